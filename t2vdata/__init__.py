@@ -1,0 +1,29 @@
+"""Datasets and loaders for text-to-video and text-to-image research.
+
+``build_dataset`` makes a dataset, ``open_dataset`` reads one; the command line is ``t2vdata``. Names are imported when they
+are first used, so that ``import t2vdata`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["BuildSpec", "__version__", "build_dataset", "open_dataset"]
+
+if TYPE_CHECKING:
+    from t2vdata.build import BuildSpec, build_dataset
+    from t2vdata.dataset import open_dataset
+
+_HOMES = {"BuildSpec": "t2vdata.build", "build_dataset": "t2vdata.build", "open_dataset": "t2vdata.dataset"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 't2vdata' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

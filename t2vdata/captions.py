@@ -1,0 +1,24 @@
+"""Captions as text: cleaning them, joining clauses, counting their words."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+_WORD = re.compile(r"\w+(?:['\N{RIGHT SINGLE QUOTATION MARK}-]\w+)*")
+
+
+def clean(text: str) -> str:
+    """Return ``text`` in Unicode NFC, with every run of white space as one blank and none at the ends."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a caption in lower case: letters and digits, with inner apostrophes and hyphens."""
+    return _WORD.findall(text.lower())
+
+
+def join_clauses(clauses: Sequence[str]) -> str:
+    """Return clauses as one caption: ``a``, ``a and b``."""
+    return " and ".join(clauses)

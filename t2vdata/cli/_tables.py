@@ -1,0 +1,127 @@
+"""Results as tables in the terminal."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from t2vdata.build import BuildResult
+    from t2vdata.stats import Balance, Spread, Stats
+
+
+def console() -> Console:
+    """Return where tables go: standard output, at least 80 columns, without colour codes when it is no terminal."""
+    from rich.console import Console
+
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=max(100, found.width))
+
+
+def table(*columns: str, rows: Iterable[Sequence[str]]) -> Table:
+    """Return a plain table; every column but the first is aligned right."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for place, column in enumerate(columns):
+        made.add_column(column, justify="left" if place == 0 else "right", overflow="fold")
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def size(num_bytes: float) -> str:
+    """Return a number of bytes as people read it: 172.5 MB."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:,.0f} bytes" if unit == "bytes" else f"{num_bytes:,.1f} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:,.1f} TB"
+
+
+def print_build(result: BuildResult, seconds: float) -> None:
+    """Print what a build has done, and what to do next."""
+    whole = result.manifest
+    rows = [
+        [name, f"{entry.samples:,}", f"{entry.tally.num_rejected:,}", f"{entry.tally.num_failed:,}",
+         f"{len(entry.shards):,}", size(sum(shard.bytes for shard in entry.shards))]
+        for name, entry in whole.splits.items()
+    ]  # fmt: skip
+    tally = whole.tally
+    num_shards = sum(len(entry.shards) for entry in whole.splits.values())
+    rows.append(
+        ["all", f"{tally.kept:,}", f"{tally.num_rejected:,}", f"{tally.num_failed:,}", f"{num_shards:,}", size(whole.num_bytes)]
+    )
+    out = console()
+    out.print(table("split", "kept", "rejected", "failed", "shards", "size", rows=rows))
+    for title, counts in (("rejected", tally.rejected), ("failed", tally.failed)):
+        for reason, count in sorted(counts.items(), key=lambda item: -item[1]):
+            out.print(f"{title} {count:,}: {reason}", markup=False)
+    if result.clips_built:
+        out.print(
+            f"{result.clips_built:,} clips in {seconds:.1f} s ({result.clips_built / seconds:,.0f} clips/s) -> {result.out}"
+        )
+    else:
+        out.print(f"nothing to do: {result.out} is whole")
+    out.print(f"next: t2vdata show {result.out}", markup=False)
+
+
+def print_stats(stats: Stats) -> None:
+    """Print the statistics of a dataset, with histograms."""
+    out = console()
+    out.print(f"{stats.dataset} in {stats.path}, fingerprint {stats.fingerprint[:12]}", markup=False)
+    rows = [
+        [name, f"{one.clips:,}", f"{one.shards:,}", size(one.bytes), _counts(one.num_frames), _counts(one.fps),
+         _counts(one.resolutions), f"{one.duration_seconds.median:.2f} s", f"{one.groups:,}"]
+        for name, one in stats.splits.items()
+    ]  # fmt: skip
+    out.print(table("split", "clips", "shards", "size", "frames", "fps", "size in pixels", "duration", "groups", rows=rows))
+    shared = ", ".join(f"{names}: {count:,}" for names, count in stats.shared_groups.items())
+    out.print(f"groups in two splits: {shared or 'none'}", markup=False)
+    for name, one in stats.splits.items():
+        out.print(f"\n{name}: {one.captions:,} captions", markup=False)
+        out.print(table("", "least", "median", "mean", "most", "histogram", rows=[
+            _spread("words", one.caption_words), _spread("characters", one.caption_chars),
+            _spread("seconds", one.duration_seconds),
+        ]))  # fmt: skip
+        for title, balance in (("labels", one.labels), ("meanings", one.meanings)):
+            if balance is not None:
+                out.print(f"{balance.values} {title}, {_range(balance)} clips each", markup=False)
+    out.print(f"\nvocabulary: {stats.vocabulary:,} words", markup=False)
+    out.print("most frequent:  " + _ranked(stats.commonest_words), markup=False)
+    out.print("least frequent: " + _ranked(stats.rarest_words), markup=False)
+    out.print(f"\nkept {stats.kept:,}, rejected {sum(stats.rejected.values()):,}, failed {sum(stats.failed.values()):,}")
+    for title, counts in (("rejected", stats.rejected), ("failed", stats.failed)):
+        for reason, count in sorted(counts.items(), key=lambda item: -item[1]):
+            out.print(f"{title} {count:,}: {reason}", markup=False)
+
+
+def _range(balance: Balance) -> str:
+    return f"{balance.most:,}" if balance.fewest == balance.most else f"{balance.fewest:,} to {balance.most:,}"
+
+
+def _ranked(counts: Sequence[tuple[str, int]]) -> str:
+    return ", ".join(f"{word} {count:,}" for word, count in counts)
+
+
+def _counts(counts: dict[str, int]) -> str:
+    """Return the values that occur, the first few of them."""
+    shown = ", ".join(itertools.islice(counts, 3))
+    return shown + (f" and {len(counts) - 3} more" if len(counts) > 3 else "")
+
+
+def _spread(name: str, spread: Spread) -> list[str]:
+    numbers = [f"{value:.4g}" for value in (spread.least, spread.median, spread.mean, spread.most)]
+    return [name, *numbers, _bars([count for _, _, count in spread.histogram])]
+
+
+def _bars(counts: Sequence[int]) -> str:
+    """Return counts as a line of bars; a bin that holds anything shows."""
+    marks = " ▁▂▃▄▅▆▇█"
+    most = max(counts)
+    return "".join(marks[0 if not count else max(1, round(8 * count / most))] for count in counts)

@@ -1,0 +1,125 @@
+"""``t2vdata build``"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Any
+
+import click
+
+from t2vdata import datasets
+from t2vdata.cli import INTERRUPTED, SETTINGS
+from t2vdata.cli._options import dataset_flags
+from t2vdata.cli._progress import progress
+
+
+def _common_flags(name: str) -> list[click.Option]:
+    out = os.path.join("data", datasets.short_name(name))
+    return [
+        click.Option(["--out"], type=click.Path(), default=out, show_default=True, help="Folder to build into."),
+        click.Option(["--seed"], type=int, default=0, show_default=True, help="Seed of all random choices."),
+        click.Option(["--workers"], type=int, help="Processes; all cores unless told. The bytes do not depend on it."),
+        click.Option(["--encoding"], default="lossless", show_default=True, help="lossless (.npy.zst) or h264 (.mp4)."),
+        click.Option(["--gop"], type=int, help="h264: frames from one key frame to the next.  [16]"),
+        click.Option(["--crf"], type=int, help="h264: quality, 0 (best) to 51.  [18]"),
+        click.Option(["--shard-size"], type=int, default=1000, show_default=True, help="Samples in a shard, at most."),
+        click.Option(
+            ["--max-failures"], type=float, default=0.05, show_default=True,
+            help="Share of clips that may fail, judged after 100 of them.",
+        ),
+        click.Option(["--root"], type=click.Path(), help="Folder of the raw files, for datasets that need some."),
+    ]  # fmt: skip
+
+
+class _Datasets(click.Group):
+    """``t2vdata build NAME``: the flags of NAME come from its dataset's Options."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return datasets.names()
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command:
+        dataset = datasets.load(name)
+        own = dataset_flags(dataset)
+        example = getattr(dataset, "EXAMPLE", "")
+        return _Build(
+            name,
+            params=[*own, *_common_flags(name)],
+            own_names=[option.name or "" for option in own],
+            callback=lambda **values: _build(name, {option.name for option in own}, values),
+            help=(dataset.__doc__ or "").strip().split("\n\n")[0],
+            epilog=f"Example: t2vdata build {name} {example}".strip(),
+            context_settings=SETTINGS,
+        )
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Datasets"):
+            formatter.write_dl([(name, (datasets.load(name).__doc__ or "").split("\n")[0]) for name in datasets.names()])
+
+
+class _Build(click.Command):
+    def __init__(self, *args: Any, own_names: list[str], **extra: Any) -> None:
+        super().__init__(*args, **extra)
+        self._own_names = own_names
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        own: list[tuple[str, str]] = []
+        common: list[tuple[str, str]] = []
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                (own if parameter.name in self._own_names else common).append(record)
+        for title, records in ((f"Options of {self.name}", own), ("Options of every build", common)):
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+@click.group(
+    "build",
+    cls=_Datasets,
+    subcommand_metavar="NAME [OPTIONS]",
+    context_settings=SETTINGS,
+    epilog="Example: t2vdata build mnist-motion --n 40000\n\n`t2vdata build NAME --help` has the options of one dataset.",
+)
+def command() -> None:
+    """Build a dataset into WebDataset shards.
+
+    NAME is one of the datasets below, or the dotted path of a module of yours. The same command goes on with a build that
+    was stopped; a folder that holds something else is left as it is.
+    """
+
+
+def _build(name: str, own: set[str | None], values: dict[str, Any]) -> None:
+    from t2vdata.build import BuildSpec, Progress, build_dataset
+    from t2vdata.media.encode import encoding
+
+    settings = {key: values[key] for key in ("gop", "crf") if values[key] is not None}
+    spec = BuildSpec(
+        name,
+        options={key: value for key, value in values.items() if key in own},
+        seed=values["seed"],
+        encoding=encoding(values["encoding"], **settings),
+        shard_size=values["shard_size"],
+        root=values["root"],
+    )
+    begun = time.monotonic()
+    try:
+        with progress(f"building {datasets.short_name(name)}", "clips") as advance:
+
+            def on_progress(now: Progress) -> None:
+                advance(now.clips, now.total)
+
+            result = build_dataset(
+                spec,
+                values["out"],
+                num_workers=values["workers"],
+                max_failures=values["max_failures"],
+                on_progress=on_progress,
+            )
+    except KeyboardInterrupt:
+        click.echo(f"stopped; whole shards are kept in {values['out']}: run the same command again to go on", err=True)
+        sys.exit(INTERRUPTED)
+    from t2vdata.cli import _tables
+
+    _tables.print_build(result, time.monotonic() - begun)

@@ -1,0 +1,39 @@
+"""``t2vdata verify``"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from t2vdata.cli import SETTINGS
+from t2vdata.cli._progress import progress
+
+_SHOWN = 20
+
+
+@click.command("verify", context_settings=SETTINGS, epilog="Example: t2vdata verify data/mnist-motion --deep")
+@click.argument("path")
+@click.option("--deep", is_flag=True, help="Also decode every clip and compare it with its row of the index.")
+@click.option("--workers", type=int, default=os.cpu_count() or 1, help="Processes; all cores unless told.")
+def command(path: str, deep: bool, workers: int) -> None:
+    """Check the dataset at PATH against its manifest: hashes, sizes, offsets and counts.
+
+    Names each bad shard and sample. The exit status is 1 when there is any.
+    """
+    from t2vdata.cli._tables import size
+    from t2vdata.verify import verify
+
+    with progress(f"verifying {path}", "shards") as advance:
+        verdict = verify(path, deep=deep, num_workers=workers, on_progress=advance)
+    for problem in verdict.problems[:_SHOWN]:
+        click.echo(problem)
+    if len(verdict.problems) > _SHOWN:
+        click.echo(f"... and {len(verdict.problems) - _SHOWN:,} more problems")
+    checked = f"{verdict.shards:,} shards, {verdict.samples:,} samples, {size(verdict.bytes)}"
+    if not verdict.is_sound:
+        click.echo(f"{path}: {len(verdict.problems):,} problems in {checked}")
+        sys.exit(1)
+    how = "hashes, offsets, counts and every clip decoded" if deep else "hashes, offsets and counts; --deep decodes every clip"
+    click.echo(f"{path}: sound; {checked} ({how})")

@@ -1,0 +1,151 @@
+"""What can be built: one file for each dataset, and nothing else lists them.
+
+A dataset module offers
+
+- ``VERSION``: a number that grows when the same options give other clips;
+- ``SPLITS``: the names of its splits, in order;
+- ``LICENCE``, ``CITATION``: texts for the manifest and the dataset card;
+- ``Options``: a frozen dataclass; its fields become flags of ``t2vdata build <name>``, the text under a field its help;
+- ``clips(root, split, options, seed)``: a sequence of ``Clip``: cheap, no pixels, plain data;
+
+and where it needs them
+
+- ``render(clip, options)``: the ``Frames`` of a clip that has no media file;
+- ``filters(options)``: the clip filters and frame filters to apply, see ``t2vdata.filters``;
+- ``missing(root, options)``: what raw files are missing and how to get them, or None;
+- ``source(root, options)``: what raw data this is, as JSON values (hashes): part of what a build is;
+- ``check(options)``: raises RequestError for options that do not go together.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib
+import pkgutil
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from t2vdata.errors import RequestError, unknown_name
+from t2vdata.filters import ClipFilter, FrameFilter
+from t2vdata.types import Clip, Frames
+
+
+class Dataset(Protocol):
+    """What a dataset module has to offer."""
+
+    VERSION: int
+    SPLITS: tuple[str, ...]
+    LICENCE: str
+    CITATION: str
+    Options: Callable[..., Any]
+
+    def clips(self, root: str | None, split: str, options: Any, seed: int, /) -> Sequence[Clip]: ...
+
+
+REQUIRED = ("VERSION", "SPLITS", "LICENCE", "CITATION", "Options", "clips")
+
+
+def names() -> list[str]:
+    """Return the names of the datasets that come with t2vdata."""
+    return sorted(entry.name.replace("_", "-") for entry in pkgutil.iter_modules(__path__) if not entry.name.startswith("_"))
+
+
+def load(name: str) -> Dataset:
+    """Return the module of a dataset: a name such as ``mnist-motion``, or the dotted path of a module of your own.
+
+    Raises UnknownNameError for a name that is neither, RequestError for a module that lacks a part.
+    """
+    dotted = "." in name
+    if not dotted and name not in names():
+        raise unknown_name("dataset", name, names())
+    path = name if dotted else f"{__name__}.{name.replace('-', '_')}"
+    try:
+        module = importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (path == error.name or path.startswith(error.name + ".")):
+            raise RequestError(f"no module {name!r}; is the folder that holds it on PYTHONPATH?") from error
+        raise
+    lacking = [part for part in REQUIRED if not hasattr(module, part)]
+    if lacking:
+        raise RequestError(f"{name} is no dataset: it has no {', '.join(lacking)}; see docs/add-a-dataset.md")
+    return cast(Dataset, module)
+
+
+def short_name(name: str) -> str:
+    """Return the name that shards carry: the last part of a dotted path, with hyphens."""
+    return name.rsplit(".", 1)[-1].replace("_", "-")
+
+
+def make_options(name: str, values: Mapping[str, Any]) -> Any:
+    """Return the dataset's Options made of ``values``, checked. Raises RequestError that names a value that cannot be."""
+    dataset = load(name)
+    fields = {field.name for field in dataclasses.fields(cast(Any, dataset.Options))}
+    for key in values:
+        if key not in fields:
+            raise unknown_name(f"option of {name}", key, fields)
+    options = dataset.Options(**values)
+    for field, kind in typing.get_type_hints(dataset.Options).items():
+        _check_type(f"--{field.replace('_', '-')}", getattr(options, field), kind)
+    getattr(dataset, "check", lambda _: None)(options)
+    return options
+
+
+def _check_type(flag: str, value: Any, kind: Any) -> None:
+    allowed = typing.get_args(kind)
+    if typing.get_origin(kind) is typing.Literal:
+        if value not in allowed:
+            raise RequestError(f"{flag}: expected one of {', '.join(map(str, allowed))}, got {value!r}")
+        return
+    kinds = allowed or (kind,)
+    fits = isinstance(value, kinds) or (float in kinds and isinstance(value, int))
+    if not fits or (isinstance(value, bool) and bool not in kinds):
+        expected = " or ".join("nothing" if one is type(None) else one.__name__ for one in kinds)
+        raise RequestError(f"{flag}: expected {expected}, got {value!r}")
+
+
+def option_values(options: Any) -> dict[str, Any]:
+    """Return the options as JSON values, without paths: where raw files lie is not what a build is; ``source`` says that."""
+    values = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    hints = typing.get_type_hints(type(options))
+    return {name: value for name, value in values.items() if Path not in (hints[name], *typing.get_args(hints[name]))}
+
+
+def option_help(dataset: Dataset) -> dict[str, str]:
+    """Return {field: the text under it} of the dataset's Options."""
+    source = Path(cast(Any, dataset).__file__).read_text(encoding="utf-8")
+    found: dict[str, str] = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.ClassDef) and node.name == "Options":
+            for field, text in zip(node.body, node.body[1:], strict=False):
+                if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+                    found[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())
+    return found
+
+
+def renderer(name: str) -> Callable[[Clip, Any], Frames]:
+    """Return the function that draws the dataset's clips. Raises RequestError when the dataset draws none."""
+    draw = getattr(load(name), "render", None)
+    if draw is None:
+        raise RequestError(f"{name} has no render function, and clips from media files are not built yet")
+    return cast("Callable[[Clip, Any], Frames]", draw)
+
+
+def filters(name: str, options: Any) -> tuple[Sequence[ClipFilter], Sequence[FrameFilter]]:
+    """Return the dataset's clip filters and frame filters; none when it has none."""
+    chosen = getattr(load(name), "filters", None)
+    return ((), ()) if chosen is None else cast("tuple[Sequence[ClipFilter], Sequence[FrameFilter]]", chosen(options))
+
+
+def missing(name: str, root: str | None, options: Any) -> str | None:
+    """Return what raw files are missing and how to get them, or None."""
+    why = getattr(load(name), "missing", None)
+    return None if why is None else cast("str | None", why(root, options))
+
+
+def source(name: str, root: str | None, options: Any) -> dict[str, Any]:
+    """Return what raw data a build is made of, as JSON values; empty when there is none."""
+    tell = getattr(load(name), "source", None)
+    return {} if tell is None else cast("dict[str, Any]", tell(root, options))

@@ -1,0 +1,1 @@
+"""Who does the work: an engine is ``run(work, plans) -> reports``, in any order. It knows nothing of the work."""

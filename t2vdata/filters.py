@@ -1,0 +1,79 @@
+"""Why not? Filters answer with the reason to leave a clip out, or None.
+
+A clip filter looks at a ``Clip`` before any work is done, a frame filter at its ``Frames``. A reason is a short text that
+is the same for all clips it applies to ("caption over 60 characters"), so that reasons can be counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from t2vdata.errors import RequestError
+from t2vdata.types import Clip, Frames
+
+
+class ClipFilter(Protocol):
+    """Looks at plain data only."""
+
+    def why_not(self, clip: Clip, /) -> str | None: ...
+
+
+class FrameFilter(Protocol):
+    """Looks at pixels."""
+
+    def why_not(self, frames: Frames, /) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class HasCaption:
+    """Keeps clips that have a caption; every build applies it."""
+
+    def why_not(self, clip: Clip, /) -> str | None:
+        return None if clip.captions and all(caption.strip() for caption in clip.captions) else "no caption"
+
+
+@dataclass(frozen=True)
+class CaptionLength:
+    """Keeps clips whose first caption has at most ``max_chars`` characters and at least ``min_chars``."""
+
+    max_chars: int
+    min_chars: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_chars <= self.max_chars:
+            raise RequestError(f"caption length from {self.min_chars} to {self.max_chars} characters keeps nothing")
+
+    def why_not(self, clip: Clip, /) -> str | None:
+        num_chars = len(clip.captions[0]) if clip.captions else 0
+        if num_chars > self.max_chars:
+            return f"caption over {self.max_chars} characters"
+        if num_chars < self.min_chars:
+            return f"caption under {self.min_chars} characters"
+        return None
+
+
+@dataclass(frozen=True)
+class NumFrames:
+    """Keeps clips of at least ``at_least`` frames."""
+
+    at_least: int
+
+    def why_not(self, frames: Frames, /) -> str | None:
+        return f"fewer than {self.at_least} frames" if frames.num_frames < self.at_least else None
+
+
+@dataclass(frozen=True)
+class Moving:
+    """Keeps clips in which neighbouring frames differ by at least ``min_difference`` grey levels on average."""
+
+    min_difference: float
+
+    def why_not(self, frames: Frames, /) -> str | None:
+        import numpy as np
+
+        levels = frames.data.astype(np.int16)
+        difference = float(np.abs(np.diff(levels, axis=0)).mean()) if frames.num_frames > 1 else 0.0
+        return (
+            f"static: frames differ by less than {self.min_difference:g} levels" if difference < self.min_difference else None
+        )

@@ -1,0 +1,304 @@
+"""What a dataset folder says of itself: ``manifest.json``, ``index.parquet`` and ``rejects.parquet``.
+
+The manifest is written last and hashes itself, the two tables and every shard; a folder without it is not a dataset. The
+only room that knows parquet. docs/format.md describes the files for those who read them without us.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from t2vdata import storage
+from t2vdata.errors import DataError, NotADatasetError, StorageError
+from t2vdata.types import Reject, Tally
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FORMAT = "t2vdata/1"
+MANIFEST, INDEX, REJECTS = "manifest.json", "index.parquet", "rejects.parquet"
+
+# Columns of the index that a row must have a value for, and those that may be null.
+_REQUIRED = ("key", "split", "shard", "sha256", "extension", "pixels_offset", "pixels_size", "txt_offset", "txt_size",
+             "json_offset", "json_size", "captions", "num_frames", "fps", "height", "width", "channels")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A file of the dataset, as it was when it was written."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """A shard, as it was when it was written."""
+
+    name: str
+    samples: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class SplitEntry:
+    """A split: its shards in order, and what became of the clips that were asked for."""
+
+    shards: tuple[ShardEntry, ...]
+    tally: Tally
+
+    @property
+    def samples(self) -> int:
+        return sum(shard.samples for shard in self.shards)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a dataset is, what is in it, and what made it."""
+
+    dataset: str
+    fingerprint: str
+    """SHA-256 of ``spec``: two datasets with one fingerprint have the same shards."""
+    spec: Mapping[str, Any]
+    splits: Mapping[str, SplitEntry]
+    licence: str
+    citation: str
+    built_with: Mapping[str, str]
+    """{software: version}"""
+    files: tuple[FileEntry, ...] = field(default=())
+    """The tables beside the manifest."""
+
+    @property
+    def tally(self) -> Tally:
+        return sum((split.tally for split in self.splits.values()), Tally())
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(shard.bytes for _, shard in self.shards())
+
+    def shards(self) -> Iterator[tuple[str, ShardEntry]]:
+        """Yield (split, shard) for every shard."""
+        for name, split in self.splits.items():
+            for shard in split.shards:
+                yield name, shard
+
+    def shard_range(self, split: str) -> range:
+        """Return the places of a split's shards among all shards, which are those of their row groups in the index."""
+        names = list(self.splits)
+        first = sum(len(self.splits[name].shards) for name in names[: names.index(split)])
+        return range(first, first + len(self.splits[split].shards))
+
+    def to_bytes(self) -> bytes:
+        """Return manifest.json: two-space JSON whose last entry is the SHA-256 of the rest."""
+        body = {
+            "format": FORMAT,
+            "dataset": self.dataset,
+            "fingerprint": self.fingerprint,
+            "spec": self.spec,
+            "splits": {
+                name: {
+                    "samples": split.samples,
+                    "tally": split.tally.as_json(),
+                    "shards": [vars(shard) for shard in split.shards],
+                }
+                for name, split in self.splits.items()
+            },
+            "tally": self.tally.as_json(),
+            "files": [vars(file) for file in self.files],
+            "licence": self.licence,
+            "citation": self.citation,
+            "built_with": self.built_with,
+        }
+        return (json.dumps({**body, "sha256": fingerprint(body)}, indent=2, ensure_ascii=False) + "\n").encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes, path: str) -> Manifest:
+        """Return the manifest in the bytes of manifest.json. Raises NotADatasetError when they are not one, or damaged."""
+        try:
+            body = json.loads(data)
+            found = body.pop("sha256")
+            if body["format"] != FORMAT:
+                raise NotADatasetError(f"{path} has format {body['format']!r}, not {FORMAT!r}; a newer t2vdata may read it")
+            if found != fingerprint(body):
+                raise NotADatasetError(f"{path} is damaged: its hash does not match; restore it or build into a new folder")
+            splits = {
+                name: SplitEntry(tuple(ShardEntry(**shard) for shard in split["shards"]), Tally(**split["tally"]))
+                for name, split in body["splits"].items()
+            }
+            files = tuple(FileEntry(**file) for file in body["files"])
+            named = {name: body[name] for name in ("dataset", "fingerprint", "spec", "licence", "citation", "built_with")}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise NotADatasetError(f"{path} is damaged or no manifest of ours: {error!r}") from error
+        return cls(splits=splits, files=files, **named)
+
+
+def fingerprint(value: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a JSON value: keys sorted, no blanks, UTF-8."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read(folder: str) -> Manifest:
+    """Return the manifest of a dataset folder. Raises NotADatasetError, with what is there instead, when there is none."""
+    path = storage.join(folder, MANIFEST)
+    try:
+        return Manifest.from_bytes(storage.read_bytes(path), path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotADatasetError(_why_no_dataset(folder)) from None
+    except StorageError as error:
+        raise NotADatasetError(str(error)) from error
+
+
+def _why_no_dataset(folder: str) -> str:
+    if not storage.exists(folder):
+        return f"no dataset at {folder}: there is no such folder; build one with `t2vdata build mnist-motion --out {folder}`"
+    names = [] if storage.size(folder) is None else storage.list_names(folder)
+    if ".t2vdata-build" in names:
+        return f"the build in {folder} is not finished; run its command again, it goes on where it stopped"
+    inside = [name for name in names if storage.exists(storage.join(storage.join(folder, name), MANIFEST))]
+    if inside:
+        return f"no dataset at {folder}, but there is one in {storage.join(folder, inside[0])}"
+    return f"no dataset at {folder}: it has no {MANIFEST}"
+
+
+@dataclass(frozen=True)
+class ShardRows:
+    """What the tables get from one shard."""
+
+    samples: int
+    rows: bytes
+    """One line of JSON for each row of the index."""
+    rejects: tuple[Reject, ...]
+
+
+def write_tables(folder: str, shards: Iterable[ShardRows]) -> tuple[FileEntry, ...]:
+    """Write the index and the rejects of ``shards``, which come in the order of the index; return what was written."""
+    rejects: list[Reject] = []
+    with storage.written_whole(storage.join(folder, INDEX)) as file:
+        _write_index(file, shards, rejects)
+    write_rejects(folder, rejects)
+    paths = {name: storage.join(folder, name) for name in (INDEX, REJECTS)}
+    return tuple(FileEntry(name, storage.size(path) or 0, storage.sha256(path)) for name, path in paths.items())
+
+
+def write(folder: str, manifest: Manifest) -> None:
+    """Write manifest.json: from now on the folder is a dataset."""
+    storage.write_whole(storage.join(folder, MANIFEST), manifest.to_bytes())
+
+
+def write_rejects(folder: str, rejects: Sequence[Reject]) -> None:
+    """Write rejects.parquet: with the index, or alone when a build stops early and has to show why."""
+    with storage.written_whole(storage.join(folder, REJECTS)) as file:
+        _write_rejects(file, rejects)
+
+
+def index_schema() -> pa.Schema:
+    """Return the columns of index.parquet; docs/format.md says what each means."""
+    import pyarrow as pa
+
+    types: dict[str, pa.DataType] = {
+        "key": pa.string(),
+        "split": pa.string(),
+        "shard": pa.string(),
+        "sha256": pa.string(),
+        "extension": pa.string(),
+        **{f"{member}_{what}": pa.int64() for member in ("pixels", "txt", "json") for what in ("offset", "size")},
+        "captions": pa.list_(pa.string()),
+        "label": pa.string(),
+        "meaning": pa.string(),
+        "group": pa.string(),
+        "num_frames": pa.int32(),
+        "fps": pa.float64(),
+        "height": pa.int32(),
+        "width": pa.int32(),
+        "channels": pa.int8(),
+        "pts": pa.list_(pa.int64()),
+        "key_frames": pa.list_(pa.bool_()),
+        "time_base": pa.string(),
+    }
+    return pa.schema([pa.field(name, kind, nullable=name not in _REQUIRED) for name, kind in types.items()])
+
+
+def read_index(folder: str, columns: Sequence[str] | None = None, *, shards: range | None = None) -> pa.Table:
+    """Return rows of the index, in its order: the columns asked for, of some shards (see ``Manifest.shard_range``) or all.
+
+    Raises DataError when the index is missing or damaged.
+    """
+    import pyarrow.parquet as pq
+
+    with _table_file(folder, INDEX) as file:
+        table = pq.ParquetFile(file)
+        # A shard's rows are a row group. Not filtered by name: for a scalar to compare with, pyarrow imports pandas.
+        groups = range(table.num_row_groups) if shards is None else shards
+        return table.read_row_groups(list(groups), columns=None if columns is None else list(columns))
+
+
+def read_index_by_shard(folder: str) -> Iterator[list[dict[str, Any]]]:
+    """Yield the rows of the index, those of one shard at a time. Raises DataError when it is missing or damaged."""
+    import pyarrow.parquet as pq
+
+    with _table_file(folder, INDEX) as file:
+        table = pq.ParquetFile(file)
+        for group in range(table.num_row_groups):
+            yield table.read_row_group(group).to_pylist()
+
+
+def read_rejects(folder: str) -> list[Reject]:
+    """Return the clips that were asked for and are not in the shards, and why."""
+    import pyarrow.parquet as pq
+
+    with _table_file(folder, REJECTS) as file:
+        return [Reject(**row) for row in pq.ParquetFile(file).read().to_pylist()]
+
+
+@contextlib.contextmanager
+def _table_file(folder: str, name: str) -> Iterator[Any]:
+    """Open a table for reading; map what pyarrow raises in the block to DataError."""
+    import pyarrow as pa
+
+    path = storage.join(folder, name)
+    try:
+        with storage.open_read(path) as file:
+            yield pa.PythonFile(file, mode="r")
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing; run the build command again, it makes what is not there") from None
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} is damaged: {error}; remove it and run the build command again") from error
+
+
+def _write_index(file: Any, shards: Iterable[ShardRows], rejects: list[Reject]) -> None:
+    """Write the rows of each shard as one row group, and collect the rejects on the way: memory holds one shard's rows."""
+    import pyarrow as pa
+    import pyarrow.json as pj
+    import pyarrow.parquet as pq
+
+    schema = index_schema()
+    # Arrow's own JSON reader: from Python lists, pyarrow first imports pandas, which takes half a second.
+    nullable = pa.schema([field.with_nullable(True) for field in schema])
+    options = pj.ParseOptions(explicit_schema=nullable, unexpected_field_behavior="error")
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        for shard in shards:
+            rejects += shard.rejects
+            if shard.samples:
+                block = pj.ReadOptions(block_size=len(shard.rows) + 1)
+                table = pj.read_json(pa.BufferReader(shard.rows), read_options=block, parse_options=options)
+                writer.write_table(table.select(schema.names).cast(schema), row_group_size=shard.samples)
+
+
+def _write_rejects(file: Any, rejects: Sequence[Reject]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = ("key", "split", "stage", "kind", "reason", "message")
+    schema = pa.schema([pa.field(name, pa.string(), nullable=False) for name in names])
+    table = schema.empty_table()
+    if rejects:
+        table = pa.table([[getattr(reject, name) for reject in rejects] for name in names], schema=schema)
+    pq.write_table(table, file, compression="zstd")

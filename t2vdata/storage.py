@@ -1,0 +1,193 @@
+"""Files and object stores behind one door: local paths directly, URLs through fsspec.
+
+Reading works for both. Writing is local for now; what is written appears whole under its name or not at all.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from t2vdata.errors import RequestError, StorageError
+
+# Written aside under this ending and renamed when whole; a build sweeps what a killed one left.
+ASIDE = ".t2vdata-aside"
+
+
+def is_url(path: str) -> bool:
+    """Return whether ``path`` is a URL such as s3://bucket/key; ``pipe:`` and other shell forms are neither."""
+    return "://" in path
+
+
+def join(folder: str, name: str) -> str:
+    """Return the path of ``name`` in ``folder``, a local path or a URL."""
+    return f"{folder.rstrip('/')}/{name}" if is_url(folder) else os.path.join(folder, name)
+
+
+def open_read(path: str) -> IO[bytes]:
+    """Open a local file or URL for reading bytes.
+
+    Raises FileNotFoundError when it is not there, StorageError when it cannot be read.
+    """
+    try:
+        if not is_url(path):
+            return open(path, "rb")
+        import fsspec
+
+        file: IO[bytes] = fsspec.open(path, "rb").open()
+        return file
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StorageError(_sentence(error, path)) from error
+    except (ImportError, ValueError) as error:
+        raise RequestError(f"cannot open {path}: {error}") from error
+
+
+def read_bytes(path: str) -> bytes:
+    """Return the whole content of a local file or URL."""
+    with open_read(path) as file:
+        return file.read()
+
+
+def read_range(path: str, offset: int, size: int) -> bytes:
+    """Return ``size`` bytes from ``offset``, in a single read. Raises StorageError when the file is shorter."""
+    with open_read(path) as file:
+        file.seek(offset)
+        data = file.read(size)
+    if len(data) != size:
+        raise StorageError(f"{path} ends at byte {offset + len(data)}, before {offset + size}; is it cut short? run verify")
+    return data
+
+
+def exists(path: str) -> bool:
+    """Return whether there is a file or folder at ``path``."""
+    return bool(_remote(path).exists(path)) if is_url(path) else os.path.exists(path)
+
+
+def size(path: str) -> int | None:
+    """Return the size of a file in bytes, or None when it is not there."""
+    try:
+        return int(_remote(path).size(path)) if is_url(path) else os.stat(path).st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def list_names(folder: str) -> list[str]:
+    """Return the names in a folder, sorted; none when it is not there."""
+    if is_url(folder):
+        if not exists(folder):
+            return []
+        return sorted(str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in _remote(folder).ls(folder, detail=False))
+    try:
+        return sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StorageError(_sentence(error, folder)) from error
+
+
+def sha256(path: str) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open_read(path) as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def written_whole(path: str) -> Iterator[IO[bytes]]:
+    """Open ``path`` for writing so that it appears whole, or not at all.
+
+    What is written goes to a file aside, is flushed to the disk, and renamed when the block ends; when it raises, the file
+    aside is removed and ``path`` stays as it was.
+    """
+    # The process id keeps a process that lost its parent from writing into a successor's file.
+    aside = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}{ASIDE}")
+    try:
+        # Samples are small; a large buffer saves a system call for each.
+        with open(aside, "wb", buffering=1 << 20) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError(_sentence(error, path)) from error
+    finally:
+        # After the rename there is nothing left here, and nothing to be done.
+        Path(aside).unlink(missing_ok=True)
+
+
+def write_whole(path: str, data: bytes) -> None:
+    """Write a small file whole, or not at all."""
+    with written_whole(path) as file:
+        file.write(data)
+
+
+def make_folder(folder: str) -> None:
+    """Make a local folder and its parents; nothing happens when it is there."""
+    if is_url(folder):
+        raise RequestError(f"cannot write to {folder}: builds write to a local folder; build there and copy it")
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise StorageError(_sentence(error, folder)) from error
+
+
+def sweep(folder: str) -> None:
+    """Remove the files that a killed build left aside in a local folder."""
+    for name in list_names(folder):
+        if name.startswith(".") and name.endswith(ASIDE):
+            remove(os.path.join(folder, name))
+
+
+def remove(path: str) -> None:
+    """Remove one local file of ours; nothing happens when it is not there."""
+    try:
+        Path(path).unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(_sentence(error, path)) from error
+
+
+def remove_folder(folder: str) -> None:
+    """Remove an empty local folder of ours; nothing happens when it is not there."""
+    try:
+        os.rmdir(folder)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise StorageError(_sentence(error, folder)) from error
+
+
+def _sentence(error: OSError, path: str) -> str:
+    """Say what an OSError means to the user, with the path and the next move."""
+    folder = os.path.dirname(path) or "."
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
+            why = "file size limit reached" if error.errno == errno.EFBIG else "no space left"
+            return f"{why} while writing {path}; make room and run the same command again, whole shards are kept"
+        case errno.EROFS | errno.EACCES | errno.EPERM:
+            return f"no permission for {path}; choose another --out, or give yourself access to {folder}"
+        case errno.ENOTDIR | errno.EEXIST:
+            return f"{path} is, or lies under, a file; expected a folder: choose another --out"
+        case errno.EISDIR:
+            return f"{path} is a folder; expected a file"
+        case _:
+            return f"{path}: {error.strerror or error}"
+
+
+def _remote(url: str) -> Any:
+    import fsspec
+
+    try:
+        return fsspec.core.url_to_fs(url)[0]
+    except (ImportError, ValueError) as error:
+        raise RequestError(f"cannot open {url}: {error}") from error

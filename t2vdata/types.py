@@ -1,0 +1,196 @@
+"""The types that flow from a dataset to its shards: frozen, plain, and they check themselves."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from t2vdata.errors import ClipError, RequestError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,72}")
+_EXTENSION = re.compile(r"[a-z0-9]+(\.[a-z0-9]+)*")
+
+
+def check_key(key: str) -> None:
+    """Raise RequestError unless ``key`` is 1 to 72 of A-Z a-z 0-9 _ -.
+
+    A dot would end the key for WebDataset, and a slash would name a folder in somebody's unpacked tar.
+    """
+    if not _KEY.fullmatch(key):
+        raise RequestError(f"illegal key {key!r}: expected 1 to 72 of the characters A-Z a-z 0-9 _ -")
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One requested sample, before any pixel of it exists: plain data that crosses process borders."""
+
+    key: str
+    captions: tuple[str, ...]
+    media: str | None = None
+    """Path or URL of the media file; None for a clip that is rendered."""
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+    """Half-open span of the media file; None is its start or end."""
+    group: str = ""
+    """What must not be shared between splits: the source video, the digit's image."""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    """Everything else that is known, as JSON values. ``label`` and ``meaning`` also go into the index."""
+
+    def __post_init__(self) -> None:
+        check_key(self.key)
+        if self.start_seconds is not None and self.end_seconds is not None and self.end_seconds <= self.start_seconds:
+            raise RequestError(f"{self.key}: the span ends at {self.end_seconds} s, before its start")
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """The pixels of a clip."""
+
+    data: NDArray[np.uint8]
+    """(T, H, W, C) uint8; C is 1 (grey) or 3 (RGB)."""
+    fps: float
+    """Frames per second."""
+
+    def __post_init__(self) -> None:
+        shape = self.data.shape
+        if self.data.dtype.str != "|u1" or len(shape) != 4 or shape[3] not in (1, 3) or 0 in shape:
+            raise ClipError(f"expected frames of shape (T, H, W, 1 or 3) uint8, got {shape} {self.data.dtype}")
+        if not self.fps > 0:
+            raise ClipError(f"expected frames at a positive rate, got {self.fps} fps")
+
+    @property
+    def num_frames(self) -> int:
+        return int(self.data.shape[0])
+
+    @property
+    def height(self) -> int:
+        return int(self.data.shape[1])
+
+    @property
+    def width(self) -> int:
+        return int(self.data.shape[2])
+
+    @property
+    def channels(self) -> int:
+        return int(self.data.shape[3])
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What is written for a clip: the members of one key in a shard."""
+
+    key: str
+    files: Mapping[str, bytes]
+    """{extension without leading dot: content}."""
+
+    def __post_init__(self) -> None:
+        check_key(self.key)
+        if not self.files:
+            raise RequestError(f"{self.key}: a sample needs at least one file")
+        for extension in self.files:
+            if not _is_extension(extension):
+                raise RequestError(f"{self.key}: illegal extension {extension!r}: expected up to 27 characters like 'npy.zst'")
+
+
+@functools.lru_cache(maxsize=256)
+def _is_extension(text: str) -> bool:
+    # USTAR has 100 bytes for a member's name: a key of 72, a dot, and this.
+    return len(text) <= 27 and _EXTENSION.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A requested clip that is not in the shards, and why."""
+
+    key: str
+    split: str
+    stage: str
+    """Where it was left out: ``clip``, ``frames``, ``decode``, ``encode`` ..."""
+    kind: Literal["rejected", "failed"]
+    reason: str
+    """The filter's reason, or the name of the error."""
+    message: str
+    """The error's message; for a filter, its reason with this clip's value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What became of the clips that were asked for; ``seen`` is their sum."""
+
+    kept: int = 0
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    """{reason: clips}"""
+    failed: Mapping[str, int] = field(default_factory=dict)
+    """{error name: clips}"""
+
+    @classmethod
+    def of(cls, kept: int, rejects: Iterable[Reject]) -> Tally:
+        counts: dict[str, dict[str, int]] = {"rejected": {}, "failed": {}}
+        for reject in rejects:
+            by_reason = counts[reject.kind]
+            by_reason[reject.reason] = by_reason.get(reject.reason, 0) + 1
+        return cls(kept, counts["rejected"], counts["failed"])
+
+    @property
+    def num_rejected(self) -> int:
+        return sum(self.rejected.values())
+
+    @property
+    def num_failed(self) -> int:
+        return sum(self.failed.values())
+
+    @property
+    def seen(self) -> int:
+        return self.kept + self.num_rejected + self.num_failed
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(self.kept + other.kept, _add(self.rejected, other.rejected), _add(self.failed, other.failed))
+
+    def as_json(self) -> dict[str, Any]:
+        return {"kept": self.kept, "rejected": dict(self.rejected), "failed": dict(self.failed)}
+
+
+def _add(left: Mapping[str, int], right: Mapping[str, int]) -> dict[str, int]:
+    return {reason: left.get(reason, 0) + right.get(reason, 0) for reason in sorted({*left, *right})}
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPlan:
+    """The work of one shard: which clips go into it."""
+
+    split: str
+    index: int
+    clips: Sequence[Clip]
+    """A list, or a lazy sequence that makes its clips where they are used; it crosses process borders."""
+    rejects: tuple[Reject, ...] = ()
+    """Clips that the cheap filters left out while this shard was planned."""
+
+    @property
+    def requested(self) -> int:
+        return len(self.clips) + len(self.rejects)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardReport:
+    """What a worker says of a shard that it has written."""
+
+    name: str
+    """File name of the shard; it exists when ``samples`` is above 0."""
+    split: str
+    samples: int
+    bytes: int
+    sha256: str
+    rejects: tuple[Reject, ...]
+    rows: Sequence[Mapping[str, Any]] = ()
+    """Index row of each sample, as {column: value}; empty in the reports that an engine hands back."""
+
+    @property
+    def tally(self) -> Tally:
+        return Tally.of(self.samples, self.rejects)

@@ -1,0 +1,24 @@
+"""For pipelines of your own with the ``webdataset`` package: how to decode what is not in its list.
+
+import webdataset, t2vdata.webdataset
+pipeline = webdataset.WebDataset(urls, shardshuffle=False).decode(t2vdata.webdataset.decoder())
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def decoder() -> Callable[[str, bytes], NDArray[np.uint8] | None]:
+    """Return a handler for ``WebDataset.decode``: ``.npy.zst`` members become arrays (T, H, W, C) uint8."""
+    from t2vdata.media.decode import lossless
+
+    def decode(key: str, data: bytes) -> NDArray[np.uint8] | None:
+        return lossless.decode(data) if key.endswith(".npy.zst") else None
+
+    return decode
