@@ -6,10 +6,11 @@ not matter who builds it, or when, or how often.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Any, Protocol
@@ -85,7 +86,7 @@ class Engine(Protocol):
 
     def __call__(
         self, work: Callable[[ShardPlan], ShardReport], plans: Iterable[ShardPlan], /, *, num_workers: int
-    ) -> Iterator[ShardReport]: ...
+    ) -> Generator[ShardReport, None, None]: ...
 
 
 @dataclass(frozen=True)
@@ -121,12 +122,14 @@ def build_dataset(
     why = datasets.missing(spec.dataset, spec.root, spec.resolved)
     if why is not None:
         raise RawDataError(f"{spec.dataset}: {why}")
+    size = datasets.frame_size(spec.dataset, spec.resolved)
+    if size is not None:
+        spec.encoding.check(*size)
     wanted = spec.as_json()
     splits = list(_splits(spec))
     finished = ledger.open_folder(folder, wanted)
     work = functools.partial(build_shard, spec, folder)
-    with ledger.locked(folder):
-        ledger.sweep(folder)
+    with ledger.locked(folder), ledger.swept(folder):
         if finished is not None and _has_tables(folder, finished):
             built = _repair(folder, finished, engine(work, _lost(folder, finished, spec, splits), num_workers=num_workers))
             ledger.close_folder(folder)
@@ -242,7 +245,7 @@ def _build_missing(
     spec: BuildSpec,
     out: str,
     splits: Splits,
-    run: Callable[[Iterable[ShardPlan]], Iterator[ShardReport]],
+    run: Callable[[Iterable[ShardPlan]], Generator[ShardReport, None, None]],
     max_failures: float,
     on_progress: Callable[[Progress], None],
 ) -> int:
@@ -260,11 +263,13 @@ def _build_missing(
                 tally += report.tally
                 on_progress(Progress(tally.seen, total))
 
-    for report in run(unbuilt()):
-        tally += report.tally
-        clips_built += report.tally.seen
-        on_progress(Progress(tally.seen, total))
-        _stop_if_hopeless(out, tally, max_failures)
+    # Closed, so that no worker outlives an error or Ctrl-C here.
+    with contextlib.closing(run(unbuilt())) as reports:
+        for report in reports:
+            tally += report.tally
+            clips_built += report.tally.seen
+            on_progress(Progress(tally.seen, total))
+            _stop_if_hopeless(out, tally, max_failures)
     _stop_if_hopeless(out, tally, max_failures)
     if tally.seen != total:
         raise BuildError(f"{tally.seen} clips accounted for, {total} requested; this is a bug in {spec.dataset}")

@@ -99,11 +99,12 @@ class EncodeError(ClipError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that is most like ``name``, or None when none is."""
+    """Return the known name that is most like ``name``, or the first that contains it, or None."""
     import difflib
 
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return close[0] if close else None
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return close[0] if close else next((one for one in names if len(name) > 2 and name in one), None)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:

@@ -119,14 +119,24 @@ def close_folder(out: str) -> None:
     storage.remove_folder(_path(out))
 
 
-def sweep(out: str) -> None:
-    """Remove what killed writers left aside."""
-    for folder in (out, _path(out), _path(out, _REPORTS)):
-        storage.sweep(folder)
+@contextlib.contextmanager
+def swept(out: str) -> Iterator[None]:
+    """Remove what killed writers left aside: those of an earlier build at the start, this one's workers when it fails."""
+    _sweep(out)
+    try:
+        yield
+    except BaseException:
+        _sweep(out)
+        raise
 
 
 def _line(value: object) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _sweep(out: str) -> None:
+    for folder in (out, _path(out), _path(out, _REPORTS)):
+        storage.sweep(folder)
 
 
 def _path(out: str, *names: str) -> str:

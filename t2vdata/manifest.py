@@ -159,7 +159,9 @@ def read(folder: str) -> Manifest:
 def _why_no_dataset(folder: str) -> str:
     if not storage.exists(folder):
         return f"no dataset at {folder}: there is no such folder; build one with `t2vdata build mnist-motion --out {folder}`"
-    names = [] if storage.size(folder) is None else storage.list_names(folder)
+    if not storage.is_folder(folder):
+        return f"no dataset at {folder}: that is a file; expected the folder that it is in"
+    names = storage.list_names(folder)
     if ".t2vdata-build" in names:
         return f"the build in {folder} is not finished; run its command again, it goes on where it stopped"
     inside = [name for name in names if storage.exists(storage.join(storage.join(folder, name), MANIFEST))]
@@ -181,22 +183,26 @@ class ShardRows:
 def write_tables(folder: str, shards: Iterable[ShardRows]) -> tuple[FileEntry, ...]:
     """Write the index and the rejects of ``shards``, which come in the order of the index; return what was written."""
     rejects: list[Reject] = []
+
+    def rows() -> Iterator[bytes]:
+        for shard in shards:
+            rejects.extend(shard.rejects)
+            if shard.samples:
+                yield shard.rows
+
     with storage.written_whole(storage.join(folder, INDEX)) as file:
-        _write_index(file, shards, rejects)
+        _write_table(file, index_schema(), rows())
     write_rejects(folder, rejects)
     paths = {name: storage.join(folder, name) for name in (INDEX, REJECTS)}
     return tuple(FileEntry(name, storage.size(path) or 0, storage.sha256(path)) for name, path in paths.items())
 
 
-def write(folder: str, manifest: Manifest) -> None:
-    """Write manifest.json: from now on the folder is a dataset."""
-    storage.write_whole(storage.join(folder, MANIFEST), manifest.to_bytes())
-
-
 def write_rejects(folder: str, rejects: Sequence[Reject]) -> None:
     """Write rejects.parquet: with the index, or alone when a build stops early and has to show why."""
+    schema = _rejects_schema()
+    lines = "\n".join(json.dumps({name: getattr(reject, name) for name in schema.names}) for reject in rejects)
     with storage.written_whole(storage.join(folder, REJECTS)) as file:
-        _write_rejects(file, rejects)
+        _write_table(file, schema, [lines.encode()] if rejects else [])
 
 
 def index_schema() -> pa.Schema:
@@ -273,32 +279,24 @@ def _table_file(folder: str, name: str) -> Iterator[Any]:
         raise DataError(f"{path} is damaged: {error}; remove it and run the build command again") from error
 
 
-def _write_index(file: Any, shards: Iterable[ShardRows], rejects: list[Reject]) -> None:
-    """Write the rows of each shard as one row group, and collect the rejects on the way: memory holds one shard's rows."""
+def _rejects_schema() -> pa.Schema:
+    import pyarrow as pa
+
+    names = ("key", "split", "stage", "kind", "reason", "message")
+    return pa.schema([pa.field(name, pa.string(), nullable=False) for name in names])
+
+
+def _write_table(file: Any, schema: pa.Schema, blocks: Iterable[bytes]) -> None:
+    """Write blocks of rows, lines of JSON, as one row group each: memory holds one block."""
     import pyarrow as pa
     import pyarrow.json as pj
     import pyarrow.parquet as pq
 
-    schema = index_schema()
     # Arrow's own JSON reader: from Python lists, pyarrow first imports pandas, which takes half a second.
     nullable = pa.schema([field.with_nullable(True) for field in schema])
-    options = pj.ParseOptions(explicit_schema=nullable, unexpected_field_behavior="error")
+    parsing = pj.ParseOptions(explicit_schema=nullable, unexpected_field_behavior="error")
     with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        for shard in shards:
-            rejects += shard.rejects
-            if shard.samples:
-                block = pj.ReadOptions(block_size=len(shard.rows) + 1)
-                table = pj.read_json(pa.BufferReader(shard.rows), read_options=block, parse_options=options)
-                writer.write_table(table.select(schema.names).cast(schema), row_group_size=shard.samples)
-
-
-def _write_rejects(file: Any, rejects: Sequence[Reject]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    names = ("key", "split", "stage", "kind", "reason", "message")
-    schema = pa.schema([pa.field(name, pa.string(), nullable=False) for name in names])
-    table = schema.empty_table()
-    if rejects:
-        table = pa.table([[getattr(reject, name) for reject in rejects] for name in names], schema=schema)
-    pq.write_table(table, file, compression="zstd")
+        for block in blocks:
+            reading = pj.ReadOptions(block_size=len(block) + 1)
+            table = pj.read_json(pa.BufferReader(block), read_options=reading, parse_options=parsing)
+            writer.write_table(table.select(schema.names).cast(schema), row_group_size=len(table))

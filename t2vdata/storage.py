@@ -32,7 +32,7 @@ def join(folder: str, name: str) -> str:
 def open_read(path: str) -> IO[bytes]:
     """Open a local file or URL for reading bytes.
 
-    Raises FileNotFoundError when it is not there, StorageError when it cannot be read.
+    Raises FileNotFoundError or NotADirectoryError when it is not there, StorageError when it cannot be read.
     """
     try:
         if not is_url(path):
@@ -41,7 +41,7 @@ def open_read(path: str) -> IO[bytes]:
 
         file: IO[bytes] = fsspec.open(path, "rb").open()
         return file
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise
     except OSError as error:
         raise StorageError(_sentence(error, path)) from error
@@ -68,6 +68,11 @@ def read_range(path: str, offset: int, size: int) -> bytes:
 def exists(path: str) -> bool:
     """Return whether there is a file or folder at ``path``."""
     return bool(_remote(path).exists(path)) if is_url(path) else os.path.exists(path)
+
+
+def is_folder(path: str) -> bool:
+    """Return whether there is a folder at ``path``."""
+    return bool(_remote(path).isdir(path)) if is_url(path) else os.path.isdir(path)
 
 
 def size(path: str) -> int | None:

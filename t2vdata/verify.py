@@ -151,7 +151,9 @@ def _check_strangers(path: str, whole: Manifest) -> Iterator[Problem]:
 
 def _checks(path: str, shards: list[tuple[str, ShardEntry]], problems: list[Problem]) -> Iterator[_Check]:
     """Yield the work, with the rows of each shard; what is wrong with the index is noted once."""
-    by_shard: Iterator[list[dict[str, Any]]] | None = manifest.read_index_by_shard(path)
+    # A changed index is named by its hash; its rows say nothing of the shards, which still have their own hashes.
+    is_changed = any(problem.file == manifest.INDEX for problem in problems)
+    by_shard = None if is_changed else manifest.read_index_by_shard(path)
     for split, entry in shards:
         rows = None
         if by_shard is not None:
@@ -159,9 +161,7 @@ def _checks(path: str, shards: list[tuple[str, ShardEntry]], problems: list[Prob
                 rows = next(by_shard, [])
             except DataError as error:
                 by_shard = None
-                # A missing or changed index is already named by its hash.
-                if not any(problem.file == manifest.INDEX for problem in problems):
-                    problems.append(Problem(manifest.INDEX, str(error)))
+                problems.append(Problem(manifest.INDEX, str(error)))
         yield _Check(entry, split, rows)
     if by_shard is not None and next(by_shard, None) is not None:
         problems.append(Problem(manifest.INDEX, "has rows of shards that are not in the manifest"))

@@ -14,6 +14,7 @@ and where it needs them
 - ``filters(options)``: the clip filters and frame filters to apply, see ``t2vdata.filters``;
 - ``missing(root, options)``: what raw files are missing and how to get them, or None;
 - ``source(root, options)``: what raw data this is, as JSON values (hashes): part of what a build is;
+- ``frame_size(options)``: (height, width) where all clips have one size;
 - ``check(options)``: raises RequestError for options that do not go together.
 """
 
@@ -137,6 +138,12 @@ def filters(name: str, options: Any) -> tuple[Sequence[ClipFilter], Sequence[Fra
     """Return the dataset's clip filters and frame filters; none when it has none."""
     chosen = getattr(load(name), "filters", None)
     return ((), ()) if chosen is None else cast("tuple[Sequence[ClipFilter], Sequence[FrameFilter]]", chosen(options))
+
+
+def frame_size(name: str, options: Any) -> tuple[int, int] | None:
+    """Return (height, width) where all clips have one size that the options tell, else None."""
+    tell = getattr(load(name), "frame_size", None)
+    return None if tell is None else cast("tuple[int, int]", tell(options))
 
 
 def missing(name: str, root: str | None, options: Any) -> str | None:

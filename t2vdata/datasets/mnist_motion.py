@@ -117,6 +117,11 @@ def check(options: Options) -> None:
         raise RequestError(f"--diversity low needs two speeds that suit every leg; {options.frames} frames are too few: use 20")
 
 
+def frame_size(options: Options) -> tuple[int, int]:
+    """Return (height, width) of every frame."""
+    return options.size, options.size
+
+
 def missing(root: str | None, options: Options) -> str | None:
     """Return which file of ``--mnist`` is missing; nothing else is needed."""
     return _mnist.missing(options.mnist)

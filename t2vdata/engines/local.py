@@ -15,7 +15,7 @@ import sys
 import threading
 import traceback
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from t2vdata.errors import WorkerDiedError
@@ -28,18 +28,18 @@ Plan = TypeVar("Plan")
 Report = TypeVar("Report")
 
 
-def run(work: Callable[[Plan], Report], plans: Iterable[Plan], *, num_workers: int) -> Iterator[Report]:
+def run(work: Callable[[Plan], Report], plans: Iterable[Plan], *, num_workers: int) -> Generator[Report, None, None]:
     """Yield the report of each plan as it is done: in this process when ``num_workers`` is 1, else in so many processes."""
     return serial(work, plans) if num_workers == 1 else processes(work, plans, num_workers=num_workers)
 
 
-def serial(work: Callable[[Plan], Report], plans: Iterable[Plan]) -> Iterator[Report]:
+def serial(work: Callable[[Plan], Report], plans: Iterable[Plan]) -> Generator[Report, None, None]:
     """Yield the report of each plan, one after the other, in this process."""
     for plan in plans:
         yield work(plan)
 
 
-def processes(work: Callable[[Plan], Report], plans: Iterable[Plan], *, num_workers: int) -> Iterator[Report]:
+def processes(work: Callable[[Plan], Report], plans: Iterable[Plan], *, num_workers: int) -> Generator[Report, None, None]:
     """Yield the report of each plan as a worker process finishes it.
 
     Plans are drawn one for each free worker, so a long or lazy sequence of them is never held. An error in a worker is

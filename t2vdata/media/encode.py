@@ -95,7 +95,11 @@ class H264:
     def encode(self, frames: Frames) -> Encoded:
         from t2vdata.media.decode import pyav
 
-        self.check(frames.height, frames.width)
+        try:
+            self.check(frames.height, frames.width)
+        except RequestError as error:
+            # One clip of many; when all have one size, the build has asked before it began.
+            raise EncodeError(str(error)) from error
         data = self._mp4(frames)
         timing = pyav.read_timing(data)
         if len(timing.pts) != frames.num_frames:

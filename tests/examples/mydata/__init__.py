@@ -1,0 +1,1 @@
+"""Datasets of my own, built as `t2vdata build mydata.wavy_lines`."""
