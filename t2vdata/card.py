@@ -49,7 +49,7 @@ def _body(manifest: Manifest, command: str) -> list[str]:
         lines.append(f"| {split} | {entry.samples:,} | {len(entry.shards)} | {megabytes:,.1f} |")
     lines += [
         "",
-        f"Of {tally.seen:,} clips asked for, {tally.kept:,} kept, {tally.num_rejected:,} rejected, {tally.num_failed:,} failed.",
+        f"Of {tally.seen:,} clips, {tally.kept:,} were kept, {tally.num_rejected:,} rejected, {tally.num_failed:,} failed.",
         "",
         "```python",
         "import t2vdata",

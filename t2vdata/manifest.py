@@ -197,6 +197,11 @@ def write_tables(folder: str, shards: Iterable[ShardRows]) -> tuple[FileEntry, .
     return tuple(FileEntry(name, storage.size(path) or 0, storage.sha256(path)) for name, path in paths.items())
 
 
+def write(folder: str, manifest: Manifest) -> None:
+    """Write manifest.json: from now on the folder is a dataset."""
+    storage.write_whole(storage.join(folder, MANIFEST), manifest.to_bytes())
+
+
 def write_rejects(folder: str, rejects: Sequence[Reject]) -> None:
     """Write rejects.parquet: with the index, or alone when a build stops early and has to show why."""
     schema = _rejects_schema()
