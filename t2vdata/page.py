@@ -85,11 +85,15 @@ def _balance(title: str, balance: Balance | None) -> str:
         return ""
     each = f"{balance.most:,}" if balance.fewest == balance.most else f"{balance.fewest:,} to {balance.most:,}"
     note = f"{balance.values:,} {title}, {each} clips each"
+    if balance.values > len(balance.commonest) + len(balance.rarest):
+        note += "; the most and least frequent:"
     shown = dict(balance.commonest) | dict(reversed(balance.rarest))
     return _bar_list(note, tuple(shown.items()))
 
 
 def _histogram(title: str, spread: Spread) -> str:
+    if spread.least == spread.most:
+        return f"<p>{escape(title)}: always {spread.least:.4g}</p>"
     width, height, base = 280, 120, 96
     most = max(count for _, _, count in spread.histogram)
     step = width / len(spread.histogram)

@@ -1,0 +1,123 @@
+"""What the documents say is so."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import ROOT
+
+from t2vdata import manifest
+from t2vdata.build import BuildResult
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TOOLS = ROOT / "tests" / "tools"
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.S)
+
+
+def test_the_command_line_page_is_what_help_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(TOOLS))
+    import cli_page
+
+    assert cli_page.PAGE.read_text() == cli_page.page(), "run `python tests/tools/cli_page.py`"
+
+
+def test_the_example_in_the_page_is_the_one_that_is_tested() -> None:
+    (example,) = [block for block in blocks(ROOT / "docs" / "add-a-dataset.md", "python") if "VERSION" in block]
+    assert example == (ROOT / "tests" / "examples" / "mydata" / "wavy_lines.py").read_text()
+
+
+def test_every_link_to_a_file_leads_somewhere() -> None:
+    assert len(PAGES) >= 9
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_second_command_of_the_readme_is_what_ci_runs() -> None:
+    commands = [line for block in blocks(ROOT / "README.md", "bash") for line in block.splitlines()]
+    (tests,) = [line for line in commands if "pytest" in line]
+    assert tests in (ROOT / ".ci" / "run").read_text().splitlines()
+    assert tests in (ROOT / "docs" / "contributing.md").read_text().splitlines()
+
+
+def test_commands_of_the_documents_have_flags_that_exist() -> None:
+    from click import Context
+
+    from t2vdata.cli import VERBS, main
+
+    checked = 0
+    for page in PAGES:
+        for line in (line for block in blocks(page, "bash") for line in block.splitlines()):
+            words = shlex.split(line.rsplit("t2vdata ", 1)[-1]) if re.search(r"\bt2vdata \w", line) else []
+            if not words or words[0] not in VERBS or any("." in word for word in words[1:2]):
+                continue
+            context = Context(main)
+            command = main.get_command(context, words[0])
+            if words[0] == "build":
+                command = command.get_command(context, words[1])
+            known = {flag for option in command.params for flag in option.opts}
+            assert {word for word in words if word.startswith("--")} <= known, line
+            checked += 1
+    assert checked >= 6
+
+
+def test_every_column_of_the_index_is_described() -> None:
+    page = (ROOT / "docs" / "format.md").read_text()
+    for column in manifest.index_schema().names:
+        assert f"`{column}`" in page
+
+
+def test_a_reader_written_from_the_format_page_reads_a_clip(built: BuildResult) -> None:
+    # Nothing of ours: pyarrow for the table, a seek and a read for the clip.
+    code = """
+import io, json, pathlib, sys
+import numpy as np, pyarrow.parquet as pq, zstandard
+folder = pathlib.Path(sys.argv[1])
+row = pq.read_table(folder / "index.parquet").slice(3, 1).to_pylist()[0]
+with open(folder / row["shard"], "rb") as file:
+    def member(role):
+        file.seek(row[role + "_offset"])
+        return file.read(row[role + "_size"])
+    frames = np.load(io.BytesIO(zstandard.ZstdDecompressor().decompress(member("pixels"))), allow_pickle=False)
+    about = json.loads(member("json"))
+    assert member("txt").decode() == row["captions"][0] == about["captions"][0]
+mover = about["digits"][0]
+d = abs(mover["turn"] - mover["start"])
+sign = 1 if mover["first_direction"] in ("down", "right") else -1
+for t, position in enumerate(mover["positions"]):
+    s = (mover["start_phase"] + mover["speed"] * t) % (2 * d)
+    assert position == mover["start"] + sign * min(s, 2 * d - s)
+print(frames.shape, frames.dtype)
+"""
+    done = subprocess.run([sys.executable, "-c", code, built.out], capture_output=True, text=True)
+    assert done.stdout.strip() == "(8, 24, 24, 1) uint8", done.stderr
+
+
+def test_the_python_of_the_quickstart_runs(tmp_path: Path, built: BuildResult) -> None:
+    read, build = blocks(ROOT / "docs" / "quickstart.md", "python")[:2]
+    code = read.replace("data/mnist-motion", built.out) + build.replace("data/small", str(tmp_path / "small")).replace(
+        "1000", "20"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Tally(kept=26" in done.stdout
+
+
+def test_nothing_names_a_machine_or_a_registry() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    names = listed.stdout.split() or [str(path.relative_to(ROOT)) for path in ROOT.rglob("*.md")]
+    forbidden = re.compile(r"/root/|/work/|files\.pythonhosted|pypi\.org|/tmp/|farm-")
+    for name in names:
+        path = ROOT / name
+        if path.suffix in (".py", ".md", ".toml", ".txt", "") and path.is_file() and name != "tests/test_docs.py":
+            found = forbidden.search(path.read_text(errors="replace"))
+            assert not found, f"{name}: {found and found.group()}"
