@@ -13,10 +13,11 @@ __version__ = "0.1.0"
 __all__ = ["BuildSpec", "__version__", "build_dataset", "open_dataset"]
 
 if TYPE_CHECKING:
-    from t2vdata.build import BuildSpec, build_dataset
+    from t2vdata.build import build_dataset
     from t2vdata.dataset import open_dataset
+    from t2vdata.plan import BuildSpec
 
-_HOMES = {"BuildSpec": "t2vdata.build", "build_dataset": "t2vdata.build", "open_dataset": "t2vdata.dataset"}
+_HOMES = {"BuildSpec": "t2vdata.plan", "build_dataset": "t2vdata.build", "open_dataset": "t2vdata.dataset"}
 
 
 def __getattr__(name: str) -> Any:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
 
 from t2vdata import manifest, storage
-from t2vdata.errors import BuildError, NotADatasetError, OtherSpecError
+from t2vdata.errors import NotADatasetError, OtherSpecError
 from t2vdata.manifest import Manifest
 from t2vdata.types import Reject, ShardReport
 
@@ -93,15 +93,12 @@ def read_report(out: str, name: str) -> ShardReport | None:
     return report if is_there else None
 
 
-def reports(out: str, prefixes: Sequence[str] = ()) -> Iterator[ShardReport]:
-    """Yield the reports of all whole shards, one at a time: those whose names begin with the first prefix first."""
-    names = [name.removesuffix(_ENDING) for name in storage.list_names(_path(out, _REPORTS)) if name.endswith(_ENDING)]
-    order = {prefix: place for place, prefix in enumerate(prefixes)}
-    for name in sorted(names, key=lambda name: (order.get(name.rsplit("-", 1)[0], 0), name)):
-        report = read_report(out, name)
-        if report is None:
-            raise BuildError(f"{name} disappeared during the build; is another program at work in {out}?")
-        yield report
+def reports(out: str) -> Iterator[ShardReport]:
+    """Yield the reports of all whole shards, one at a time, without their rows."""
+    for name in storage.list_names(_path(out, _REPORTS)):
+        report = read_report(out, name.removesuffix(_ENDING)) if name.endswith(_ENDING) else None
+        if report is not None:
+            yield report
 
 
 def read_rows(out: str, name: str) -> bytes:

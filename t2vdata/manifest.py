@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import json
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -170,31 +172,51 @@ def _why_no_dataset(folder: str) -> str:
     return f"no dataset at {folder}: it has no {MANIFEST}"
 
 
-@dataclass(frozen=True)
-class ShardRows:
-    """What the tables get from one shard."""
+class TableWriter:
+    """Writes the index and the rejects of a build, a shard at a time; both appear when the block ends well.
 
-    samples: int
-    rows: bytes
-    """One line of JSON for each row of the index."""
-    rejects: tuple[Reject, ...]
+    >>> with TableWriter(folder) as tables:
+    ...     tables.add(rows, rejects)
+    >>> tables.files
+    """
 
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._stack = contextlib.ExitStack()
+        self._writer: Any = None
+        self._rejects: list[Reject] = []
+        self.files: tuple[FileEntry, ...] = ()
+        """What was written; known when the block has ended."""
+        # Importing pyarrow takes longer than a small shard: done on the side, while workers start.
+        self._import = threading.Thread(target=importlib.import_module, args=("pyarrow.parquet",), daemon=True)
 
-def write_tables(folder: str, shards: Iterable[ShardRows]) -> tuple[FileEntry, ...]:
-    """Write the index and the rejects of ``shards``, which come in the order of the index; return what was written."""
-    rejects: list[Reject] = []
+    def __enter__(self) -> TableWriter:
+        self._import.start()
+        return self
 
-    def rows() -> Iterator[bytes]:
-        for shard in shards:
-            rejects.extend(shard.rejects)
-            if shard.samples:
-                yield shard.rows
+    def add(self, rows: bytes, rejects: Iterable[Reject]) -> None:
+        """Add the rows of a shard, a line of JSON for each, and the clips that it does without."""
+        self._rejects.extend(rejects)
+        _write_rows(self._open(), rows)
 
-    with storage.written_whole(storage.join(folder, INDEX)) as file:
-        _write_table(file, index_schema(), rows())
-    write_rejects(folder, rejects)
-    paths = {name: storage.join(folder, name) for name in (INDEX, REJECTS)}
-    return tuple(FileEntry(name, storage.size(path) or 0, storage.sha256(path)) for name, path in paths.items())
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        self._import.join()
+        if error is not None:
+            # Told of the error, written_whole takes back what it has begun.
+            self._stack.__exit__(kind, error, trace)
+            return
+        self._open()
+        self._stack.close()
+        write_rejects(self._folder, self._rejects)
+        paths = {name: storage.join(self._folder, name) for name in (INDEX, REJECTS)}
+        self.files = tuple(FileEntry(name, storage.size(path) or 0, storage.sha256(path)) for name, path in paths.items())
+
+    def _open(self) -> Any:
+        if self._writer is None:
+            self._import.join()
+            file = self._stack.enter_context(storage.written_whole(storage.join(self._folder, INDEX)))
+            self._writer = self._stack.enter_context(_table_writer(file, index_schema()))
+        return self._writer
 
 
 def write(folder: str, manifest: Manifest) -> None:
@@ -206,8 +228,8 @@ def write_rejects(folder: str, rejects: Sequence[Reject]) -> None:
     """Write rejects.parquet: with the index, or alone when a build stops early and has to show why."""
     schema = _rejects_schema()
     lines = "\n".join(json.dumps({name: getattr(reject, name) for name in schema.names}) for reject in rejects)
-    with storage.written_whole(storage.join(folder, REJECTS)) as file:
-        _write_table(file, schema, [lines.encode()] if rejects else [])
+    with storage.written_whole(storage.join(folder, REJECTS)) as file, _table_writer(file, schema) as table:
+        _write_rows(table, lines.encode())
 
 
 def index_schema() -> pa.Schema:
@@ -291,17 +313,28 @@ def _rejects_schema() -> pa.Schema:
     return pa.schema([pa.field(name, pa.string(), nullable=False) for name in names])
 
 
-def _write_table(file: Any, schema: pa.Schema, blocks: Iterable[bytes]) -> None:
-    """Write blocks of rows, lines of JSON, as one row group each: memory holds one block."""
-    import pyarrow as pa
-    import pyarrow.json as pj
+# Columns whose values repeat: only these are worth a dictionary.
+_REPEATED = ["split", "shard", "extension", "captions.list.element", "label", "meaning", "group", "num_frames", "fps", "height",
+             "width", "channels", "time_base", "pts.list.element", "key_frames.list.element", "stage", "kind", "reason",
+             "message"]  # fmt: skip
+
+
+def _table_writer(file: Any, schema: pa.Schema) -> Any:
     import pyarrow.parquet as pq
 
+    return pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=_REPEATED)
+
+
+def _write_rows(table: Any, lines: bytes) -> None:
+    """Write rows, lines of JSON, as one row group; nothing when there are none."""
+    import pyarrow as pa
+    import pyarrow.json as pj
+
+    if not lines:
+        return
     # Arrow's own JSON reader: from Python lists, pyarrow first imports pandas, which takes half a second.
-    nullable = pa.schema([field.with_nullable(True) for field in schema])
+    nullable = pa.schema([field.with_nullable(True) for field in table.schema])
     parsing = pj.ParseOptions(explicit_schema=nullable, unexpected_field_behavior="error")
-    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        for block in blocks:
-            reading = pj.ReadOptions(block_size=len(block) + 1)
-            table = pj.read_json(pa.BufferReader(block), read_options=reading, parse_options=parsing)
-            writer.write_table(table.select(schema.names).cast(schema), row_group_size=len(table))
+    found = pj.read_json(pa.BufferReader(lines), pj.ReadOptions(block_size=len(lines) + 1), parsing)
+    columns = [found[name] for name in table.schema.names]
+    table.write_table(pa.Table.from_arrays(columns, schema=table.schema), row_group_size=len(found))

@@ -61,7 +61,10 @@ def to_row(sample: Sample, members: Sequence[Member], shard: str) -> dict[str, A
 
 def sha256(sample: Sample) -> str:
     """Return the SHA-256 of a sample: of its files' contents, one after the other, in the order of their extensions."""
-    return hashlib.sha256(b"".join([sample.files[extension] for extension in sorted(sample.files)])).hexdigest()
+    digest = hashlib.sha256()
+    for extension in sorted(sample.files):
+        digest.update(sample.files[extension])
+    return digest.hexdigest()
 
 
 @functools.cache

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import IO
+from typing import IO, NamedTuple
 
 from t2vdata.errors import RequestError, ShardError
 from t2vdata.types import Sample
@@ -29,8 +28,7 @@ _BACK = (b"0" + bytes(100) + b"ustar\x0000").ljust(BLOCK - _TYPE_AT, b"\0")
 _FIXED_SUM = sum(_FRONT) + sum(_MTIME) + 8 * 0x20 + sum(_BACK)
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """Where one file of a sample lies in its shard."""
 
     name: str
@@ -118,12 +116,12 @@ def read_members(file: IO[bytes], *, max_bytes: int = 1 << 31) -> Iterator[tuple
 
 
 def _parse(header: bytes, offset: int) -> Member:
-    try:
-        checksum = int(header[_CHECKSUM_AT : _CHECKSUM_AT + 6], 8)
-        size = int(header[_SIZE_AT : _SIZE_AT + 11], 8)
-        name = header[:100].rstrip(b"\0").decode("ascii")
-    except ValueError as error:
-        raise ShardError(f"no tar header at byte {offset}") from error
+    numbers = header[_CHECKSUM_AT : _CHECKSUM_AT + 6], header[_SIZE_AT : _SIZE_AT + 11]
+    name = header[:100].rstrip(b"\0").decode("ascii", "backslashreplace")
+    # Digits only: int() would take a sign, and a member of negative size would pass every limit.
+    if not all(set(number) <= set(b"01234567") for number in numbers):
+        raise ShardError(f"no tar header at byte {offset}")
+    checksum, size = (int(number, 8) for number in numbers)
     expected = sum(header) - sum(header[_CHECKSUM_AT : _CHECKSUM_AT + 8]) + 8 * 0x20
     if checksum != expected or header[_MAGIC_AT : _MAGIC_AT + 5] != b"ustar":
         raise ShardError(f"damaged tar header at byte {offset}")

@@ -130,7 +130,7 @@ def _split_stats(entry: manifest.SplitEntry, rows: pa.Table) -> SplitStats:
         fps={f"{value:g}": count for value, count in sorted(_count(rows["fps"]).items())},
         resolutions={f"{width}x{height}": count for (width, height), count in sizes.most_common()},
         duration_seconds=_spread_of(_count(durations)),
-        groups=len(_count(rows["group"])),
+        groups=len(_count(rows["group"]).keys() - {""}),
     )
 
 

@@ -5,11 +5,11 @@ Reading works for both. Writing is local for now; what is written appears whole 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -106,7 +106,7 @@ def sha256(path: str) -> str:
     return digest.hexdigest()
 
 
-@contextmanager
+@contextlib.contextmanager
 def written_whole(path: str) -> Iterator[IO[bytes]]:
     """Open ``path`` for writing so that it appears whole, or not at all.
 
@@ -127,8 +127,9 @@ def written_whole(path: str) -> Iterator[IO[bytes]]:
             raise
         raise StorageError(_sentence(error, path)) from error
     finally:
-        # After the rename there is nothing left here, and nothing to be done.
-        Path(aside).unlink(missing_ok=True)
+        # After the rename there is nothing left here. A disk that refuses this too must not hide why it refused before.
+        with contextlib.suppress(OSError):
+            Path(aside).unlink(missing_ok=True)
 
 
 def write_whole(path: str, data: bytes) -> None:

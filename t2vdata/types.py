@@ -172,9 +172,8 @@ class ShardPlan:
     rejects: tuple[Reject, ...] = ()
     """Clips that the cheap filters left out while this shard was planned."""
 
-    @property
-    def requested(self) -> int:
-        return len(self.clips) + len(self.rejects)
+    def __str__(self) -> str:
+        return f"shard {self.index} of split {self.split}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ import pytest
 from support import ROOT, TINY, hashes, skip_or_fail, t2vdata, tiny_spec
 
 from t2vdata import datasets, manifest, shards, stats
-from t2vdata.build import BuildResult, BuildSpec, Progress, build_dataset, build_shard
+from t2vdata.build import BuildResult, BuildSpec, Progress, build_dataset
 from t2vdata.dataset import open_dataset
 from t2vdata.errors import (
     OtherSpecError,
@@ -449,7 +449,8 @@ def test_progress_reaches_the_total_and_never_falls(tmp_path: Path) -> None:
 
 def test_shards_do_not_depend_on_the_others(built: BuildResult, tmp_path: Path) -> None:
     from t2vdata import ledger
-    from t2vdata.build import plan_shards
+    from t2vdata.plan import plan_shards
+    from t2vdata.work import build_shard
 
     spec = tiny_spec()
     ledger.start(str(tmp_path), spec.as_json())

@@ -91,8 +91,9 @@ def command() -> None:
 
 
 def _build(name: str, own: set[str | None], values: dict[str, Any]) -> None:
-    from t2vdata.build import BuildSpec, Progress, build_dataset
+    from t2vdata.build import Progress, build_dataset
     from t2vdata.media.encode import encoding
+    from t2vdata.plan import BuildSpec
 
     settings = {key: values[key] for key in ("gop", "crf") if values[key] is not None}
     spec = BuildSpec(

@@ -89,7 +89,11 @@ def make_options(name: str, values: Mapping[str, Any]) -> Any:
             raise unknown_name(f"option of {name}", key, fields)
     options = dataset.Options(**values)
     for field, kind in typing.get_type_hints(dataset.Options).items():
-        _check_type(f"--{field.replace('_', '-')}", getattr(options, field), kind)
+        value = getattr(options, field)
+        _check_type(f"--{field.replace('_', '-')}", value, kind)
+        if kind is float and type(value) is int:
+            # 30 and 30.0 are one rate; written as JSON they would be two specs.
+            options = dataclasses.replace(options, **{field: float(value)})
     getattr(dataset, "check", lambda _: None)(options)
     return options
 
@@ -97,7 +101,8 @@ def make_options(name: str, values: Mapping[str, Any]) -> Any:
 def _check_type(flag: str, value: Any, kind: Any) -> None:
     allowed = typing.get_args(kind)
     if typing.get_origin(kind) is typing.Literal:
-        if value not in allowed:
+        # True == 1 and 2.0 == 2, but neither is what was offered.
+        if not any(type(value) is type(choice) and value == choice for choice in allowed):
             raise RequestError(f"{flag}: expected one of {', '.join(map(str, allowed))}, got {value!r}")
         return
     kinds = allowed or (kind,)

@@ -30,7 +30,7 @@ Report = TypeVar("Report")
 
 def run(work: Callable[[Plan], Report], plans: Iterable[Plan], *, num_workers: int) -> Generator[Report, None, None]:
     """Yield the report of each plan as it is done: in this process when ``num_workers`` is 1, else in so many processes."""
-    return serial(work, plans) if num_workers == 1 else processes(work, plans, num_workers=num_workers)
+    return processes(work, plans, num_workers=num_workers) if num_workers > 1 else serial(work, plans)
 
 
 def serial(work: Callable[[Plan], Report], plans: Iterable[Plan]) -> Generator[Report, None, None]:
@@ -82,7 +82,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.pipe, far_end = context.Pipe()
         self._process: SpawnProcess = context.Process(target=_serve, args=(work, far_end), daemon=True)
-        with _without_main_module():
+        with _without_main_module(), _one_blas_thread():
             self._process.start()
         far_end.close()
         self._plan = plan
@@ -134,12 +134,26 @@ def _without_main_module() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
+@contextlib.contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    """Start a process whose BLAS has one thread: workers are the parallelism, and idle BLAS threads spin."""
+    name = "OPENBLAS_NUM_THREADS"
+    before = os.environ.get(name)
+    os.environ[name] = before or "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+
+
 def _serve(work: Callable[[Any], Any], pipe: Connection) -> None:
     # Ctrl-C reaches the whole process group; the parent decides what becomes of the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    # What is imported stays: the collector need not look at it again and again.
+    # What is imported stays, and a shard is plain data without cycles: the collector need not look so often.
     gc.freeze()
+    gc.set_threshold(50_000)
     while True:
         try:
             plan = pipe.recv()

@@ -54,9 +54,7 @@ class Lossless:
         return {"name": self.name, "level": self.level, "library": "zstd " + ".".join(map(str, zstandard.ZSTD_VERSION))}
 
     def encode(self, frames: Frames) -> Encoded:
-        head, scratch = _npy_scratch(frames.data.shape)
-        scratch[head:] = frames.data.reshape(-1)
-        return Encoded(_zstd(self.level).compress(scratch), frames.num_frames)
+        return Encoded(_zstd(self.level).compress(_npy_file(frames.data)), frames.num_frames)
 
 
 @dataclass(frozen=True)
@@ -163,7 +161,7 @@ def _coder(channels: int, gop: int) -> dict[str, str]:
     """
     groups = f"keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0:threads=1:lookahead-threads=1"
     if channels == 1:
-        return {"preset": "superfast", "x264-params": f"{groups}:cabac=1"}
+        return {"preset": "ultrafast", "x264-params": f"{groups}:cabac=1"}
     return {"preset": "veryfast", "x264-params": groups}
 
 
@@ -178,6 +176,19 @@ def _padded(values: NDArray[np.uint8], line_size: int) -> NDArray[np.uint8]:
     return wide
 
 
+def canvas(num_frames: int, height: int, width: int, channels: int) -> NDArray[np.uint8]:
+    """Return black frames (T, H, W, C) to draw on; what is drawn there is encoded without being copied first.
+
+    They lie in a buffer that begins with the header of their NumPy file.
+    """
+    import numpy as np
+
+    header = _npy_header((num_frames, height, width, channels))
+    buffer = np.zeros(len(header) + num_frames * height * width * channels, np.uint8)
+    buffer[: len(header)] = np.frombuffer(header, np.uint8)
+    return buffer[len(header) :].reshape(num_frames, height, width, channels)
+
+
 @functools.cache
 def _zstd(level: int) -> Any:
     import zstandard
@@ -185,18 +196,31 @@ def _zstd(level: int) -> Any:
     return zstandard.ZstdCompressor(level=level)
 
 
-@functools.lru_cache(maxsize=4)
-def _npy_scratch(shape: tuple[int, ...]) -> tuple[int, NDArray[np.uint8]]:
-    """Return the length of the NumPy header for ``shape``, and a buffer that begins with it."""
-    import numpy as np
+def _npy_file(data: NDArray[np.uint8]) -> NDArray[np.uint8] | bytes:
+    """Return the NumPy file of an array: the buffer that it lies in when that is one, else a copy."""
+    header = _npy_header(data.shape)
+    buffer = data.base
+    if (
+        buffer is not None
+        and buffer.shape == (len(header) + data.size,)
+        and buffer.ctypes.data + len(header) == data.ctypes.data
+        and data.flags.c_contiguous
+        and buffer[: len(header)].tobytes() == header
+    ):
+        return buffer
+    return header + data.tobytes()
 
-    # Written out, because numpy's own header is padded differently from one of its versions to the next.
+
+@functools.lru_cache(maxsize=64)
+def _npy_header(shape: tuple[int, ...]) -> bytes:
+    """Return the header of a NumPy file, version 1.0, for an array of uint8.
+
+    Written out, because numpy's own is padded differently from one of its versions to the next.
+    """
     text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
+    # The data begins at a multiple of 64 bytes: 10 before the text, 1 after it.
     padded = text.ljust(-(-(len(text) + 11) // 64) * 64 - 11) + "\n"
-    header = b"\x93NUMPY\x01\x00" + len(padded).to_bytes(2, "little") + padded.encode("ascii")
-    scratch = np.empty(len(header) + int(np.prod(shape)), np.uint8)
-    scratch[: len(header)] = np.frombuffer(header, np.uint8)
-    return len(header), scratch
+    return b"\x93NUMPY\x01\x00" + len(padded).to_bytes(2, "little") + padded.encode("ascii")
 
 
 Planes = tuple["NDArray[np.uint8]", "NDArray[np.uint8]", "NDArray[np.uint8]"]

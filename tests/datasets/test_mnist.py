@@ -237,7 +237,7 @@ def test_several_sets_in_one_folder_are_not_guessed_among(tmp_path: Path) -> Non
     write_set(tmp_path)
     write_set(tmp_path, name="other-{word}-{kind}-idx{axes}-ubyte")
     with pytest.raises(
-        RawDataError, match="holds .*other-train-images-idx3-ubyte.*; expected one set of digits: move the other"
+        RawDataError, match=r"holds .*other-train-images-idx3-ubyte.*; expected one set of digits: move the other"
     ):
         _mnist.missing(tmp_path)
 

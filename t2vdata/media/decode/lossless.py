@@ -27,7 +27,7 @@ def decode(data: bytes) -> NDArray[np.uint8]:
         parameters = zstandard.get_frame_parameters(data)
         if parameters.content_size > MAX_BYTES:  # also when the frame does not say
             raise DecodeError(f"claims {parameters.content_size} bytes of pixels, over the limit of {MAX_BYTES}")
-        content = _decompressor().decompress(data)
+        content = _decompressor().decompress(data, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise DecodeError(f"not a Zstandard frame: {error}") from error
     size = int.from_bytes(content[8:10], "little") + 10

@@ -71,18 +71,22 @@ def _frames(data: bytes) -> Iterator[Iterator[av.VideoFrame]]:
             stream = container.streams.video[0]
             # One thread: for a small clip, starting more costs longer than decoding it.
             stream.thread_count, stream.thread_type = 1, "NONE"
-            yield _bounded(container.decode(stream))
+            yield _bounded(container.decode(stream), stream.frames)
     except av.FFmpegError as error:
         raise DecodeError(f"{error.strerror or error} (FFmpeg)") from error
 
 
-def _bounded(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-    pixels = 0
+def _bounded(frames: Iterator[av.VideoFrame], promised: int) -> Iterator[av.VideoFrame]:
+    """Yield frames within the limits; raise at the end when there were fewer than the file's index promised."""
+    pixels = count = 0
     for frame in frames:
+        count += 1
         pixels += frame.width * frame.height
         if pixels > MAX_PIXELS:
             raise DecodeError(f"over {MAX_PIXELS} pixels in one clip")
         yield frame
+    if count < promised:
+        raise DecodeError(f"ends after {count} of {promised} frames")
 
 
 def _rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:

@@ -1,0 +1,97 @@
+"""What to build, and which clips go into which shard."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from t2vdata import datasets
+from t2vdata.errors import RequestError
+from t2vdata.filters import ClipFilter, HasCaption
+from t2vdata.media import encode
+from t2vdata.types import Clip, Reject, ShardPlan
+
+Splits = Sequence[tuple[str, Sequence[Clip]]]
+
+
+@dataclass(frozen=True)
+class BuildSpec:
+    """What to build. Two equal specs give the same bytes, wherever and by however many workers they are built."""
+
+    dataset: str
+    """A name from ``t2vdata datasets``, or the dotted path of a module of yours."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the dataset's Options."""
+    seed: int = 0
+    encoding: encode.Encoding = field(default_factory=encode.Lossless)
+    shard_size: int = 1000
+    """Samples in a shard, at most."""
+    root: str | None = None
+    """Folder of the raw files, for datasets that have some."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 1 << 63:
+            raise RequestError(f"--seed {self.seed}: expected 0 to 2**63 - 1")
+        if self.shard_size < 1:
+            raise RequestError(f"--shard-size {self.shard_size}: expected 1 sample or more")
+
+    @functools.cached_property
+    def resolved(self) -> Any:
+        """The dataset's Options, checked. Raises RequestError for what cannot be."""
+        return datasets.make_options(self.dataset, self.options)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all that decides the bytes, as JSON values: no paths of this machine, but the hashes of raw data."""
+        return {
+            "dataset": datasets.short_name(self.dataset),
+            "version": datasets.load(self.dataset).VERSION,
+            "seed": self.seed,
+            "options": datasets.option_values(self.resolved),
+            "source": datasets.source(self.dataset, self.root, self.resolved),
+            "encoding": self.encoding.identity(),
+            "shard_size": self.shard_size,
+        }
+
+
+def splits(spec: BuildSpec) -> Splits:
+    """Return the splits that have clips, with these."""
+    dataset = datasets.load(spec.dataset)
+    found = [(split, dataset.clips(spec.root, split, spec.resolved, spec.seed)) for split in dataset.SPLITS]
+    return [(split, clips) for split, clips in found if len(clips)]
+
+
+def plan_shards(spec: BuildSpec, splits: Splits) -> Iterator[ShardPlan]:
+    """Yield the plan of each shard, split after split. Lazy: a plan of millions of clips takes no memory."""
+    clip_filters, _ = datasets.filters(spec.dataset, spec.resolved)
+    for split, clips in splits:
+        if isinstance(clips, list | tuple) or clip_filters:
+            yield from _plan_filtered(split, clips, [HasCaption(), *clip_filters], spec.shard_size)
+        else:
+            # Sliced, not made: the clips come into being where they are used.
+            starts = range(0, len(clips), spec.shard_size)
+            yield from (ShardPlan(split, index, clips[start : start + spec.shard_size]) for index, start in enumerate(starts))
+
+
+def shard_name(spec: BuildSpec, split: str, index: int) -> str:
+    """Return the name of a shard, unique among all datasets and splits: loaders cache by it."""
+    return f"{datasets.short_name(spec.dataset)}-{split}-{index:06d}.tar"
+
+
+def _plan_filtered(
+    split: str, clips: Iterable[Clip], clip_filters: Sequence[ClipFilter], shard_size: int
+) -> Iterator[ShardPlan]:
+    """Yield full shards of the clips that pass; each carries the rejects met on its way."""
+    index, kept, rejects = 0, list[Clip](), list[Reject]()
+    for clip in clips:
+        reason = next((why for one in clip_filters if (why := one.why_not(clip)) is not None), None)
+        if reason is not None:
+            rejects.append(Reject(clip.key, split, "clip", "rejected", reason, reason))
+            continue
+        kept.append(clip)
+        if len(kept) == shard_size:
+            yield ShardPlan(split, index, kept, tuple(rejects))
+            index, kept, rejects = index + 1, [], []
+    if kept or rejects:
+        yield ShardPlan(split, index, kept, tuple(rejects))

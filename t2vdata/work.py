@@ -1,0 +1,70 @@
+"""One shard: the work that an engine hands to a worker, which finds it here by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from t2vdata import datasets, ledger, storage
+from t2vdata.errors import ClipError
+from t2vdata.filters import FrameFilter
+from t2vdata.plan import BuildSpec, shard_name
+from t2vdata.sample import to_row, to_sample
+from t2vdata.shards import ShardWriter
+from t2vdata.types import Frames, Reject, Sample, ShardPlan, ShardReport
+
+
+def build_shard(spec: BuildSpec, out: str, plan: ShardPlan) -> ShardReport:
+    """Build one shard into ``out`` and write its report. Runs in a worker; found there by its name.
+
+    A ClipError counts that clip as failed; anything else is a bug, gets the clip's key as a note, and flies.
+    """
+    name = shard_name(spec, plan.split, plan.index)
+    rejects = list(plan.rejects)
+    rows: list[dict[str, Any]] = []
+    size, digest = 0, ""
+    if plan.clips:
+        with storage.written_whole(storage.join(out, name)) as file:
+            writer = ShardWriter(file)
+            for sample, row in _samples(spec, plan, rejects):
+                rows.append({**row, **to_row(sample, writer.add(sample), name)})
+            digest = writer.close()
+            size = writer.num_bytes
+    if not rows:
+        # A tar without a sample is no use to a reader, and some fail on it.
+        storage.remove(storage.join(out, name))
+        size, digest = 0, ""
+    report = ShardReport(name, plan.split, len(rows), size, digest, tuple(rejects), rows)
+    ledger.write_report(out, report)
+    # The rows stay on disk: the index is made from there, a shard at a time.
+    return replace(report, rows=())
+
+
+def _samples(spec: BuildSpec, plan: ShardPlan, rejects: list[Reject]) -> Iterator[tuple[Sample, dict[str, Any]]]:
+    """Yield the sample and the index columns of each clip that can be kept; append the others to ``rejects``."""
+    options, encoding = spec.resolved, spec.encoding
+    render = datasets.renderer(spec.dataset)
+    _, frame_filters = datasets.filters(spec.dataset, options)
+    for clip in plan.clips:
+        stage = "render"
+        try:
+            frames = render(clip, options)
+            stage = "frames"
+            reason = _why_not(frames, frame_filters)
+            if reason is not None:
+                rejects.append(Reject(clip.key, plan.split, stage, "rejected", reason, reason))
+                continue
+            stage = "encode"
+            result = to_sample(clip, plan.split, frames, encoding.encode(frames), encoding.extension)
+        except ClipError as error:
+            rejects.append(Reject(clip.key, plan.split, stage, "failed", type(error).__name__, str(error)))
+            continue
+        except Exception as error:
+            error.add_note(f"while building clip {clip.key} of {spec.dataset}")
+            raise
+        yield result
+
+
+def _why_not(frames: Frames, frame_filters: Sequence[FrameFilter]) -> str | None:
+    return next((reason for one in frame_filters if (reason := one.why_not(frames)) is not None), None)

@@ -1,0 +1,72 @@
+"""Errors: one family, that crosses process borders, and names that come close."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from t2vdata import errors
+from t2vdata.errors import T2VError, UnknownNameError, nearest, unknown_name
+
+EVERY = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)]
+
+
+def test_everything_raised_on_purpose_is_one_family() -> None:
+    assert len(EVERY) == 17
+    assert all(issubclass(error, T2VError) for error in EVERY)
+
+
+@pytest.mark.parametrize("error", EVERY)
+def test_an_error_crosses_process_borders_with_its_sentence(error: type[T2VError]) -> None:
+    copy = pickle.loads(pickle.dumps(error("a sentence")))
+    assert type(copy) is error
+    assert str(copy) == "a sentence"
+
+
+def test_the_tree_in_the_docstring_names_them_all() -> None:
+    assert errors.__doc__ is not None
+    named = [word for word in errors.__doc__.replace("|--", "").replace("`--", "").split() if word.endswith("Error")]
+    assert sorted(named) == sorted(error.__name__ for error in EVERY)
+
+
+@pytest.mark.parametrize("parent", [ValueError, OSError])
+def test_standard_handlers_catch_them_too(parent: type[Exception]) -> None:
+    caught = {error.__name__ for error in EVERY if issubclass(error, parent)}
+    expected = {
+        ValueError: {"RequestError", "UnknownNameError", "OtherSpecError", "RawDataError"},
+        OSError: {"StorageError"},
+    }
+    assert caught == expected[parent]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("tran", "train"), ("tset", "test"), ("validation", None), ("", None), ("val", "val")]
+)
+def test_the_nearest_name_is_one_that_is_like_it(name: str, expected: str | None) -> None:
+    assert nearest(name, ["train", "val", "test"]) == expected
+
+
+def test_part_of_a_name_stands_for_it() -> None:
+    assert nearest("motion", ["kinetics", "mnist-motion", "motion-of-mine"]) == "mnist-motion"
+    assert nearest("mo", ["kinetics", "mnist-motion"]) is None
+
+
+def test_an_unknown_name_comes_with_the_nearest() -> None:
+    error = unknown_name("dataset", "mnist-moton", ["kinetics", "mnist-motion"])
+    assert isinstance(error, UnknownNameError)
+    assert str(error) == "no dataset 'mnist-moton'; did you mean 'mnist-motion'?"
+
+
+def test_an_unknown_name_unlike_all_comes_with_all_in_order() -> None:
+    assert str(unknown_name("split", "xyz", ["val", "train"])) == "no split 'xyz'; there is train, val"
+
+
+def test_of_many_names_twelve_are_shown() -> None:
+    many = [f"{number:02d}" for number in range(20)]
+    assert str(unknown_name("key", "xyz", many)).endswith("there is " + ", ".join(many[:12]) + ", ...")
+    assert str(unknown_name("key", "xyz", many[:12])).endswith("10, 11")
+
+
+def test_among_no_names_there_is_none() -> None:
+    assert str(unknown_name("split", "train", [])) == "no split 'train'; there is none"

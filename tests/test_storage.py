@@ -1,0 +1,224 @@
+"""Files appear whole or not at all, and errors say what to do."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import resource
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from t2vdata import storage
+from t2vdata.errors import RequestError, StorageError, T2VError
+
+
+@pytest.fixture
+def memory() -> Iterator[str]:
+    """A folder in fsspec's memory, with two files."""
+    system = fsspec.filesystem("memory")
+    system.pipe("/t2vdata/a.tar", b"0123456789")
+    system.pipe("/t2vdata/b.json", b"{}")
+    yield "memory://t2vdata"
+    system.rm("/t2vdata", recursive=True)
+
+
+def test_urls_are_told_from_paths() -> None:
+    assert storage.is_url("s3://bucket/key")
+    assert storage.is_url("memory://t2vdata")
+    assert not storage.is_url("/data/mnist-motion")
+    assert not storage.is_url("pipe:cat /etc/passwd")
+    assert not storage.is_url("C:\\data")
+
+
+def test_a_name_is_joined_to_a_folder_or_a_url() -> None:
+    assert storage.join("/data/set", "a.tar") == "/data/set/a.tar"
+    assert storage.join("set", "a.tar") == "set/a.tar"
+    assert storage.join("s3://bucket/set/", "a.tar") == "s3://bucket/set/a.tar"
+    assert storage.join("s3://bucket/set", "a.tar") == "s3://bucket/set/a.tar"
+
+
+# Writing
+
+
+def test_a_file_appears_under_its_name_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    with storage.written_whole(str(path)) as file:
+        file.write(b"half")
+        file.flush()
+        assert not path.exists()
+        file.write(b" and half")
+    assert path.read_bytes() == b"half and half"
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def write_and_fail(path: str, error: BaseException) -> None:
+    before = os.listdir(os.path.dirname(path))
+    with storage.written_whole(path) as file:
+        file.write(b"half")
+        file.flush()
+        assert len(os.listdir(os.path.dirname(path))) == len(before) + 1
+        raise error
+
+
+def test_an_error_leaves_no_file_and_nothing_aside(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        write_and_fail(str(tmp_path / "a.bin"), ZeroDivisionError())
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_error_leaves_the_file_that_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    with pytest.raises(KeyboardInterrupt):
+        write_and_fail(str(path), KeyboardInterrupt())
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_a_new_file_replaces_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old and longer")
+    storage.write_whole(str(path), b"new")
+    assert path.read_bytes() == b"new"
+
+
+def test_a_file_can_be_written_into_the_present_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    storage.write_whole("a.bin", b"x")
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_a_full_disk_leaves_the_old_file_and_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # The limit stands in for a full disk: the kernel refuses the write in the same place.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+    try:
+        with pytest.raises(StorageError, match=r"limit reached while writing .*a\.bin; make room and run the same command"):
+            storage.write_whole(str(path), bytes(3 << 20))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+@pytest.mark.parametrize("attempt", [storage.make_folder, storage.list_names, lambda path: storage.write_whole(path, b"")])
+def test_a_file_in_place_of_a_folder_is_said(tmp_path: Path, attempt: Callable[[str], object]) -> None:
+    (tmp_path / "taken").write_bytes(b"")
+    with pytest.raises(StorageError, match=r"taken.* is, or lies under, a file; expected a folder: choose another --out"):
+        attempt(str(tmp_path / "taken" / "below"))
+
+
+def test_a_folder_in_place_of_a_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="is a folder; expected a file"):
+        storage.open_read(str(tmp_path))
+    with pytest.raises(StorageError, match="is a folder; expected a file"):
+        storage.remove(str(tmp_path))
+
+
+def test_a_missing_folder_is_said(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"nowhere/a\.bin: No such file or directory"):
+        storage.write_whole(str(tmp_path / "nowhere" / "a.bin"), b"")
+
+
+def test_folders_are_made_with_their_parents_and_twice_if_need_be(tmp_path: Path) -> None:
+    for _ in range(2):
+        storage.make_folder(str(tmp_path / "a" / "b"))
+    assert (tmp_path / "a" / "b").is_dir()
+
+
+def test_builds_do_not_write_to_urls() -> None:
+    with pytest.raises(
+        RequestError, match="cannot write to s3://bucket/x: builds write to a local folder; build there and copy"
+    ):
+        storage.make_folder("s3://bucket/x")
+
+
+def test_a_sweep_removes_what_was_left_aside_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("a.tar", ".hidden", f".a.tar.123{storage.ASIDE}", f"mine{storage.ASIDE}"):
+        (tmp_path / name).write_bytes(b"x")
+    storage.sweep(str(tmp_path))
+    assert sorted(os.listdir(tmp_path)) == sorted(["a.tar", ".hidden", f"mine{storage.ASIDE}"])
+
+
+def test_removing_twice_is_no_error_and_a_full_folder_stays(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b").write_bytes(b"x")
+    with pytest.raises(StorageError, match="a"):
+        storage.remove_folder(str(tmp_path / "a"))
+    for _ in range(2):
+        storage.remove(str(tmp_path / "a" / "b"))
+    for _ in range(2):
+        storage.remove_folder(str(tmp_path / "a"))
+    assert os.listdir(tmp_path) == []
+
+
+# Reading
+
+
+def test_local_files_are_read_whole_or_in_part(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.bin")
+    storage.write_whole(path, b"0123456789")
+    assert storage.read_bytes(path) == b"0123456789"
+    assert storage.read_range(path, 3, 4) == b"3456"
+    assert storage.read_range(path, 10, 0) == b""
+    assert storage.size(path) == 10
+    assert storage.exists(path)
+    assert storage.sha256(path) == hashlib.sha256(b"0123456789").hexdigest()
+    assert storage.list_names(str(tmp_path)) == ["a.bin"]
+
+
+def test_urls_are_read_whole_or_in_part(memory: str) -> None:
+    path = storage.join(memory, "a.tar")
+    assert storage.read_bytes(path) == b"0123456789"
+    assert storage.read_range(path, 3, 4) == b"3456"
+    assert storage.size(path) == 10
+    assert storage.exists(path)
+    assert storage.sha256(path) == hashlib.sha256(b"0123456789").hexdigest()
+    assert storage.list_names(memory) == ["a.tar", "b.json"]
+
+
+@pytest.mark.parametrize("offset", [8, 10, 400])
+def test_a_read_past_the_end_says_where_it_ends(tmp_path: Path, memory: str, offset: int) -> None:
+    storage.write_whole(str(tmp_path / "a.tar"), b"0123456789")
+    for path in (str(tmp_path / "a.tar"), storage.join(memory, "a.tar")):
+        with pytest.raises(StorageError, match=rf"a\.tar ends at byte \d+, before {offset + 5}; is it cut short\? run verify"):
+            storage.read_range(path, offset, 5)
+
+
+def test_what_is_not_there_is_none_empty_or_not_found(tmp_path: Path, memory: str) -> None:
+    for folder in (str(tmp_path), memory):
+        path = storage.join(folder, "nothing")
+        assert storage.size(path) is None
+        assert not storage.exists(path)
+        assert storage.list_names(path) == []
+        with pytest.raises(FileNotFoundError):
+            storage.open_read(path)
+    (tmp_path / "file").write_bytes(b"")
+    assert storage.size(str(tmp_path / "file" / "below")) is None
+    with pytest.raises(NotADirectoryError):
+        storage.open_read(str(tmp_path / "file" / "below"))
+
+
+@pytest.mark.parametrize("read", [storage.open_read, storage.size, storage.exists, storage.list_names])
+def test_an_unknown_protocol_is_said(read: Callable[[str], object]) -> None:
+    with pytest.raises(RequestError, match="cannot open nonsense://a: Protocol not known: nonsense"):
+        read("nonsense://a")
+
+
+def test_a_pipe_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        storage.open_read("pipe:touch made")
+    assert os.listdir(tmp_path) == []
+
+
+def test_storage_errors_are_sentences_without_a_number() -> None:
+    error = StorageError("no space left")
+    assert str(error) == "no space left"
+    assert isinstance(error, OSError)
+    assert isinstance(error, T2VError)
