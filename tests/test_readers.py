@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import webdataset
 import zstandard
 from support import TINY
 
@@ -20,7 +21,6 @@ from t2vdata.build import BuildResult, BuildSpec, build_dataset
 from t2vdata.dataset import open_dataset
 from t2vdata.media.encode import H264
 
-webdataset = pytest.importorskip("webdataset")
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,8 @@ def test_hugging_face_datasets_finds_every_split(
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path))
-    hub = pytest.importorskip("datasets")
+    import datasets as hub  # after the environment is set: it is read at import
+
     result = built if extension == "npy.zst" else mp4s
     found = hub.load_dataset(result.out, streaming=True, cache_dir=str(tmp_path))
     assert set(found) == {"train", "validation", "test", "compositional"}
