@@ -22,7 +22,6 @@ from t2vdata.dataset import open_dataset
 from t2vdata.media.encode import H264
 
 
-
 @pytest.fixture(scope="module")
 def mp4s(tmp_path_factory: pytest.TempPathFactory) -> BuildResult:
     spec = BuildSpec("mnist-motion", options={**TINY, "n": 12}, shard_size=5, encoding=H264(gop=4))
