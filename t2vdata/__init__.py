@@ -10,14 +10,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["BuildSpec", "__version__", "build_dataset", "open_dataset"]
+__all__ = ["BuildSpec", "Vocabulary", "__version__", "build_dataset", "open_dataset"]
 
 if TYPE_CHECKING:
     from t2vdata.build import build_dataset
     from t2vdata.dataset import open_dataset
     from t2vdata.plan import BuildSpec
+    from t2vdata.vocabulary import Vocabulary
 
-_HOMES = {"BuildSpec": "t2vdata.plan", "build_dataset": "t2vdata.build", "open_dataset": "t2vdata.dataset"}
+_HOMES = {
+    "BuildSpec": "t2vdata.plan",
+    "build_dataset": "t2vdata.build",
+    "open_dataset": "t2vdata.dataset",
+    "Vocabulary": "t2vdata.vocabulary",
+}
 
 
 def __getattr__(name: str) -> Any:

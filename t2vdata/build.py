@@ -12,7 +12,7 @@ import functools
 import os
 import platform
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import Any, Protocol
 
@@ -25,6 +25,7 @@ from t2vdata.manifest import Manifest, ShardEntry, SplitEntry
 from t2vdata.media import encode
 from t2vdata.plan import BuildSpec, Splits, plan_shards, shard_name
 from t2vdata.types import ShardPlan, ShardReport, Tally
+from t2vdata.vocabulary import Vocabulary
 from t2vdata.work import build_shard
 
 __all__ = ["BuildResult", "BuildSpec", "Engine", "Progress", "build_dataset"]
@@ -223,11 +224,19 @@ def _write_manifest(
         built_with=_built_with(),
         files=files,
     )
+    if "train" in whole.splits:
+        whole = replace(whole, files=(*files, _write_vocabulary(Dataset(out, whole))))
     if whole.tally.kept:
         show.write_preview(Dataset(out, whole), storage.join(out, card.PICTURE))
     card.write(out, whole, _command(spec, wanted))
     manifest.write(out, whole)
     return whole
+
+
+def _write_vocabulary(dataset: Dataset) -> manifest.FileEntry:
+    """Write the vocabulary of the training captions, with all their words; ``t2vdata vocab`` makes others."""
+    Vocabulary.build(dataset["train"]).save(dataset.vocabulary_path)
+    return manifest.file_entry(dataset.path, manifest.VOCABULARY)
 
 
 def _command(spec: BuildSpec, wanted: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
@@ -52,6 +53,16 @@ class Dataset:
     def splits(self) -> tuple[str, ...]:
         return tuple(self.manifest.splits)
 
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that decides the bytes."""
+        return self.manifest.fingerprint
+
+    @property
+    def vocabulary_path(self) -> str:
+        """Path or URL of the vocabulary of the training captions, which the build has written."""
+        return storage.join(self.path, manifest.VOCABULARY)
+
     @functools.cached_property
     def index(self) -> pd.DataFrame:
         """The whole index, one row per clip; read when first asked for."""
@@ -61,7 +72,8 @@ class Dataset:
     def __getitem__(self, split: str) -> Split:
         if split not in self.manifest.splits:
             raise unknown_name("split", split, self.splits)
-        return Split(self.path, split, self.manifest.splits[split].samples, self.manifest.shard_range(split))
+        entry = self.manifest.splits[split]
+        return Split(self.path, split, entry.samples, self.manifest.shard_range(split), self.fingerprint)
 
     def find(self, key: str) -> Item:
         """Return the clip with this key. Raises UnknownNameError with the nearest key when there is none."""
@@ -83,6 +95,8 @@ class Split(Sequence[Item]):
     num_clips: int
     shards: range
     """Its shards' places among all shards of the dataset."""
+    fingerprint: str
+    """Of the dataset."""
 
     def __len__(self) -> int:
         return self.num_clips
@@ -101,6 +115,10 @@ class Split(Sequence[Item]):
 
     def __iter__(self) -> Iterator[Item]:
         return (self[number] for number in range(len(self)))
+
+    def count_captions(self) -> Counter[str]:
+        """Return {caption: times} of all captions of all its clips."""
+        return manifest.count_captions(self.path, self.shards)
 
     @functools.cached_property
     def keys(self) -> dict[str, int]:

@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import json
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMAT = "t2vdata/1"
-MANIFEST, INDEX, REJECTS = "manifest.json", "index.parquet", "rejects.parquet"
+MANIFEST, INDEX, REJECTS, VOCABULARY = "manifest.json", "index.parquet", "rejects.parquet", "vocabulary.json"
 
 # Columns of the index that a row must have a value for, and those that may be null.
 _REQUIRED = ("key", "split", "shard", "sha256", "extension", "pixels_offset", "pixels_size", "txt_offset", "txt_size",
@@ -75,7 +76,7 @@ class Manifest:
     built_with: Mapping[str, str]
     """{software: version}"""
     files: tuple[FileEntry, ...] = field(default=())
-    """The tables beside the manifest."""
+    """The tables and the vocabulary beside the manifest."""
 
     @property
     def tally(self) -> Tally:
@@ -208,8 +209,7 @@ class TableWriter:
         self._open()
         self._stack.close()
         write_rejects(self._folder, self._rejects)
-        paths = {name: storage.join(self._folder, name) for name in (INDEX, REJECTS)}
-        self.files = tuple(FileEntry(name, storage.size(path) or 0, storage.sha256(path)) for name, path in paths.items())
+        self.files = (file_entry(self._folder, INDEX), file_entry(self._folder, REJECTS))
 
     def _open(self) -> Any:
         if self._writer is None:
@@ -217,6 +217,12 @@ class TableWriter:
             file = self._stack.enter_context(storage.written_whole(storage.join(self._folder, INDEX)))
             self._writer = self._stack.enter_context(_table_writer(file, index_schema()))
         return self._writer
+
+
+def file_entry(folder: str, name: str) -> FileEntry:
+    """Return the entry of a file that was just written."""
+    path = storage.join(folder, name)
+    return FileEntry(name, storage.size(path) or 0, storage.sha256(path))
 
 
 def write(folder: str, manifest: Manifest) -> None:
@@ -281,6 +287,19 @@ def read_index_by_shard(folder: str) -> Iterator[list[dict[str, Any]]]:
         table = pq.ParquetFile(file)
         for group in range(table.num_row_groups):
             yield table.read_row_group(group).to_pylist()
+
+
+def count_captions(folder: str, shards: range) -> Counter[str]:
+    """Return {caption: times} of some shards, reading one shard's captions at a time."""
+    import pyarrow.compute as pc
+
+    counts = Counter[str]()
+    for place in shards:
+        captions = read_index(folder, ["captions"], shards=range(place, place + 1))["captions"]
+        counted = pc.value_counts(pc.list_flatten(captions))
+        for caption, times in zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True):
+            counts[caption] += times
+    return counts
 
 
 def read_rejects(folder: str) -> list[Reject]:

@@ -61,7 +61,7 @@ def write_preview(dataset: Dataset, out: str) -> None:
     """Write a contact sheet of a dataset's first clips, reading no more of the index than their shard's rows."""
     name = dataset.splits[0]
     first = dataset.manifest.splits[name].shards[0]
-    write(Split(dataset.path, name, first.samples, dataset.manifest.shard_range(name)[:1])[:4], out)
+    write(Split(dataset.path, name, first.samples, dataset.manifest.shard_range(name)[:1], dataset.fingerprint)[:4], out)
 
 
 def contact_sheet(items: Sequence[Item], *, num_frames: int = SHEET_FRAMES) -> bytes:

@@ -49,7 +49,7 @@ def examples(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_number_of_processes_does_not_change_a_byte(built: BuildResult, tmp_path: Path, num_workers: int) -> None:
     result = build_dataset(tiny_spec(), tmp_path / "out", num_workers=num_workers)
     assert hashes(Path(result.out)) == hashes(Path(built.out))
-    assert len(hashes(Path(result.out))) == 3 + 1 + 1 + 1 + 5
+    assert len(hashes(Path(result.out))) == 3 + 1 + 1 + 1 + 6
 
 
 @pytest.mark.parametrize("coding", [Lossless(), H264(gop=4)], ids=["lossless", "h264"])
@@ -222,7 +222,7 @@ def test_a_finished_dataset_that_lost_a_shard_gets_it_back(copy: Path) -> None:
     assert hashes(copy) == expected
 
 
-@pytest.mark.parametrize("name", ["index.parquet", "rejects.parquet"])
+@pytest.mark.parametrize("name", ["index.parquet", "rejects.parquet", "vocabulary.json"])
 def test_a_finished_dataset_that_lost_a_table_gets_it_back(copy: Path, name: str) -> None:
     expected = hashes(copy)
     (copy / name).unlink()

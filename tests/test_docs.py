@@ -103,10 +103,9 @@ print(frames.shape, frames.dtype)
 
 
 def test_the_python_of_the_quickstart_runs(tmp_path: Path, built: BuildResult) -> None:
-    read, build = blocks(ROOT / "docs" / "quickstart.md", "python")[:2]
-    code = read.replace("data/mnist-motion", built.out) + build.replace("data/small", str(tmp_path / "small")).replace(
-        "1000", "20"
-    )
+    read, words, build = blocks(ROOT / "docs" / "quickstart.md", "python")[:3]
+    small = build.replace("data/small", str(tmp_path / "small")).replace("1000", "20")
+    code = (read + words).replace("data/mnist-motion", built.out) + "assert batch.tokens.shape == (2, 5)\n" + small
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Tally(kept=26" in done.stdout

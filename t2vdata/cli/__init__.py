@@ -20,6 +20,7 @@ VERBS = {
     "datasets": "List what can be built, or describe one dataset.",
     "stats": "Count what is in a built dataset.",
     "verify": "Check a built dataset against its manifest.",
+    "vocab": "Make a vocabulary, and say how much of each split it knows.",
     "show": "Draw clips of a dataset: a contact sheet or a GIF.",
 }
 SETTINGS = {"help_option_names": ["-h", "--help"], "terminal_width": 100, "max_content_width": 100}

@@ -93,8 +93,8 @@ def print_stats(stats: Stats) -> None:
             if balance is not None:
                 out.print(f"{balance.values} {title}, {_range(balance)} clips each", markup=False)
     out.print(f"\nvocabulary: {stats.vocabulary:,} words", markup=False)
-    out.print("most frequent:  " + _ranked(stats.commonest_words), markup=False)
-    out.print("least frequent: " + _ranked(stats.rarest_words), markup=False)
+    out.print("most frequent:  " + ranked(stats.commonest_words), markup=False)
+    out.print("least frequent: " + ranked(stats.rarest_words), markup=False)
     out.print(f"\nkept {stats.kept:,}, rejected {sum(stats.rejected.values()):,}, failed {sum(stats.failed.values()):,}")
     for title, counts in (("rejected", stats.rejected), ("failed", stats.failed)):
         for reason, count in sorted(counts.items(), key=lambda item: -item[1]):
@@ -105,7 +105,7 @@ def _range(balance: Balance) -> str:
     return f"{balance.most:,}" if balance.fewest == balance.most else f"{balance.fewest:,} to {balance.most:,}"
 
 
-def _ranked(counts: Sequence[tuple[str, int]]) -> str:
+def ranked(counts: Sequence[tuple[str, int]]) -> str:
     return ", ".join(f"{word} {count:,}" for word, count in counts)
 
 
