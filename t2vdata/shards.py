@@ -24,6 +24,8 @@ _SIZE_AT, _CHECKSUM_AT, _TYPE_AT, _MAGIC_AT = 124, 148, 156, 257
 _FRONT = b"0000644\0" + b"0000000\0" + b"0000000\0"
 _MTIME = b"00000000000\0"
 _BACK = (b"0" + bytes(100) + b"ustar\x0000").ljust(BLOCK - _TYPE_AT, b"\0")
+_AFTER_SIZE = b"\0" + _MTIME
+_END = b"\0 " + _BACK
 # The sum of the bytes above, with the checksum field itself read as eight blanks.
 _FIXED_SUM = sum(_FRONT) + sum(_MTIME) + 8 * 0x20 + sum(_BACK)
 
@@ -43,7 +45,7 @@ def _header(name: str, size: int) -> bytes:
         raise RequestError(f"{name} of {size} bytes does not fit a tar member: 100 bytes of name and 8 GiB at most")
     digits = b"%011o" % size
     checksum = _FIXED_SUM + sum(encoded) + sum(digits)
-    return b"%b%b%b\x00%b%06o\x00 %b" % (encoded.ljust(100, b"\0"), _FRONT, digits, _MTIME, checksum, _BACK)
+    return encoded.ljust(100, b"\0") + _FRONT + digits + _AFTER_SIZE + b"%06o" % checksum + _END
 
 
 class ShardWriter:

@@ -198,13 +198,14 @@ class MotionClips(Sequence[Clip]):
                 for j in range(options.digits)
             ]
             word = conjunctions[conjunction[i][0]]
+            texts = [_texts(digit[i][j], direction[i][j], word) for j in range(options.digits)]
             yield Clip(
                 key=f"{self.split}-{first + i:08d}",
-                captions=(join_clauses([_clause(mover, word) for mover in movers]),),
-                group="+".join(f"mnist-{mnist_split}-{mover['mnist_index']}" for mover in movers),
+                captions=(join_clauses([clause for clause, _, _ in texts]),),
+                group="+".join([f"mnist-{mnist_split}-{index}" for index in image[i]]),
                 meta={
-                    "label": " ".join(str(mover["digit"]) for mover in movers),
-                    "meaning": ", ".join(f"{mover['digit']} {mover['first_direction']}" for mover in movers),
+                    "label": " ".join([label for _, label, _ in texts]),
+                    "meaning": ", ".join([meaning for _, _, meaning in texts]),
                     "digits": movers,
                 },
             )
@@ -227,7 +228,7 @@ def render(clip: Clip, options: Options) -> Frames:
 def _draw(canvas: NDArray[np.uint8], image: NDArray[np.uint8], mover: Any, subpixel: int, *, over: bool) -> None:
     """Draw a digit into each frame of (T, y, x), at its place."""
     # Exact: positions are multiples of 1/64; truncating x + 1/2 rounds halves up, as no position is negative.
-    places = (np.array(mover["positions"]) * subpixel + 0.5).astype(np.intp)
+    places = np.array([int(position * subpixel + 0.5) for position in mover["positions"]])
     vertical = mover["axis"] == "vertical"
     stamps = image
     if subpixel > 1:
@@ -290,8 +291,11 @@ def _resize_weights(old: int, new: int) -> NDArray[np.int64]:
     return weights
 
 
-def _clause(mover: Any, word: str) -> str:
-    return f"the digit {mover['digit']} is moving {mover['first_direction']} {word} {OPPOSITE[mover['first_direction']]}"
+@functools.cache
+def _texts(digit: int, direction: int, word: str) -> tuple[str, str, str]:
+    """Return the clause, label and meaning of a digit that moves."""
+    first = DIRECTIONS[direction]
+    return f"the digit {digit} is moving {first} {word} {OPPOSITE[first]}", str(digit), f"{digit} {first}"
 
 
 def _room(options: Options) -> _motion.Room:

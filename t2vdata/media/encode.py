@@ -198,16 +198,15 @@ def _zstd(level: int) -> Any:
 
 def _npy_file(data: NDArray[np.uint8]) -> NDArray[np.uint8] | bytes:
     """Return the NumPy file of an array: the buffer that it lies in when that is one, else a copy."""
+    import numpy as np
+
     header = _npy_header(data.shape)
     buffer = data.base
-    if (
-        buffer is not None
-        and buffer.shape == (len(header) + data.size,)
-        and buffer.ctypes.data + len(header) == data.ctypes.data
-        and data.flags.c_contiguous
-        and buffer[: len(header)].tobytes() == header
-    ):
-        return buffer
+    if buffer is not None and buffer.shape == (len(header) + data.size,) and data.flags.c_contiguous:
+        front = buffer[: len(header)]
+        # An array of that size that does not reach into the front is all that comes behind it.
+        if front.tobytes() == header and not np.may_share_memory(front, data):
+            return buffer
     return header + data.tobytes()
 
 
