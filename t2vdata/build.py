@@ -90,10 +90,17 @@ def build_dataset(
     wanted = spec.as_json()
     splits = plan.splits(spec)
     finished = ledger.open_folder(folder, wanted)
+    if finished is not None and not ledger.is_open(folder) and _has_tables(folder, finished) and not _lost(folder, finished):
+        return BuildResult(folder, finished, 0)
     work = functools.partial(build_shard, spec, folder)
     with ledger.locked(folder), ledger.swept(folder):
+        # Once more, now that nobody else can build here: somebody may just have finished.
+        finished = ledger.open_folder(folder, wanted)
         if finished is not None and _has_tables(folder, finished):
-            built = _repair(folder, finished, engine(work, _lost(folder, finished, spec, splits), num_workers=num_workers))
+            lost = _lost(folder, finished)
+            plans = (one for one in plan_shards(spec, splits) if shard_name(spec, one.split, one.index) in lost)
+            ledger.start(folder, wanted)
+            built = _repair(folder, finished, engine(work, plans, num_workers=num_workers))
             ledger.close_folder(folder)
             return BuildResult(folder, finished, built)
         ledger.start(folder, wanted)
@@ -191,12 +198,9 @@ def _has_tables(out: str, finished: Manifest) -> bool:
     return all(storage.size(storage.join(out, file.name)) == file.bytes for file in finished.files)
 
 
-def _lost(out: str, finished: Manifest, spec: BuildSpec, splits: Splits) -> Iterator[ShardPlan]:
-    """Yield the plans of the shards that a finished dataset no longer has, or has cut short."""
-    lost = {shard.name for _, shard in finished.shards() if storage.size(storage.join(out, shard.name)) != shard.bytes}
-    if lost:
-        ledger.start(out, finished.spec)
-        yield from (one for one in plan_shards(spec, splits) if shard_name(spec, one.split, one.index) in lost)
+def _lost(out: str, finished: Manifest) -> set[str]:
+    """Return the shards that a finished dataset no longer has, or has cut short."""
+    return {shard.name for _, shard in finished.shards() if storage.size(storage.join(out, shard.name)) != shard.bytes}
 
 
 def _repair(out: str, finished: Manifest, rebuilt: Iterable[ShardReport]) -> int:

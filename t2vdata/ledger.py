@@ -45,6 +45,11 @@ def open_folder(out: str, spec: Mapping[str, Any]) -> Manifest | None:
     return None
 
 
+def is_open(out: str) -> bool:
+    """Return whether a build into the folder is going on, or was stopped."""
+    return storage.exists(_path(out))
+
+
 def start(out: str, spec: Mapping[str, Any]) -> None:
     """Say which spec is being built; a build that goes on finds it."""
     storage.make_folder(_path(out, _REPORTS))

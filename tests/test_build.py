@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from support import ROOT, TINY, hashes, skip_or_fail, t2vdata, tiny_spec
 
-from t2vdata import datasets, manifest, shards, stats
+from t2vdata import datasets, manifest, shards, stats, storage
 from t2vdata.build import BuildResult, BuildSpec, Progress, build_dataset
 from t2vdata.dataset import open_dataset
 from t2vdata.errors import (
@@ -235,6 +235,23 @@ def test_a_finished_dataset_is_left_alone(copy: Path) -> None:
     result = build_dataset(tiny_spec(), copy, num_workers=1)
     assert result.clips_built == 0
     assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == before
+
+
+def test_a_finished_dataset_on_a_read_only_disk_is_left_alone(small_disk: Path) -> None:
+    spec = tiny_spec(n=5, holdout=0)
+    build_dataset(spec, small_disk / "out", num_workers=1)
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    assert build_dataset(spec, small_disk / "out", num_workers=1).clips_built == 0
+
+
+def test_a_build_killed_between_its_manifest_and_the_end_is_tidied(copy: Path) -> None:
+    expected = hashes(copy)
+    (copy / ".t2vdata-build" / "reports").mkdir(parents=True)
+    (copy / ".t2vdata-build" / "spec.json").write_text(json.dumps(tiny_spec().as_json()))
+    (copy / ".t2vdata-build" / "reports" / f".x.123{storage.ASIDE}").write_bytes(b"half")
+    assert build_dataset(tiny_spec(), copy, num_workers=1).clips_built == 0
+    assert hashes(copy) == expected
+    assert not (copy / ".t2vdata-build").exists()
 
 
 # Nothing disappears
