@@ -51,7 +51,7 @@ shapes = st.tuples(st.integers(1, 12), st.integers(1, 40), st.integers(1, 40), s
 @given(shapes, st.integers(0, 2**32), st.sampled_from([1, 3, 9]))
 def test_lossless_comes_back_bit_for_bit(shape: tuple[int, ...], seed: int, level: int) -> None:
     data = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
-    encoded = Lossless(level).encode(Frames(data, 30.0))
+    encoded = Lossless(level, level).encode(Frames(data, 30.0))
     assert np.array_equal(lossless.decode(encoded.data), data)
     assert encoded.num_frames == shape[0]
     assert (encoded.pts, encoded.key_frames, encoded.time_base) == (None, None, None)
@@ -282,7 +282,7 @@ def test_an_unknown_encoding_is_named_with_the_nearest() -> None:
         encoding("h265")
 
 
-@pytest.mark.parametrize(("name", "setting"), [("lossless", "gop"), ("lossless", "crf"), ("h264", "level")])
+@pytest.mark.parametrize(("name", "setting"), [("lossless", "gop"), ("lossless", "crf"), ("h264", "grey_level")])
 def test_a_setting_of_another_encoding_is_refused(name: str, setting: str) -> None:
     with pytest.raises(RequestError, match=f"--{setting} does not apply to --encoding {name}"):
         encoding(name, **{setting: 3})
@@ -305,5 +305,5 @@ def test_an_identity_tells_all_that_decides_the_bytes() -> None:
     told: list[dict[str, Any]] = [one.identity() for one in (Lossless(), Lossless(3), H264(), H264(gop=8), H264(crf=20))]
     assert len({json.dumps(one) for one in told}) == 5
     assert all(one["library"] for one in told)
-    assert (told[0]["name"], told[0]["level"]) == ("lossless", 1)
+    assert (told[0]["name"], told[0]["grey_level"]) == ("lossless", -1)
     assert (told[2]["name"], told[2]["gop"], told[2]["crf"]) == ("h264", 16, 18)
