@@ -83,7 +83,7 @@ def locked(out: str) -> Iterator[None]:
 def write_report(out: str, report: ShardReport) -> None:
     """Say that a shard is whole, after it has its name: one line of JSON for the report, and one for each row of the index."""
     head = {name: getattr(report, name) for name in _HEAD}
-    storage.write_whole(_path(out, _REPORTS, report.name + _ENDING), b"".join(_line(value) for value in (head, *report.rows)))
+    storage.write_whole(_path(out, _REPORTS, report.name + _ENDING), b"".join((line(head), *report.rows)))
 
 
 def read_report(out: str, name: str) -> ShardReport | None:
@@ -132,7 +132,8 @@ def swept(out: str) -> Iterator[None]:
         raise
 
 
-def _line(value: object) -> bytes:
+def line(value: object) -> bytes:
+    """Return a value as a line of JSON, as reports hold them."""
     return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
 
 

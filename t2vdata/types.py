@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -187,8 +188,8 @@ class ShardReport:
     bytes: int
     sha256: str
     rejects: tuple[Reject, ...]
-    rows: Sequence[Mapping[str, Any]] = ()
-    """Index row of each sample, as {column: value}; empty in the reports that an engine hands back."""
+    rows: Sequence[builtins.bytes] = ()
+    """Index row of each sample, a line of JSON; empty in the reports that an engine hands back."""
 
     @property
     def tally(self) -> Tally:

@@ -22,13 +22,14 @@ def build_shard(spec: BuildSpec, out: str, plan: ShardPlan) -> ShardReport:
     """
     name = shard_name(spec, plan.split, plan.index)
     rejects = list(plan.rejects)
-    rows: list[dict[str, Any]] = []
+    # Kept as text: as dicts they would take several times the memory until the shard is whole.
+    rows: list[bytes] = []
     size, digest = 0, ""
     if plan.clips:
         with storage.written_whole(storage.join(out, name)) as file:
             writer = ShardWriter(file)
             for sample, row in _samples(spec, plan, rejects):
-                rows.append({**row, **to_row(sample, writer.add(sample), name)})
+                rows.append(ledger.line({**row, **to_row(sample, writer.add(sample), name)}))
             digest = writer.close()
             size = writer.num_bytes
     if not rows:
