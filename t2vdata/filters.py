@@ -6,23 +6,29 @@ is the same for all clips it applies to ("caption over 60 characters"), so that 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from t2vdata.errors import RequestError
 from t2vdata.types import Clip, Frames
 
-
-class ClipFilter(Protocol):
-    """Looks at plain data only."""
-
-    def why_not(self, clip: Clip, /) -> str | None: ...
+Subject = TypeVar("Subject", contravariant=True)
 
 
-class FrameFilter(Protocol):
-    """Looks at pixels."""
+class Filter(Protocol[Subject]):
+    """Looks at a clip, or at its frames."""
 
-    def why_not(self, frames: Frames, /) -> str | None: ...
+    def why_not(self, subject: Subject, /) -> str | None: ...
+
+
+ClipFilter = Filter[Clip]
+FrameFilter = Filter[Frames]
+
+
+def first_reason(subject: Subject, filters: Iterable[Filter[Subject]]) -> str | None:
+    """Return the reason of the first filter that has one, or None."""
+    return next((reason for one in filters if (reason := one.why_not(subject)) is not None), None)
 
 
 @dataclass(frozen=True)

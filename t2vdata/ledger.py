@@ -18,7 +18,7 @@ from t2vdata.errors import NotADatasetError, OtherSpecError
 from t2vdata.manifest import Manifest
 from t2vdata.types import Reject, ShardReport
 
-FOLDER = ".t2vdata-build"
+FOLDER = manifest.BUILD_FOLDER
 _SPEC, _LOCK, _REPORTS, _ENDING = "spec.json", "lock", "reports", ".jsonl"
 _HEAD = ("name", "split", "samples", "bytes", "sha256", "rejects")
 # What a disk puts into its own root; a folder with only these is empty.

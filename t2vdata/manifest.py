@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMAT = "t2vdata/1"
+# Where a build in progress keeps what is its own.
+BUILD_FOLDER = ".t2vdata-build"
 MANIFEST, INDEX, REJECTS, VOCABULARY = "manifest.json", "index.parquet", "rejects.parquet", "vocabulary.json"
 
 # Columns of the index that a row must have a value for, and those that may be null.
@@ -165,7 +167,7 @@ def _why_no_dataset(folder: str) -> str:
     if not storage.is_folder(folder):
         return f"no dataset at {folder}: that is a file; expected the folder that it is in"
     names = storage.list_names(folder)
-    if ".t2vdata-build" in names:
+    if BUILD_FOLDER in names:
         return f"the build in {folder} is not finished; run its command again, it goes on where it stopped"
     inside = [name for name in names if storage.exists(storage.join(storage.join(folder, name), MANIFEST))]
     if inside:
@@ -281,12 +283,18 @@ def read_index(folder: str, columns: Sequence[str] | None = None, *, shards: ran
 
 def read_index_by_shard(folder: str) -> Iterator[list[dict[str, Any]]]:
     """Yield the rows of the index, those of one shard at a time. Raises DataError when it is missing or damaged."""
+    for rows in _by_shard(folder):
+        yield rows.to_pylist()
+
+
+def _by_shard(folder: str, columns: list[str] | None = None, shards: range | None = None) -> Iterator[pa.Table]:
+    """Yield the rows of shards, one at a time, from a file that is opened once."""
     import pyarrow.parquet as pq
 
     with _table_file(folder, INDEX) as file:
         table = pq.ParquetFile(file)
-        for group in range(table.num_row_groups):
-            yield table.read_row_group(group).to_pylist()
+        for group in range(table.num_row_groups) if shards is None else shards:
+            yield table.read_row_group(group, columns=columns)
 
 
 def count_captions(folder: str, shards: range) -> Counter[str]:
@@ -294,12 +302,18 @@ def count_captions(folder: str, shards: range) -> Counter[str]:
     import pyarrow.compute as pc
 
     counts = Counter[str]()
-    for place in shards:
-        captions = read_index(folder, ["captions"], shards=range(place, place + 1))["captions"]
-        counted = pc.value_counts(pc.list_flatten(captions))
-        for caption, times in zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True):
-            counts[caption] += times
+    for rows in _by_shard(folder, ["captions"], shards):
+        counts.update(count_values(pc.list_flatten(rows["captions"])))
     return counts
+
+
+def count_values(column: Any) -> dict[Any, int]:
+    """Return {value: how often} of a column, without nulls."""
+    import pyarrow.compute as pc
+
+    counted = pc.value_counts(column)
+    values, counts = counted.field("values").to_pylist(), counted.field("counts").to_pylist()
+    return {value: count for value, count in zip(values, counts, strict=True) if value is not None}
 
 
 def read_rejects(folder: str) -> list[Reject]:

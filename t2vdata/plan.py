@@ -9,7 +9,7 @@ from typing import Any
 
 from t2vdata import datasets
 from t2vdata.errors import RequestError
-from t2vdata.filters import ClipFilter, HasCaption
+from t2vdata.filters import ClipFilter, HasCaption, first_reason
 from t2vdata.media import encode
 from t2vdata.types import Clip, Reject, ShardPlan
 
@@ -85,7 +85,7 @@ def _plan_filtered(
     """Yield full shards of the clips that pass; each carries the rejects met on its way."""
     index, kept, rejects = 0, list[Clip](), list[Reject]()
     for clip in clips:
-        reason = next((why for one in clip_filters if (why := one.why_not(clip)) is not None), None)
+        reason = first_reason(clip, clip_filters)
         if reason is not None:
             rejects.append(Reject(clip.key, split, "clip", "rejected", reason, reason))
             continue

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from t2vdata import manifest
 from t2vdata.captions import words
+from t2vdata.vocabulary import count_words
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -114,7 +115,7 @@ def compute(path: str) -> Stats:
 def _split_stats(entry: manifest.SplitEntry, rows: pa.Table) -> SplitStats:
     import pyarrow.compute as pc
 
-    captions = _count(pc.list_flatten(rows["captions"]))
+    captions = manifest.count_values(pc.list_flatten(rows["captions"]))
     durations = pc.divide(pc.cast(rows["num_frames"], "float64"), rows["fps"])
     sizes = Counter(zip(rows["width"].to_pylist(), rows["height"].to_pylist(), strict=True))
     return SplitStats(
@@ -124,34 +125,20 @@ def _split_stats(entry: manifest.SplitEntry, rows: pa.Table) -> SplitStats:
         captions=sum(captions.values()),
         caption_words=_spread({text: len(words(text)) for text in captions}, captions),
         caption_chars=_spread({text: len(text) for text in captions}, captions),
-        labels=_balance(_count(rows["label"])),
-        meanings=_balance(_count(rows["meaning"])),
-        num_frames={str(value): count for value, count in sorted(_count(rows["num_frames"]).items())},
-        fps={f"{value:g}": count for value, count in sorted(_count(rows["fps"]).items())},
+        labels=_balance(manifest.count_values(rows["label"])),
+        meanings=_balance(manifest.count_values(rows["meaning"])),
+        num_frames={str(value): count for value, count in sorted(manifest.count_values(rows["num_frames"]).items())},
+        fps={f"{value:g}": count for value, count in sorted(manifest.count_values(rows["fps"]).items())},
         resolutions={f"{width}x{height}": count for (width, height), count in sizes.most_common()},
-        duration_seconds=_spread_of(_count(durations)),
-        groups=len(_count(rows["group"]).keys() - {""}),
+        duration_seconds=_spread_of(manifest.count_values(durations)),
+        groups=len(manifest.count_values(rows["group"]).keys() - {""}),
     )
-
-
-def _count(column: Any) -> dict[Any, int]:
-    """Return {value: how often} without nulls."""
-    import pyarrow.compute as pc
-
-    counted = pc.value_counts(column)
-    values, counts = counted.field("values").to_pylist(), counted.field("counts").to_pylist()
-    return {value: count for value, count in zip(values, counts, strict=True) if value is not None}
 
 
 def _words(table: pa.Table) -> Counter[str]:
     import pyarrow.compute as pc
 
-    # Each different caption is split once, however many clips have it.
-    counts = Counter[str]()
-    for caption, times in _count(pc.list_flatten(table["captions"])).items():
-        for word in words(caption):
-            counts[word] += times
-    return counts
+    return count_words(manifest.count_values(pc.list_flatten(table["captions"])), words)
 
 
 def _balance(counts: dict[str, int]) -> Balance | None:

@@ -103,17 +103,6 @@ class Batch:
     """(B,) int64: tokens of each caption, ``<start>`` and ``<end>`` among them."""
 
 
-class Encoder(Protocol):
-    """What a loader needs of a vocabulary: ours, or a Hugging Face file."""
-
-    @property
-    def pad_id(self) -> int: ...
-    def __len__(self) -> int: ...
-    def encode(self, caption: str, *, max_length: int | None = None) -> list[int]: ...
-    def decode(self, ids: Iterable[int]) -> str: ...
-    def encode_batch(self, captions: Sequence[str], *, max_length: int | None = None) -> Batch: ...
-
-
 @runtime_checkable
 class HasCaptions(Protocol):
     """A split of a dataset: its captions, its name, and whose it is."""
@@ -349,7 +338,7 @@ def coverage(vocabulary: Vocabulary, captions: Mapping[str, int]) -> Coverage:
     return Coverage(tokens, sum(unknown.values()), sum(captions.values()), with_unknown, tuple(ranked[:20]))
 
 
-def count_words(captions: Mapping[str, int], tokenizer: Tokenizer) -> Counter[str]:
+def count_words(captions: Mapping[str, int], tokenizer: Callable[[str], list[str]]) -> Counter[str]:
     """Return {word: times} of {caption: times}; each different caption is split once."""
     counts = Counter[str]()
     for caption, times in captions.items():

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from t2vdata import datasets, ledger, storage
 from t2vdata.errors import ClipError
-from t2vdata.filters import FrameFilter
+from t2vdata.filters import first_reason
 from t2vdata.plan import BuildSpec, shard_name
 from t2vdata.sample import to_row, to_sample
 from t2vdata.shards import ShardWriter
-from t2vdata.types import Frames, Reject, Sample, ShardPlan, ShardReport
+from t2vdata.types import Reject, Sample, ShardPlan, ShardReport
 
 
 def build_shard(spec: BuildSpec, out: str, plan: ShardPlan) -> ShardReport:
@@ -52,7 +52,7 @@ def _samples(spec: BuildSpec, plan: ShardPlan, rejects: list[Reject]) -> Iterato
         try:
             frames = render(clip, options)
             stage = "frames"
-            reason = _why_not(frames, frame_filters)
+            reason = first_reason(frames, frame_filters)
             if reason is not None:
                 rejects.append(Reject(clip.key, plan.split, stage, "rejected", reason, reason))
                 continue
@@ -65,7 +65,3 @@ def _samples(spec: BuildSpec, plan: ShardPlan, rejects: list[Reject]) -> Iterato
             error.add_note(f"while building clip {clip.key} of {spec.dataset}")
             raise
         yield result
-
-
-def _why_not(frames: Frames, frame_filters: Sequence[FrameFilter]) -> str | None:
-    return next((reason for one in frame_filters if (reason := one.why_not(frames)) is not None), None)
