@@ -162,6 +162,8 @@ def read(folder: str) -> Manifest:
 
 
 def _why_no_dataset(folder: str) -> str:
+    if storage.is_url(folder):
+        return f"no dataset at {folder}: no {MANIFEST} there; check the address, or copy a built dataset there"
     if not storage.exists(folder):
         return f"no dataset at {folder}: there is no such folder; build one with `t2vdata build mnist-motion --out {folder}`"
     if not storage.is_folder(folder):

@@ -1,4 +1,4 @@
-"""Files and object stores behind one door: local paths directly, URLs through fsspec.
+"""Files and object stores behind one door: local paths directly, URLs through ``remote``.
 
 Reading works for both. Writing is local for now; what is written appears whole under its name or not at all.
 """
@@ -8,11 +8,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import mmap
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
+from t2vdata import remote
 from t2vdata.errors import RequestError, StorageError
 
 # Written aside under this ending and renamed when whole; a build sweeps what a killed one left.
@@ -35,50 +37,62 @@ def open_read(path: str) -> IO[bytes]:
     Raises FileNotFoundError or NotADirectoryError when it is not there, StorageError when it cannot be read.
     """
     try:
-        if not is_url(path):
-            return open(path, "rb")
-        import fsspec
-
-        file: IO[bytes] = fsspec.open(path, "rb").open()
-        return file
-    except (FileNotFoundError, NotADirectoryError):
+        return remote.open_read(path) if is_url(path) else open(path, "rb")
+    except (FileNotFoundError, NotADirectoryError, StorageError):
         raise
     except OSError as error:
         raise StorageError(_sentence(error, path)) from error
-    except (ImportError, ValueError) as error:
-        raise RequestError(f"cannot open {path}: {error}") from error
 
 
 def read_bytes(path: str) -> bytes:
     """Return the whole content of a local file or URL."""
+    if is_url(path):
+        return b"".join(remote.blocks(path))
     with open_read(path) as file:
         return file.read()
 
 
-def read_range(path: str, offset: int, size: int) -> bytes:
+def read_range(path: str, offset: int, size: int, *, timeout_seconds: float = remote.TIMEOUT_SECONDS) -> bytes:
     """Return ``size`` bytes from ``offset``, in a single read. Raises StorageError when the file is shorter."""
-    with open_read(path) as file:
-        file.seek(offset)
-        data = file.read(size)
+    if is_url(path):
+        data = b"".join(remote.blocks(path, offset, offset + size, timeout_seconds=timeout_seconds))
+    else:
+        with open_read(path) as file:
+            file.seek(offset)
+            data = file.read(size)
     if len(data) != size:
         raise StorageError(f"{path} ends at byte {offset + len(data)}, before {offset + size}; is it cut short? run verify")
     return data
 
 
+def map_file(path: str) -> memoryview:
+    """Return the bytes of a local file, mapped into memory until the last view of them goes.
+
+    A file that is shortened while it is mapped ends the process that reads there (SIGBUS).
+    """
+    with open(path, "rb") as file:
+        # An empty file cannot be mapped.
+        is_empty = os.fstat(file.fileno()).st_size == 0
+        return memoryview(b"" if is_empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
 def exists(path: str) -> bool:
     """Return whether there is a file or folder at ``path``."""
-    return bool(_remote(path).exists(path)) if is_url(path) else os.path.exists(path)
+    return bool(remote.ask(path, lambda system: system.exists(path))) if is_url(path) else os.path.exists(path)
 
 
 def is_folder(path: str) -> bool:
     """Return whether there is a folder at ``path``."""
-    return bool(_remote(path).isdir(path)) if is_url(path) else os.path.isdir(path)
+    return bool(remote.ask(path, lambda system: system.isdir(path))) if is_url(path) else os.path.isdir(path)
 
 
 def size(path: str) -> int | None:
     """Return the size of a file in bytes, or None when it is not there."""
     try:
-        return int(_remote(path).size(path)) if is_url(path) else os.stat(path).st_size
+        if not is_url(path):
+            return os.stat(path).st_size
+        told = remote.size(path)
+        return sum(map(len, remote.blocks(path))) if told is None else told
     except (FileNotFoundError, NotADirectoryError):
         return None
 
@@ -88,7 +102,8 @@ def list_names(folder: str) -> list[str]:
     if is_url(folder):
         if not exists(folder):
             return []
-        return sorted(str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in _remote(folder).ls(folder, detail=False))
+        entries = remote.ask(folder, lambda system: system.ls(folder, detail=False))
+        return sorted(str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in entries)
     try:
         return sorted(os.listdir(folder))
     except FileNotFoundError:
@@ -100,6 +115,10 @@ def list_names(folder: str) -> list[str]:
 def sha256(path: str) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
+    if is_url(path):
+        for block in remote.blocks(path):
+            digest.update(block)
+        return digest.hexdigest()
     with open_read(path) as file:
         while block := file.read(1 << 20):
             digest.update(block)
@@ -188,12 +207,3 @@ def _sentence(error: OSError, path: str) -> str:
             return f"{path} is a folder; expected a file"
         case _:
             return f"{path}: {error.strerror or error}"
-
-
-def _remote(url: str) -> Any:
-    import fsspec
-
-    try:
-        return fsspec.core.url_to_fs(url)[0]
-    except (ImportError, ValueError) as error:
-        raise RequestError(f"cannot open {url}: {error}") from error

@@ -22,6 +22,8 @@ VERBS = {
     "verify": "Check a built dataset against its manifest.",
     "vocab": "Make a vocabulary, and say how much of each split it knows.",
     "show": "Draw clips of a dataset: a contact sheet or a GIF.",
+    "bench": "Measure how fast a dataset is read into batches.",
+    "doctor": "Say which video decoders work here, and how fast.",
 }
 SETTINGS = {"help_option_names": ["-h", "--help"], "terminal_width": 100, "max_content_width": 100}
 INTERRUPTED = 130

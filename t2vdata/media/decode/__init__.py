@@ -1,11 +1,27 @@
-"""Bytes to frames, by the extension that the bytes have in a shard."""
+"""Bytes to frames: a shard's members by their extension, and any video file at the frames or times that are wanted."""
 
 from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from t2vdata.errors import DecodeError
 from t2vdata.types import Frames
 
+if TYPE_CHECKING:
+    from t2vdata.media.decode.auto import Verdict, survey
+    from t2vdata.media.decode.video import Video, open_video
+
+__all__ = ["PIXEL_EXTENSIONS", "Verdict", "Video", "decode", "open_video", "survey"]
+
 PIXEL_EXTENSIONS = ("npy.zst", "mp4")
+
+_HOMES = {
+    "Verdict": "t2vdata.media.decode.auto",
+    "Video": "t2vdata.media.decode.video",
+    "open_video": "t2vdata.media.decode.video",
+    "survey": "t2vdata.media.decode.auto",
+}
 
 
 def decode(extension: str, data: bytes, *, fps: float, channels: int = 3) -> Frames:
@@ -25,3 +41,9 @@ def decode(extension: str, data: bytes, *, fps: float, channels: int = 3) -> Fra
             return Frames(pyav.decode(data, channels=channels), fps)
         case _:
             raise DecodeError(f"no decoder for .{extension}; expected one of {', '.join(PIXEL_EXTENSIONS)}")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 't2vdata.media.decode' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import functools
 import re
+import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from t2vdata.errors import DecodeError
+from t2vdata.media.decode.video import Facts, Video, cpu_only
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,8 +49,53 @@ def _shape(header: bytes) -> tuple[int, int, int, int] | None:
     return frames, height, width, channels
 
 
+class _OfThisThread(threading.local):
+    """A decompressor of each thread's own: one that two threads share takes their bytes for corrupt."""
+
+    def __init__(self) -> None:
+        import zstandard
+
+        self.decompressor: Any = zstandard.ZstdDecompressor()
+
+
 @functools.cache
+def _of_this_thread() -> _OfThisThread:
+    return _OfThisThread()
+
+
 def _decompressor() -> Any:
+    return _of_this_thread().decompressor
+
+
+def why_not(device: str) -> str | None:
+    """Return why exact arrays cannot be read on ``device``, or None."""
+    return cpu_only(device)
+
+
+def version() -> str | None:
     import zstandard
 
-    return zstandard.ZstdDecompressor()
+    return str(zstandard.__version__)
+
+
+def open(source: bytes | str, device: str) -> Video:
+    """Return an exact array as a video: grey is repeated to RGB. It knows no rate: one frame a second is said."""
+    from t2vdata import storage
+
+    frames = decode(source if isinstance(source, bytes) else storage.read_bytes(source))
+    if 0 in frames.shape or frames.shape[3] not in (1, 3):
+        raise DecodeError(f"expected frames of shape (T, H, W, 1 or 3), got {frames.shape}")
+    facts = Facts(tuple(map(float, range(len(frames)))), frames.shape[1], frames.shape[2], 1.0)
+    return Video(_Reader(frames), facts, backend="lossless", device=device)
+
+
+class _Reader:
+    def __init__(self, frames: NDArray[np.uint8]) -> None:
+        self._frames = frames
+
+    def frames_at(self, indices: Sequence[int]) -> NDArray[np.uint8]:
+        taken = self._frames[list(indices)]
+        return taken if taken.shape[3] == 3 else taken.repeat(3, axis=3)
+
+    def close(self) -> None:
+        """Nothing is held but memory."""

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from t2vdata.errors import DecodeError
+from t2vdata.media.decode import probe as probing
+from t2vdata.media.decode.probe import MAX_PIXELS, Probe
+from t2vdata.media.decode.video import Facts, Video, cpu_only, upright
 
 if TYPE_CHECKING:
     import av
     import numpy as np
     from numpy.typing import NDArray
-
-# Pixels of a whole clip: 90 frames of 4K are 750 million.
-MAX_PIXELS = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,8 @@ def _bounded(frames: Iterator[av.VideoFrame], promised: int) -> Iterator[av.Vide
 
 
 def _rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
-    return cast("NDArray[np.uint8]", frame.to_ndarray(format="rgb24"))
+    # One thread: starting more costs ten times what converting a small frame does.
+    return cast("NDArray[np.uint8]", frame.to_ndarray(format="rgb24", threads=1))
 
 
 def _grey(frame: av.VideoFrame) -> NDArray[np.uint8]:
@@ -102,3 +104,110 @@ def _grey(frame: av.VideoFrame) -> NDArray[np.uint8]:
     luma = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : frame.width]
     spread = ((luma.astype(np.int32) - 16) * 255 + 109) // 219
     return spread.clip(0, 255).astype(np.uint8)
+
+
+def why_not(device: str) -> str | None:
+    """Return why PyAV cannot decode on ``device``, or None."""
+    return cpu_only(device)
+
+
+def version() -> str | None:
+    import av
+
+    return str(av.__version__)
+
+
+def ffmpeg_version() -> str:
+    """Return the version of the FFmpeg that PyAV brings."""
+    import av
+
+    return str(av.ffmpeg_version_info)
+
+
+def open(source: bytes | str, device: str) -> Video:
+    """Return a video whose frames PyAV decodes."""
+    found = probing.probe(source)
+    facts = Facts(found.seconds, found.height, found.width, found.fps)
+    return Video(_Reader(found), facts, backend="pyav", device=device)
+
+
+class _Reader:
+    """Frames of a file that the pass over it has kept, or that are decoded when asked for."""
+
+    def __init__(self, probe: Probe) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self._probe: Probe = probe
+        self._reformatter: Any = VideoReformatter()
+        self._ranks = {ordinal: rank for rank, ordinal in enumerate(probe.order)} if probe.frames is None else {}
+
+    def frames_at(self, indices: Sequence[int]) -> NDArray[np.uint8]:
+        import numpy as np
+
+        made: NDArray[np.uint8] = np.empty((len(indices), self._probe.coded_height, self._probe.coded_width, 3), np.uint8)
+        places: dict[int, list[int]] = {}
+        for place, index in enumerate(indices):
+            places.setdefault(index, []).append(place)
+        kept = self._probe.frames
+        wanted = sorted(places)
+        decoded = self._decoded(wanted) if kept is None else ((index, kept[index]) for index in wanted)
+        for index, frame in decoded:
+            made[places.pop(index)] = self._rgb(frame)
+        if places:
+            raise DecodeError(f"frame {min(places)} did not decode again; the file has changed since it was opened")
+        return cast("NDArray[np.uint8]", upright(made, self._probe.turns))
+
+    def close(self) -> None:
+        self._reformatter = None
+
+    def _rgb(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
+        # Bicubic: what FFmpeg does by itself, and so the other decoders. The range is named, as PyAV takes it for limited.
+        rgb = self._reformatter.reformat(
+            frame, format="rgb24", interpolation="BICUBIC", src_color_range=frame.color_range or None, threads=1
+        )
+        return cast("NDArray[np.uint8]", rgb.to_ndarray())
+
+    def _decoded(self, wanted: list[int]) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Yield the frames at ``wanted``, which rise, group by group of pictures."""
+        for key, group in itertools.groupby(wanted, self._key_packet):
+            yield from self._run(key, list(group))
+
+    def _key_packet(self, index: int) -> int:
+        """Return the last packet from which the frame decodes: a key packet, shown before it."""
+        ordinal = self._probe.order[index]
+        for key in reversed(self._probe.key_packets):
+            if key <= ordinal and self._ranks.get(key, index + 1) <= index:
+                return key
+        return 0
+
+    def _run(self, key: int, wanted: list[int]) -> Iterator[tuple[int, av.VideoFrame]]:
+        with probing.opened(self._probe.source, self._probe.demuxer) as (container, stream):
+            left = set(wanted)
+            for ordinal, packet in self._from(key, container, stream):
+                if packet.size:
+                    packet.pts = ordinal
+                for frame in stream.codec_context.decode(None if packet.is_corrupt or not packet.size else packet):
+                    rank = self._ranks.get(-1 if frame.pts is None else frame.pts, -1)
+                    if rank in left:
+                        left.remove(rank)
+                        yield rank, frame
+                if not left or packet.is_corrupt:
+                    return
+
+    def _from(self, key: int, container: Any, stream: Any) -> Iterator[tuple[int, av.Packet[Any]]]:
+        """Yield packets with their ordinals, beginning at ``key`` or before it."""
+        stamp = self._probe.stamps[key]
+        if key == 0 or stamp is None or self._probe.stamps.count(stamp) > 1:
+            yield from enumerate(probing.packets(container, stream))
+            return
+        container.seek(stamp, stream=stream)
+        found = probing.packets(container, stream)
+        first = next(found, None)
+        landed = None if first is None else (first.dts if first.pts is None else first.pts)
+        if first is not None and landed in self._probe.stamps and (ordinal := self._probe.stamps.index(landed)) <= key:
+            yield ordinal, first
+            yield from enumerate(found, ordinal + 1)
+            return
+        # The container has no index worth the name: from the start, then.
+        with probing.opened(self._probe.source, self._probe.demuxer) as (again, _):
+            yield from enumerate(probing.packets(again, again.streams[stream.index]))

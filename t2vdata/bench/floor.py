@@ -1,0 +1,175 @@
+"""The floor: the same bytes decoded from memory, whole clips, and dropped; neither pixels nor batches are made of them."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from t2vdata.errors import RequestError, WorkerDiedError
+from t2vdata.loading.cache import CacheSpec
+from t2vdata.loading.reader import open_reader
+from t2vdata.loading.table import SplitTable
+from t2vdata.manifest import ShardEntry
+from t2vdata.media.decode import lossless, mp4, pyav
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Encoded bytes that are held in memory.
+_MAX_BYTES = 64 << 20
+
+
+class Clip(NamedTuple):
+    """Where the bytes of a clip are."""
+
+    extension: str
+    shard: int
+    """Place in ``Job.shards``."""
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to decode, over and over, and for how long."""
+
+    folder: str
+    shards: tuple[ShardEntry, ...]
+    clips: Sequence[Clip]
+    cache: CacheSpec | None
+    seconds: float
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Job:
+        body: dict[str, Any] = json.loads(text)
+        return cls(
+            folder=body["folder"],
+            shards=tuple(ShardEntry(**entry) for entry in body["shards"]),
+            clips=[Clip(*clip) for clip in body["clips"]],
+            cache=None if body["cache"] is None else CacheSpec(**body["cache"]),
+            seconds=body["seconds"],
+        )
+
+    def read(self) -> list[bytes]:
+        """Return the bytes of all clips."""
+        with contextlib.closing(open_reader(self.folder, self.shards, cache=self.cache)) as reader:
+            return [bytes(reader.read(clip.shard, clip.offset, clip.size)) for clip in self.clips]
+
+
+def different_clips(table: SplitTable, rows: NDArray[np.int64]) -> list[Clip]:
+    """Return the clips with these numbers, each once, as many as are held in memory."""
+    chosen = list(dict.fromkeys(rows.tolist()))
+    offsets, sizes = table.numbers["pixels_offset"], table.numbers["pixels_size"]
+    fit = max(1, int(np.searchsorted(np.cumsum(sizes[chosen]), _MAX_BYTES, side="right")))
+    return [
+        Clip(table.extensions[table.extension[row]], int(table.shard[row]), int(offsets[row]), int(sizes[row]))
+        for row in chosen[:fit]
+    ]
+
+
+def clips_per_second(job: Job, num_workers: int, *, in_processes: bool) -> float:
+    """Return how many clips all workers together decode when they do nothing else."""
+    shares = [replace(job, clips=job.clips[worker::num_workers]) for worker in range(min(num_workers, len(job.clips)))]
+    return _in_processes(shares) if in_processes else _in_threads(shares)
+
+
+def decode_alone(job: Job, wait: Callable[[], object]) -> float:
+    """Read the clips into memory, wait for the others, then decode and drop them; return clips per second."""
+    members = list(zip((clip.extension for clip in job.clips), job.read(), strict=True))
+    wait()
+    count, passed, began = 0, 0.0, time.perf_counter()
+    for extension, data in itertools.cycle(members):
+        _decode_and_drop(extension, data)
+        count, passed = count + 1, time.perf_counter() - began
+        if passed >= job.seconds:
+            break
+    return count / passed
+
+
+def backends(job: Job) -> dict[str, str]:
+    """Return {extension: what the loader decodes it with}, asked with the first clip of each."""
+    first = {clip.extension: clip for clip in reversed(job.clips)}
+    members = replace(job, clips=list(first.values())).read()
+    return {extension: _backend(extension, data) for extension, data in zip(first, members, strict=True)}
+
+
+def _backend(extension: str, data: bytes) -> str:
+    if extension != "mp4":
+        return "lossless"
+    return "pyav" if mp4.find_packets(data) is None else "fast (PyAV's decoder without its demuxer)"
+
+
+def _decode_and_drop(extension: str, data: bytes) -> None:
+    match extension:
+        case "npy.zst":
+            lossless.decode(data)
+        case "mp4":
+            # Looks at each frame's time stamp, and converts none.
+            pyav.read_timing(data)
+        case _:
+            raise RequestError(f"no floor is known for .{extension}; expected npy.zst or mp4")
+
+
+def _in_threads(shares: Sequence[Job]) -> float:
+    together = threading.Barrier(len(shares))
+
+    def work(share: Job) -> float:
+        try:
+            return decode_alone(share, together.wait)
+        except BaseException:
+            # The others would wait for ever.
+            together.abort()
+            raise
+
+    with ThreadPoolExecutor(len(shares)) as pool:
+        return sum(pool.map(work, shares))
+
+
+def _in_processes(shares: Sequence[Job]) -> float:
+    command = [sys.executable, "-m", "t2vdata.bench.worker"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with contextlib.ExitStack() as stack:
+        workers = []
+        for share in shares:
+            # A session of its own: Ctrl-C is for this process, which then ends them.
+            worker = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True
+            )
+            workers.append(stack.enter_context(worker))
+            stack.callback(worker.kill)
+            _say(worker, share.to_json())
+        for worker in workers:
+            _hear(worker)
+        for worker in workers:
+            _say(worker, "go")
+        return sum(float(_hear(worker)) for worker in workers)
+
+
+def _say(worker: subprocess.Popen[str], line: str) -> None:
+    assert worker.stdin is not None  # noqa: S101  # a pipe
+    with contextlib.suppress(BrokenPipeError):
+        worker.stdin.write(line + "\n")
+        worker.stdin.flush()
+
+
+def _hear(worker: subprocess.Popen[str]) -> str:
+    assert worker.stdout is not None  # noqa: S101  # a pipe
+    line = worker.stdout.readline()
+    if not line:
+        raise WorkerDiedError(f"a process that only decodes ended with {worker.wait()}; is memory short? use --workers 1")
+    return line

@@ -1,0 +1,39 @@
+"""From shards to batches: order, bytes, frames, tensors.
+
+>>> dataset = t2vdata.open_dataset("data/mnist-motion")
+>>> words = t2vdata.Vocabulary.load(dataset.vocabulary_path)
+>>> for batch in loader(dataset["train"], LoadSpec(batch_size=64, num_frames=16), vocabulary=words, seed=0):
+...     batch.video, batch.tokens
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__all__ = ["Batch", "CacheSpec", "LoadSpec", "Loader", "Resources", "epoch_order", "loader", "share"]
+
+if TYPE_CHECKING:
+    from t2vdata.loading.batch import Batch
+    from t2vdata.loading.cache import CacheSpec
+    from t2vdata.loading.epochs import Loader, loader
+    from t2vdata.loading.order import epoch_order, share
+    from t2vdata.loading.spec import LoadSpec, Resources
+
+_HOMES = {
+    "Batch": "batch",
+    "CacheSpec": "cache",
+    "LoadSpec": "spec",
+    "Loader": "epochs",
+    "Resources": "spec",
+    "epoch_order": "order",
+    "loader": "epochs",
+    "share": "order",
+}
+
+
+# Late, because batches are of torch, and workers that only decode do without.
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 't2vdata.loading' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"t2vdata.loading.{_HOMES[name]}"), name)

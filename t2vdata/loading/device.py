@@ -1,0 +1,134 @@
+"""Batches that are born on a GPU: encoded clips come to this process and are decoded there, by NVDEC.
+
+Written by reading torchcodec's documentation and tested against a fake device; never run on a GPU yet.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from t2vdata.errors import ClipError, DecodeError, RequestError, ShardError
+from t2vdata.loading.filling import Failure
+from t2vdata.loading.transforms import Decision, decisions
+from t2vdata.media.decode import open_video
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from t2vdata.loading.reader import Reader
+
+# Pixels of a clip's frames from which the GPU decodes them. Starting a session takes milliseconds, in which a core decodes this
+# many; peers report the CPU ahead below 256x256 (docs/loading.md). To be measured where there is a GPU.
+MIN_PIXELS = 16 * 256 * 256
+
+_log = logging.getLogger("t2vdata")
+
+
+def why_not_there(device: str, extensions: Sequence[str], clip_pixels: int) -> str | None:
+    """Return why clips are better decoded on the CPU and copied to ``device``, or None."""
+    from t2vdata.media.decode import torchcodec
+
+    if tuple(extensions) != ("mp4",):
+        return f"{', '.join(extensions)} is no video that a GPU decodes"
+    if clip_pixels < MIN_PIXELS:
+        return f"clips of {clip_pixels:,} pixels are decoded faster here than a GPU starts, below {MIN_PIXELS:,}"
+    return torchcodec.why_not(device)
+
+
+def decides_for(device: str, extensions: Sequence[str], clip_pixels: int, wish: bool | None) -> bool:
+    """Return whether clips are decoded on ``device``, and say so in the log.
+
+    ``wish`` is ``Resources.decode_there``. Raises RequestError when it is True and cannot be.
+    """
+    if torch.device(device).type == "cpu":
+        return False
+    reason = "asked for" if wish is False else why_not_there(device, extensions, clip_pixels)
+    if wish is True and reason is not None:
+        raise RequestError(f"cannot decode on {device}: {reason}; leave out Resources.decode_there, or set it to False")
+    where = f"on {device}, by NVDEC" if reason is None else f"on the CPU and copied to {device} ({reason})"
+    _log.info("clips are decoded %s", where)
+    return reason is None
+
+
+class DeviceMemory:
+    """Memory on a GPU, a tensor for each batch; torch's allocator uses it again."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._numbers = itertools.count()
+        self._tensors: dict[int, torch.Tensor] = {}
+
+    @property
+    def num_free(self) -> int:
+        """More than anyone asks for: batches are never copied to make room."""
+        return 1 << 30
+
+    def take(self, shape: tuple[int, ...]) -> int:
+        slot = next(self._numbers)
+        self._tensors[slot] = torch.empty(shape, dtype=torch.uint8, device=self._device)
+        return slot
+
+    def give_back(self, slot: int) -> None:
+        self._tensors.pop(slot, None)
+
+    def view(self, slot: int, shape: tuple[int, ...]) -> torch.Tensor:
+        """Return the first ``shape[0]`` clips of a slot."""
+        return self._tensors[slot][: shape[0]]
+
+    def lend(self, slot: int, shape: tuple[int, ...]) -> torch.Tensor:
+        return self._tensors.pop(slot)
+
+
+class DeviceFiller:
+    """Fills batches on a GPU. The number of sessions at once is bounded by torchcodec's room (``MAX_SESSIONS``)."""
+
+    def __init__(self, reader: Reader, device: str, *, opener: Callable[..., Any] = open_video) -> None:
+        self.reader = reader
+        self._device = device
+        self._open = opener
+
+    def fill(self, batch: torch.Tensor, job: NDArray[Any]) -> list[Failure]:
+        """Write the clips of a job into ``batch``, (B, T, H, W, C) uint8; return the places that could not be filled."""
+        failures = []
+        for place, decision in enumerate(decisions(job)):
+            try:
+                self._fill_one(batch[place], decision)
+            except (ClipError, ShardError) as error:
+                failures.append(Failure(place, type(error).__name__, str(error)))
+        return failures
+
+    def _fill_one(self, out: torch.Tensor, decision: Decision) -> None:
+        if decision.frames[0] < 0:
+            raise DecodeError(f"too short for {len(out)} frames as asked (LoadSpec.short is 'refuse')")
+        data = bytes(self.reader.read(decision.shard, decision.offset, decision.size))
+        with self._open(data, backend="torchcodec", device=self._device) as video:
+            if decision.frames.max() >= video.num_frames:
+                raise DecodeError(f"no frame {decision.frames.max()}: there are {video.num_frames}")
+            frames = video.frames_at(decision.frames.tolist())
+        fit(_with_channels(frames, out.shape[3]), decision, out)
+
+
+def fit(frames: torch.Tensor, decision: Decision, out: torch.Tensor) -> None:
+    """Resize, crop and mirror frames (T, H, W, C) as decided, into ``out``: as ``transforms.fit``, within a few levels."""
+    size = (decision.height, decision.width)
+    if frames.shape[1:3] != size:
+        shrinks = size[0] * size[1] < frames.shape[1] * frames.shape[2]
+        planar = frames.permute(0, 3, 1, 2).to(torch.float32)
+        resized = torch.nn.functional.interpolate(planar, size, mode="bilinear", antialias=shrinks)
+        frames = resized.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+    top, left = decision.top, decision.left
+    part = frames[:, top : top + out.shape[1], left : left + out.shape[2]]
+    out.copy_(part.flip(2) if decision.flip else part)
+
+
+def _with_channels(frames: torch.Tensor, channels: int) -> torch.Tensor:
+    """Return RGB frames as grey or RGB; luma as in BT.601."""
+    if channels == 3:
+        return frames
+    weights = torch.tensor([19595, 38470, 7471], dtype=torch.int32, device=frames.device)
+    return ((frames.to(torch.int32) * weights).sum(dim=3, keepdim=True) + 32768 >> 16).to(torch.uint8)

@@ -1,0 +1,78 @@
+"""The work of a batch: read what was decided on, decode it, and put it where the batch lies. In a thread or in a process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from t2vdata.errors import ClipError, DecodeError, ShardError
+from t2vdata.loading.transforms import Decision, decisions, fit
+from t2vdata.media.decode import selected
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from t2vdata.loading.reader import Reader
+
+    Array = NDArray[np.uint8]
+
+
+class Failure(NamedTuple):
+    """A place of a batch that could not be filled."""
+
+    place: int
+    error: str
+    """Name of the error's class."""
+    message: str
+
+
+@dataclass(frozen=True)
+class Filler:
+    """Fills batches from shards; safe for several threads at once."""
+
+    reader: Reader
+    extensions: Sequence[str]
+    """What ``Decision.extension`` counts."""
+
+    def fill(self, batch: Array, job: NDArray[Any]) -> list[Failure]:
+        """Write the clips of a job into ``batch``, (B, T, H, W, C) uint8; return the places that could not be filled.
+
+        A sample that does not decode, or a shard that is not what the manifest says, is a failure; storage that cannot be
+        reached is an error, and flies.
+        """
+        failures = []
+        for place, decision in enumerate(decisions(job)):
+            try:
+                self._fill_one(batch[place], decision)
+            except (ClipError, ShardError) as error:
+                failures.append(Failure(place, type(error).__name__, str(error)))
+        return failures
+
+    def _fill_one(self, out: Array, decision: Decision) -> None:
+        count = len(out)
+        first = int(decision.frames[0])
+        if first < 0:
+            raise DecodeError(f"too short for {count} frames as asked (LoadSpec.short is 'refuse')")
+        data = self.reader.read(decision.shard, decision.offset, decision.size)
+        frames = range(first, first + count) if decision.is_run else decision.frames
+        # Without anything to change on the way, pixels are decoded straight into the batch.
+        is_plain = not decision.flip and (*out.shape[1:],) == (decision.height, decision.width, decision.channels)
+        target = out if is_plain else None
+        pixels = selected.decode(self.extensions[decision.extension], data, frames, channels=decision.channels, out=target)
+        if pixels is not out:
+            fit(_with_channels(pixels, out.shape[3]), decision, out)
+
+
+def _with_channels(pixels: Array, channels: int) -> Array:
+    """Return frames as grey or RGB: grey three times over, or luma as in BT.601."""
+    import numpy as np
+
+    if pixels.shape[3] == channels:
+        return pixels
+    if channels == 3:
+        return np.broadcast_to(pixels, (*pixels.shape[:3], 3))
+    red, green, blue = (pixels[..., channel].astype(np.uint32) for channel in range(3))
+    # Weights in 1/65536; they add up to it, so white stays white.
+    return ((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16).astype(np.uint8)[..., None]

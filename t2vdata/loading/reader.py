@@ -1,0 +1,226 @@
+"""Bytes at (shard, offset): from files on this machine, from shards fetched into a cache, or by range requests."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from t2vdata import storage
+from t2vdata.errors import RequestError, ShardError
+from t2vdata.loading.ahead import Ahead
+from t2vdata.loading.cache import CacheSpec, ShardCache, add_holder
+from t2vdata.loading.fetch import steady_blocks
+from t2vdata.manifest import ShardEntry
+
+
+class Reader(Protocol):
+    """Reads parts of shards; several threads may read at once. It belongs to the process that opened it."""
+
+    def read(self, shard: int, offset: int, size: int) -> memoryview | bytes:
+        """Return ``size`` bytes from ``offset`` of a shard, named by its place in the list that the reader was opened with.
+
+        Raises ShardError when the shard is missing, damaged or ends earlier, StorageError when it cannot be reached.
+        """
+
+    def ahead(self, shards: Sequence[int]) -> None:
+        """Say which shards are read next, in this order, in place of what was said before; returns at once."""
+
+    def close(self) -> None:
+        """Let go of files and threads. Views that were read stay valid; reading again is an error."""
+
+
+def open_reader(folder: str, shards: Sequence[ShardEntry], *, cache: CacheSpec | None = None) -> Reader:
+    """Return a reader of shards of the dataset in a local folder or at a URL; ``cache`` is for URLs."""
+    if not storage.is_url(folder):
+        return MappedShards(folder, shards)
+    spec = CacheSpec() if cache is None else cache
+    return RemoteRanges(folder, shards, spec) if spec.mode == "ranges" else CachedShards(folder, shards, spec)
+
+
+class MappedShards:
+    """Shards in a local folder, each mapped into memory when it is first read: a read copies nothing.
+
+    A shard that is shortened while it is mapped ends the process (SIGBUS), as with every mapped file; builds never do that.
+    """
+
+    def __init__(self, folder: str, shards: Sequence[ShardEntry]) -> None:
+        self._folder = folder
+        self._shards = tuple(shards)
+        self._views: list[memoryview | None] = [None] * len(self._shards)
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def read(self, shard: int, offset: int, size: int) -> memoryview:
+        view = self._views[shard]
+        if view is None:
+            view = self._map(shard)
+        end = offset + size
+        if not 0 <= offset <= end <= len(view):
+            raise _beyond(self._folder, self._shards[shard], offset, size)
+        return view[offset:end]
+
+    def ahead(self, shards: Sequence[int]) -> None:
+        """Do nothing: the kernel reads ahead by itself."""
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            # A mapping ends with its last view, which may be in a batch that is still in use.
+            self._views = [None] * len(self._shards)
+
+    def _map(self, shard: int) -> memoryview:
+        with self._lock:
+            if self._closed:
+                raise _closed(self._folder)
+            view = self._views[shard]
+            if view is None:
+                view = self._views[shard] = self._mapped(self._shards[shard])
+            return view
+
+    def _mapped(self, entry: ShardEntry) -> memoryview:
+        path = os.path.join(self._folder, entry.name)
+        try:
+            view = storage.map_file(path)
+        except (FileNotFoundError, NotADirectoryError):
+            raise ShardError(
+                f"no shard {path}, expected {entry.bytes} bytes; see what else is missing with `t2vdata verify {self._folder}`"
+            ) from None
+        if len(view) != entry.bytes:
+            raise ShardError(
+                f"{path} has {len(view)} bytes, expected {entry.bytes}; see what else is wrong with `t2vdata verify "
+                f"{self._folder}`"
+            )
+        return view
+
+
+class CachedShards:
+    """Shards at a URL, fetched whole into a cache folder, those that are read next in the background, and mapped there."""
+
+    def __init__(self, folder: str, shards: Sequence[ShardEntry], spec: CacheSpec) -> None:
+        self._folder = folder
+        self._shards = tuple(shards)
+        self._cache = ShardCache(spec)
+        self._places = {self._cache.path(entry): place for place, entry in enumerate(self._shards)}
+        self._views: list[memoryview | None] = [None] * len(self._shards)
+        # What a mapping lives as long as: a view in a batch keeps it when ours is gone.
+        self._mappings: list[Callable[[], object | None]] = [_nothing] * len(self._shards)
+        self._read_at = [0.0] * len(self._shards)
+        self._locks = [threading.Lock() for _ in self._shards]
+        self._stop = threading.Event()
+        fetch = functools.partial(_fetch, self._cache, self._folder, self._shards, self._stop)
+        self._ahead = Ahead(fetch, spec.fetch_ahead)
+        # Also for one that is dropped, or lives when the process ends.
+        self._finish = weakref.finalize(self, _finish, self._stop, self._ahead)
+        self._process = os.getpid()
+        add_holder(self)
+
+    def read(self, shard: int, offset: int, size: int) -> memoryview:
+        view = self._views[shard]
+        if view is None:
+            view = self._map(shard)
+        self._read_at[shard] = time.time()
+        end = offset + size
+        if not 0 <= offset <= end <= len(view):
+            raise _beyond(self._folder, self._shards[shard], offset, size)
+        return view[offset:end]
+
+    def ahead(self, shards: Sequence[int]) -> None:
+        self._check_usable()
+        self._ahead.want([shard for shard in shards if self._views[shard] is None])
+
+    def close(self) -> None:
+        self._finish()
+        self._views = [None] * len(self._shards)
+
+    def last_read(self, path: str) -> float | None:
+        """Return when a shard of the cache was last read, if it is mapped here."""
+        shard = self._places.get(path)
+        return None if shard is None or self._mappings[shard]() is None else self._read_at[shard]
+
+    def let_go(self, path: str) -> bool:
+        """Unmap a shard of the cache; return False when somebody uses its bytes."""
+        shard = self._places.get(path)
+        if shard is None:
+            return True
+        # Whoever has the lock is about to map it, and waits for the cache perhaps.
+        if not self._locks[shard].acquire(blocking=False):
+            return False
+        try:
+            self._views[shard] = None
+            return self._mappings[shard]() is None
+        finally:
+            self._locks[shard].release()
+
+    def _map(self, shard: int) -> memoryview:
+        self._check_usable()
+        with self._locks[shard]:
+            view = self._views[shard]
+            if view is None:
+                self._ahead.taken(shard)
+                entry = self._shards[shard]
+                view = self._cache.open(entry, storage.join(self._folder, entry.name), stop=self._stop)
+                self._mappings[shard] = weakref.ref(view.obj)
+                self._read_at[shard] = time.time()
+                self._views[shard] = view
+            return view
+
+    def _check_usable(self) -> None:
+        if self._stop.is_set():
+            raise _closed(self._folder)
+        # Its threads stayed behind, and a lock that one of them held would never be free here.
+        if os.getpid() != self._process:
+            raise RequestError(f"the reader of {self._folder} was opened before a fork; open one in each process")
+
+
+class RemoteRanges:
+    """Shards at a URL of which nothing is kept: each read is a request."""
+
+    def __init__(self, folder: str, shards: Sequence[ShardEntry], spec: CacheSpec) -> None:
+        self._folder = folder
+        self._shards = tuple(shards)
+        self._spec = spec
+        self._stop = threading.Event()
+
+    def read(self, shard: int, offset: int, size: int) -> bytes:
+        entry = self._shards[shard]
+        if self._stop.is_set():
+            raise _closed(self._folder)
+        if not 0 <= offset <= offset + size <= entry.bytes:
+            raise _beyond(self._folder, entry, offset, size)
+        url = storage.join(self._folder, entry.name)
+        return b"".join(steady_blocks(url, entry, offset, offset + size, spec=self._spec, stop=self._stop))
+
+    def ahead(self, shards: Sequence[int]) -> None:
+        """Do nothing: nothing is kept."""
+
+    def close(self) -> None:
+        self._stop.set()
+
+
+def _fetch(cache: ShardCache, folder: str, shards: Sequence[ShardEntry], stop: threading.Event, shard: int) -> None:
+    cache.fetch(shards[shard], storage.join(folder, shards[shard].name), stop=stop)
+
+
+def _finish(stop: threading.Event, ahead: Ahead) -> None:
+    stop.set()
+    ahead.close()
+
+
+def _nothing() -> None:
+    return None
+
+
+def _beyond(folder: str, entry: ShardEntry, offset: int, size: int) -> ShardError:
+    return ShardError(
+        f"cannot read bytes {offset} to {offset + size} of {entry.name}, which has {entry.bytes}: the index does not fit the "
+        f"shard; see what is wrong with `t2vdata verify {folder}`"
+    )
+
+
+def _closed(folder: str) -> RequestError:
+    return RequestError(f"the reader of {folder} is closed; open another")

@@ -1,0 +1,108 @@
+"""The same batches for those who need a ``torch.utils.data.DataLoader`` around them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch.utils.data import IterableDataset, get_worker_info
+
+from t2vdata.dataset import Split
+from t2vdata.errors import RequestError
+from t2vdata.loading.batch import Batch
+from t2vdata.loading.cache import CacheSpec
+from t2vdata.loading.epochs import Loader
+from t2vdata.loading.spec import LoadSpec, Resources
+from t2vdata.loading.texts import Encoder
+
+
+class BatchDataset(IterableDataset[Batch]):
+    """Batches of a split, in the order of ``loader``: ``DataLoader(BatchDataset(...), batch_size=None, num_workers=2)``.
+
+    Call ``set_epoch`` before each epoch. With torchdata's ``StatefulDataLoader`` an epoch can be stopped and resumed, on the
+    same number of workers; each worker keeps its own place. ``loader`` is faster, and resumes on any number.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        spec: LoadSpec | None = None,
+        *,
+        vocabulary: Encoder | None = None,
+        seed: int = 0,
+        rank: int | None = None,
+        world: int | None = None,
+        cache: CacheSpec | None = None,
+    ) -> None:
+        resources = Resources(workers=1, processes=False, prefetch=1, cache=cache)
+        # Made here, so that what is wrong with the request is said here, and for rank and world, which workers cannot know.
+        loader = Loader(split, spec, vocabulary=vocabulary, seed=seed, rank=rank, world=world, resources=resources)
+        self._made_of: dict[str, Any] = {
+            "split": split,
+            "spec": loader.spec,
+            "vocabulary": vocabulary,
+            "seed": seed,
+            "rank": loader.rank,
+            "world": loader.world,
+            "resources": resources,
+        }
+        self._loader: Loader | None = loader
+        # Shared, so that workers which live on see the next epoch.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
+        self._next = 0
+        self._resumed: Mapping[str, Any] | None = None
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next ``iter``, in all workers."""
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        """Return the batches of an epoch on this rank, of all workers together."""
+        return len(self._opened())
+
+    def __iter__(self) -> Iterator[Batch]:
+        loader = self._opened()
+        info = get_worker_info()
+        worker, num_workers = (0, 1) if info is None else (info.id, info.num_workers)
+        if self._resumed is not None:
+            self._check(self._resumed, num_workers)
+            self._epoch.fill_(self._resumed["epoch"])
+            self._next = self._resumed["next"]
+            self._resumed = None
+        else:
+            self._next = 0
+        epoch = int(self._epoch)
+        own = loader.batches(epoch)[worker::num_workers][self._next :]
+        for batch in loader.read(own, epoch):
+            self._next += 1
+            if batch is not None:
+                yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return this worker's place: what ``StatefulDataLoader`` asks each worker for."""
+        info = get_worker_info()
+        num_workers = 1 if info is None else info.num_workers
+        return {"epoch": int(self._epoch), "next": self._next, "num_workers": num_workers, "world": self._made_of["world"]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Have the next ``iter`` go on where ``state_dict`` was taken."""
+        self._resumed = state
+
+    def _check(self, state: Mapping[str, Any], num_workers: int) -> None:
+        found = state["num_workers"], state["world"]
+        if found != (num_workers, self._made_of["world"]):
+            raise RequestError(
+                f"this state is of {found[0]} workers on {found[1]} ranks, not of {num_workers} on {self._made_of['world']}; "
+                "use as many, or t2vdata.loading.loader, which resumes on any number"
+            )
+
+    def _opened(self) -> Loader:
+        if self._loader is None:
+            made_of = dict(self._made_of)
+            self._loader = Loader(made_of.pop("split"), made_of.pop("spec"), **made_of)
+        return self._loader
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A worker that is spawned opens files and threads of its own; one that is forked has the index already.
+        return {**self.__dict__, "_loader": None}

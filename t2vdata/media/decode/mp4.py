@@ -1,0 +1,111 @@
+"""Where the frames lie in an mp4 file as ``build`` writes it, read from its boxes (ISO/IEC 14496-12) without a demuxer."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple
+
+# The display matrix of a track that is not turned.
+_IDENTITY = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+
+
+class Packets(NamedTuple):
+    """Where the frames of a file lie in it."""
+
+    settings: bytes
+    """The decoder's configuration (avcC)."""
+    offsets: Sequence[int]
+    sizes: Sequence[int]
+    key_frames: Sequence[int]
+    """Numbers of the frames that decode without those before them, rising, the first 0."""
+
+
+def find_packets(data: bytes) -> Packets | None:
+    """Return the packets of an mp4 file as ``build`` writes it, None for any other: another codec, B frames, a rotation."""
+    try:
+        top = _boxes(data, 0, len(data))
+        return _read_tables(data, top) if b"moov" in top and b"moof" not in top else None
+    except (struct.error, IndexError, KeyError, ValueError):
+        return None
+
+
+def _boxes(data: bytes, start: int, end: int) -> dict[bytes, tuple[int, int]]:
+    """Return {name: (start, end) of the content} of the boxes that lie side by side; of two of one name, ValueError."""
+    found: dict[bytes, tuple[int, int]] = {}
+    while start < end:
+        size, name = struct.unpack_from(">I4s", data, start)
+        if size < 8 or start + size > end or name in found:
+            raise ValueError(f"box {name!r} of {size} bytes")
+        found[name] = (start + 8, start + size)
+        start += size
+    return found
+
+
+def _read_tables(data: bytes, top: dict[bytes, tuple[int, int]]) -> Packets | None:
+    track = _boxes(data, *_boxes(data, *top[b"moov"])[b"trak"])
+    media = _boxes(data, *track[b"mdia"])
+    return _tables_of(data, track, _boxes(data, *_boxes(data, *media[b"minf"])[b"stbl"]))
+
+
+def _tables_of(data: bytes, track: dict[bytes, tuple[int, int]], table: dict[bytes, tuple[int, int]]) -> Packets | None:
+    # ctts: frames are shown in another order than they are stored.
+    if b"ctts" in table or not _is_upright(data, track) or not _is_whole(data, track):
+        return None
+    entry = table[b"stsd"][0] + 8
+    if bytes(data[entry + 4 : entry + 8]) != b"avc1":
+        return None
+    # A visual sample entry has 78 bytes before its own boxes.
+    settings = _boxes(data, entry + 86, entry + int.from_bytes(data[entry : entry + 4], "big"))[b"avcC"]
+    sizes = _sizes(data, table[b"stsz"][0])
+    offsets = _offsets(data, table, sizes)
+    keys = range(len(sizes)) if b"stss" not in table else [n - 1 for n in _numbers(data, table[b"stss"][0] + 4)]
+    if not sizes or not keys or keys[0] != 0 or offsets[-1] + sizes[-1] > len(data):
+        return None
+    return Packets(bytes(data[slice(*settings)]), offsets, sizes, keys)
+
+
+def _numbers(data: bytes, start: int) -> tuple[int, ...]:
+    """Return a count and then so many 32-bit numbers, without the count."""
+    (count,) = struct.unpack_from(">I", data, start)
+    return struct.unpack_from(f">{count}I", data, start + 4)
+
+
+def _sizes(data: bytes, start: int) -> Sequence[int]:
+    same, count = struct.unpack_from(">II", data, start + 4)
+    return struct.unpack_from(f">{count}I", data, start + 12) if same == 0 else [same] * min(count, len(data))
+
+
+def _offsets(data: bytes, table: dict[bytes, tuple[int, int]], sizes: Sequence[int]) -> list[int]:
+    """Return the place of each packet: chunks lie anywhere, the packets of one chunk side by side."""
+    chunks = _numbers(data, table[b"stco"][0] + 4)
+    (count,) = struct.unpack_from(">I", data, table[b"stsc"][0] + 4)
+    runs = list(struct.iter_unpack(">III", data[table[b"stsc"][0] + 8 : table[b"stsc"][0] + 8 + 12 * count]))
+    offsets: list[int] = []
+    for number, (first, per_chunk, _) in enumerate(runs):
+        end = runs[number + 1][0] if number + 1 < len(runs) else len(chunks) + 1
+        for chunk in range(first - 1, end - 1):
+            place = chunks[chunk]
+            for size in sizes[len(offsets) : len(offsets) + per_chunk]:
+                offsets.append(place)
+                place += size
+    if len(offsets) != len(sizes):
+        raise ValueError(f"{len(offsets)} places for {len(sizes)} packets")
+    return offsets
+
+
+def _is_upright(data: bytes, track: dict[bytes, tuple[int, int]]) -> bool:
+    start = track[b"tkhd"][0]
+    matrix = start + (52 if data[start] == 1 else 40)
+    return bytes(data[matrix : matrix + 36]) == _IDENTITY
+
+
+def _is_whole(data: bytes, track: dict[bytes, tuple[int, int]]) -> bool:
+    """Return whether the track is shown from its first frame on, at its own speed."""
+    if b"edts" not in track:
+        return True
+    start = _boxes(data, *track[b"edts"])[b"elst"][0]
+    if data[start] != 0 or struct.unpack_from(">I", data, start + 4) != (1,):
+        return False
+    _, begins, speed = struct.unpack_from(">IiI", data, start + 8)
+    return bool(begins == 0 and speed == 1 << 16)

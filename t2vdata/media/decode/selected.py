@@ -1,0 +1,58 @@
+"""Some frames of a sample's pixel member, written to where they are wanted: no copy that could be spared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from t2vdata.errors import DecodeError
+from t2vdata.media.decode import PIXEL_EXTENSIONS
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.uint8]
+
+
+def decode(
+    extension: str, data: bytes | memoryview, frames: range | NDArray[Any], *, channels: int, out: Array | None = None
+) -> Array:
+    """Return frames of a pixel member, (T, H, W, channels) uint8: in ``out`` where they fit there, else in memory of their own.
+
+    ``frames`` are T numbers: a range of step 1, or an array in any order, repeats allowed. ``channels`` are those of the
+    member's row in the index. Raises DecodeError when the bytes are not what the extension says, or hold fewer frames.
+    """
+    match extension:
+        case "npy.zst":
+            from t2vdata.media.decode import lossless
+
+            return _take(lossless.decode(bytes(data)), frames, out)
+        case "mp4":
+            return _video(bytes(data), frames, channels, out)
+        case _:
+            raise DecodeError(f"no decoder for .{extension}; expected one of {', '.join(PIXEL_EXTENSIONS)}")
+
+
+def _video(data: bytes, frames: range | NDArray[Any], channels: int, out: Array | None) -> Array:
+    from t2vdata.media.decode import fast, pyav
+
+    found = fast.decode(data, frames if isinstance(frames, range) else frames.tolist(), channels=channels, out=out)
+    return _take(pyav.decode(data, channels=channels), frames, out) if found is None else found
+
+
+def _take(pixels: Array, frames: range | NDArray[Any], out: Array | None) -> Array:
+    import numpy as np
+
+    fits = out is not None and out.shape[1:] == pixels.shape[1:]
+    if isinstance(frames, range):
+        if frames.start < 0 or frames.stop > len(pixels):
+            raise DecodeError(f"no frame {frames[-1]}: there are {len(pixels)}")
+        if not fits or out is None:
+            return pixels[frames.start : frames.stop]
+        out[:] = pixels[frames.start : frames.stop]
+        return out
+    if frames.min() < 0 or frames.max() >= len(pixels):
+        raise DecodeError(f"no frame {frames.max()}: there are {len(pixels)}")
+    # `clip` writes straight into out; the numbers were checked above.
+    taken: Array = np.take(pixels, frames, axis=0, out=out if fits else None, mode="clip")
+    return taken

@@ -1,0 +1,182 @@
+"""Video files through torchcodec: with the machine's FFmpeg on the CPU, with NVDEC on CUDA. Torch is imported here alone."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from t2vdata.errors import DecodeError, RequestError
+from t2vdata.media.decode import probe as probing
+from t2vdata.media.decode.probe import Probe
+from t2vdata.media.decode.rewrite import Readable, readable
+from t2vdata.media.decode.video import Facts, Reader, Video, upright
+
+# Decoders at work on the GPU at once, of this process. Cards have 1 to 7 NVDEC engines, and each session takes memory there.
+MAX_SESSIONS = 4
+_sessions = threading.BoundedSemaphore(MAX_SESSIONS)
+
+
+class NvdecError(DecodeError):
+    """torchcodec would have decoded on the CPU, though CUDA was asked for."""
+
+
+def why_not(device: str) -> str | None:
+    """Return why torchcodec cannot decode on ``device``, or None."""
+    on_cuda = device == "cuda" or device.startswith("cuda:")
+    if device != "cpu" and not on_cuda:
+        return f"no device {device!r}; there is cpu and cuda"
+    for name in ("torch", "torchcodec"):
+        if importlib.util.find_spec(name) is None:
+            return f"{name} is not installed; pip install torch torchcodec"
+    try:
+        _decoders()
+    except (ImportError, OSError, RuntimeError) as error:
+        reason = str(error).strip().split("\n")[0]
+        return f"does not load: {reason}; install FFmpeg's shared libraries and a torchcodec made for this torch"
+    return _no_cuda(device) if on_cuda else None
+
+
+def version() -> str | None:
+    try:
+        return importlib.metadata.version("torchcodec")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def about_torch() -> dict[str, str]:
+    """Return torch's version and the GPUs that it sees, for people to read."""
+    if importlib.util.find_spec("torch") is None:
+        return {"torch": "not installed", "CUDA": "unknown without torch"}
+    import torch
+
+    names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    built = f"torch is built for {torch.version.cuda}" if torch.version.cuda else "torch is built for the CPU"
+    return {"torch": str(torch.__version__), "CUDA": f"{', '.join(names) or 'no device'} ({built})"}
+
+
+def open(source: bytes | str, device: str) -> Video:
+    """Return a video whose frames torchcodec decodes; on CUDA they are born there, as a tensor.
+
+    On CUDA the frames are counted by their packets, without decoding them on the CPU first: damage inside a packet is then
+    not seen. Raises DecodeError where NVDEC cannot decode the file, rather than let torchcodec do it on the CPU unsaid.
+    """
+    on_cuda = device != "cpu"
+    found = probing.probe(source, decodes=not on_cuda)
+    reader: Reader = _CudaReader(found, device) if on_cuda else _CpuReader(readable(found))
+    facts = Facts(found.seconds, found.height, found.width, found.fps)
+    return Video(reader, facts, backend="torchcodec", device=device)
+
+
+class _CpuReader:
+    def __init__(self, file: Readable) -> None:
+        self._file = file
+        with _mapped():
+            self._decoder: Any = _decoders().VideoDecoder(
+                file.source, dimension_order="NHWC", num_ffmpeg_threads=1, device="cpu"
+            )
+        if len(self._decoder) != file.num_frames:
+            raise DecodeError(f"torchcodec counts {len(self._decoder)} frames of {file.num_frames}; use backend='pyav'")
+
+    def frames_at(self, indices: Sequence[int]) -> Any:
+        with _mapped():
+            frames = self._decoder.get_frames_at([index + self._file.first for index in indices]).data
+        return upright(frames.numpy(), self._file.turns)
+
+    def close(self) -> None:
+        self._decoder = None
+
+
+class _CudaReader:
+    """Holds no session between requests: however many videos are open, no more than MAX_SESSIONS decode at once."""
+
+    def __init__(self, probe: Probe, device: str) -> None:
+        if probe.turns:
+            raise NvdecError("rotated: NVDEC does not turn frames; use device='cpu'")
+        self._file = readable(probe)
+        self._device = device
+        with self._session():
+            pass
+
+    def frames_at(self, indices: Sequence[int]) -> Any:
+        with self._session() as decoder:
+            frames = decoder.get_frames_at([index + self._file.first for index in indices]).data
+            # FFmpeg's own CUDA path knows only after the first frame.
+            _check_nvdec(decoder)
+            if frames.device.type != "cuda":
+                raise NvdecError(f"torchcodec gave frames on {frames.device}, expected {self._device}; use device='cpu'")
+            return frames
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    @contextmanager
+    def _session(self) -> Iterator[Any]:
+        with _sessions, _mapped():
+            decoder = _decoders().VideoDecoder(self._file.source, dimension_order="NHWC", device=self._device)
+            _check_nvdec(decoder)
+            if len(decoder) != self._file.num_frames:
+                raise DecodeError(f"torchcodec counts {len(decoder)} frames of {self._file.num_frames}; use device='cpu'")
+            yield decoder
+
+
+def uploading(video: Video, device: str) -> Video:
+    """Return ``video``, decoded on the CPU, with its frames copied to ``device`` from pinned memory, asynchronously."""
+    inner = video._reader
+    if inner is None:
+        raise RequestError("the video is closed; open it again")
+    facts = Facts(video.seconds, video.height, video.width, video.fps)
+    return Video(_Uploading(inner, device), facts, backend=video.backend, device="cpu")
+
+
+class _Uploading:
+    def __init__(self, inner: Reader, device: str) -> None:
+        self._inner = inner
+        self._device = device
+
+    def frames_at(self, indices: Sequence[int]) -> Any:
+        return _copied(self._inner.frames_at(indices), self._device)
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def _copied(frames: Any, device: str) -> Any:
+    import torch
+
+    # Torch keeps pinned memory until the copy has been made.
+    return torch.from_numpy(frames).pin_memory().to(device, non_blocking=True)
+
+
+def _decoders() -> Any:
+    from torchcodec import decoders
+
+    return decoders
+
+
+def _no_cuda(device: str) -> str | None:
+    import torch
+
+    if not torch.cuda.is_available():
+        return "torch sees no CUDA device; use device='cpu', or install a driver and a torch built for CUDA"
+    number = device.partition(":")[2]
+    if number and not (number.isdigit() and int(number) < torch.cuda.device_count()):
+        return f"torch sees {torch.cuda.device_count()} CUDA devices; use cuda:0 to cuda:{torch.cuda.device_count() - 1}"
+    return None
+
+
+def _check_nvdec(decoder: Any) -> None:
+    if decoder.cpu_fallback:
+        raise NvdecError(f"NVDEC cannot decode it ({decoder.cpu_fallback}); use device='cpu'")
+
+
+@contextmanager
+def _mapped() -> Iterator[None]:
+    """Raise what torchcodec says of a file as DecodeError."""
+    try:
+        yield
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise DecodeError(f"torchcodec: {str(error).strip().split(chr(10))[0]}; use backend='pyav'") from error

@@ -1,0 +1,127 @@
+"""The fastest backend is found by trying, and `t2vdata doctor` shows how it went."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from media import video_files
+from support import ROOT, t2vdata
+
+from t2vdata.cli import main
+from t2vdata.errors import DecodeError
+from t2vdata.media.decode import auto, decord, open_video, pyav, survey
+from t2vdata.media.decode.auto import Verdict
+from t2vdata.media.decode.video import BACKENDS
+
+
+@pytest.fixture(autouse=True)
+def _unjudged() -> None:
+    auto._choose.cache_clear()
+
+
+def verdict(backend: str, speed: float | None, why_not: str | None = None) -> Verdict:
+    return Verdict(backend, "cpu", "1.0", why_not, speed)
+
+
+def test_the_clip_is_small_and_what_its_script_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "tools"))
+    import make_clip
+
+    assert auto.CLIP.stat().st_size < 20_000
+    drawn = make_clip.draw()
+    with open_video(auto.CLIP) as video:
+        frames = video.frames_at(range(auto.CLIP_FRAMES))
+        assert (video.num_frames, video.fps) == (drawn.num_frames, drawn.fps)
+    assert np.abs(frames.astype(int) - drawn.data).mean() < 8
+
+
+def test_the_survey_names_every_backend_and_tries_it() -> None:
+    found = survey("cpu")
+    assert tuple(one.backend for one in found) == BACKENDS
+    for one in found:
+        assert (one.why_not is None) == (one.clips_per_second is not None)
+        assert one.version
+    assert {one.backend for one in found if one.why_not is None} >= {"pyav", "lossless"}
+
+
+def test_a_backend_that_loads_but_cannot_decode_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(source: object, device: str) -> None:
+        raise DecodeError("no H.264 here")
+
+    monkeypatch.setattr(decord, "open", broken)
+    (found,) = (one for one in survey("cpu") if one.backend == "decord")
+    assert found.why_not == "cannot decode the clip that comes with t2vdata: no H.264 here"
+
+
+def test_the_fastest_is_taken_when_it_is_clearly_faster() -> None:
+    slow, near, fast = verdict("pyav", 100), verdict("decord", 120), verdict("opencv", 130)
+    broken = verdict("torchcodec", None, "not installed")
+    assert auto.fastest([broken, slow, near]) is slow
+    assert auto.fastest([slow, near, fast]) is fast
+    assert auto.fastest([broken]) is None
+
+
+def test_auto_says_once_which_and_why_not_the_others(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    speeds = {"pyav": 500.0, "torchcodec": 100.0, "opencv": 50.0}
+    monkeypatch.setattr(auto, "_measure", lambda backend, device: speeds[backend])
+    monkeypatch.setattr(decord, "why_not", lambda device: "not installed; pip install decord")
+    data = video_files.make("h264")
+    with caplog.at_level(logging.INFO, "t2vdata"):
+        for _ in range(3):
+            with open_video(data) as video:
+                assert (video.backend, video.device) == ("pyav", "cpu")
+    (record,) = caplog.records
+    assert record.message.startswith("decoding on cpu with pyav: pyav 500 clips/s; ")
+    assert "decord not installed; pip install decord" in record.message
+    assert "opencv 50 clips/s" in record.message
+
+
+def test_torch_is_not_loaded_for_the_sake_of_being_judged() -> None:
+    code = (
+        f"import sys; from t2vdata.media.decode import open_video; open_video({str(auto.CLIP)!r})\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_what_the_fastest_cannot_decode_goes_to_pyav(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(auto, "_choose", lambda device: "decord")
+    with open_video(video_files.make("h264")) as video:
+        assert video.backend == "decord"
+    with caplog.at_level(logging.WARNING, "t2vdata"), open_video(video_files.make("gif")) as video:
+        assert video.backend == "pyav"
+    assert "decord: decord does not decode gif; use backend='pyav'; PyAV decodes it instead" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "t2vdata"), pytest.raises(DecodeError, match="no video container"):
+        open_video(b"text " * 99)
+    assert caplog.text == ""
+
+
+def test_doctor_shows_what_works_and_what_to_install() -> None:
+    done = t2vdata("doctor")
+    assert done.returncode == 0, done.stderr
+    for line in ("python", "t2vdata", "FFmpeg", "torch", "CUDA", "CPUs"):
+        assert any(text.startswith(line) for text in done.stdout.splitlines()), line
+    assert all(done.stdout.count(f" {backend} ") >= 2 for backend in BACKENDS)
+    assert "pyav on cuda: decodes on the CPU only; use device='cpu', or backend='torchcodec'" in done.stdout
+    assert "`auto` takes" in done.stdout
+
+
+def test_doctor_fails_when_nothing_decodes_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto, "survey", lambda device: [Verdict("pyav", device, None, "does not load", None)])
+    done = CliRunner().invoke(main, ["doctor"])
+    assert done.exit_code == 1
+    assert "no decoder works on the CPU; pip install --force-reinstall av" in done.output
+
+
+def test_versions_are_those_that_are_installed() -> None:
+    import av
+
+    assert pyav.version() == av.__version__
+    assert pyav.ffmpeg_version()

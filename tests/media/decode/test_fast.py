@@ -1,0 +1,154 @@
+"""The short way through our own mp4 files: the pixels of PyAV, or left to PyAV."""
+
+from __future__ import annotations
+
+import io
+from concurrent.futures import ThreadPoolExecutor
+
+import av
+import numpy as np
+import pytest
+from media import video_files
+
+from t2vdata.errors import DecodeError
+from t2vdata.media.decode import fast, mp4, pyav, selected
+from t2vdata.media.encode import H264
+from t2vdata.types import Frames
+
+
+def clip(num_frames: int = 40, height: int = 34, width: int = 44, channels: int = 3, gop: int = 8) -> bytes:
+    frames = video_files.pictures(num_frames, width, height)
+    return H264(gop=gop).encode(Frames(np.ascontiguousarray(frames[..., :channels]), 25.0)).data
+
+
+@pytest.fixture(scope="module")
+def ours() -> bytes:
+    return clip()
+
+
+def test_it_gives_the_pixels_of_pyav(ours: bytes) -> None:
+    found = fast.decode(ours, None, channels=3)
+    assert found is not None
+    assert np.array_equal(found, pyav.decode(ours, channels=3))
+
+
+@pytest.mark.parametrize(("height", "width"), [(2, 2), (18, 130), (64, 64), (66, 46), (320, 480)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_even_size_comes_out_as_from_pyav(height: int, width: int, channels: int) -> None:
+    data = clip(9, height, width, channels)
+    found = fast.decode(data, None, channels=channels)
+    assert found is not None
+    assert np.array_equal(found, pyav.decode(data, channels=channels))
+
+
+def test_more_pixels_than_are_converted_at_once() -> None:
+    data = clip(20, 320, 480)
+    assert 20 * 320 * 480 > 2 * (1 << 20)
+    assert np.array_equal(fast.decode(data, None, channels=3), pyav.decode(data, channels=3))
+
+
+@pytest.mark.parametrize(
+    "frames", [[0], [39], [7, 8], [30, 3, 3, 17], list(range(39, -1, -1)), [9, 10, 11], list(range(0, 40, 5))]
+)
+def test_any_frames_in_any_order(ours: bytes, frames: list[int]) -> None:
+    whole = pyav.decode(ours, channels=3)
+    out = np.zeros((len(frames), 34, 44, 3), np.uint8)
+    found = fast.decode(ours, frames, channels=3, out=out)
+    assert found is out
+    assert np.array_equal(out, whole[frames])
+    assert np.array_equal(fast.decode(ours, frames, channels=3), whole[frames])
+
+
+def test_only_groups_that_are_wanted_are_decoded(ours: bytes) -> None:
+    packets = mp4.find_packets(ours)
+    assert packets is not None
+    assert list(packets.key_frames) == [0, 8, 16, 24, 32]
+    # Packets of other groups may be of any content.
+    data = bytearray(ours)
+    for number in (0, 5, 12, 38):
+        data[packets.offsets[number] : packets.offsets[number] + packets.sizes[number]] = bytes(packets.sizes[number])
+    found = fast.decode(bytes(data), [17, 20, 33], channels=3)
+    assert np.array_equal(found, pyav.decode(ours, channels=3)[[17, 20, 33]])
+
+
+def test_out_of_another_shape_is_left_alone(ours: bytes) -> None:
+    out = np.zeros((40, 10, 10, 3), np.uint8)
+    found = fast.decode(ours, None, channels=3, out=out)
+    assert found is not out
+    assert not out.any()
+
+
+@pytest.mark.parametrize("name", [name for name in video_files.NAMES if name not in ("h264", "sound", "one-frame")])
+def test_files_of_another_kind_are_left_to_pyav(name: str) -> None:
+    assert fast.decode(video_files.make(name), None, channels=3) is None
+
+
+@pytest.mark.parametrize("name", ["h264", "one-frame"])
+def test_files_of_others_that_look_like_ours_have_the_pixels_of_pyav(name: str) -> None:
+    data = video_files.make(name)
+    found = fast.decode(data, None, channels=3)
+    assert found is None or np.array_equal(found, pyav.decode(data, channels=3))
+
+
+def test_a_decoder_is_used_again_and_keeps_nothing_of_the_last_clip() -> None:
+    clips = [clip(12), clip(30), clip(12, gop=12), clip(5, 20, 20), clip(12)]
+    want = [pyav.decode(data, channels=3) for data in clips]
+    for number in (0, 1, 2, 3, 4, 3, 1, 0):
+        # Not to its end, so that the next one finds a decoder in the middle of a group.
+        fast.decode(clips[number], [2], channels=3)
+        assert np.array_equal(fast.decode(clips[number], None, channels=3), want[number])
+
+
+def test_threads_do_not_disturb_one_another() -> None:
+    clips = [clip(20), clip(12, 20, 20), clip(16)]
+    want = [pyav.decode(data, channels=3) for data in clips]
+    with ThreadPoolExecutor(4) as pool:
+        for number, found in enumerate(pool.map(lambda n: fast.decode(clips[n % 3], None, channels=3), range(60))):
+            assert np.array_equal(found, want[number % 3])
+
+
+def test_a_damaged_packet_is_an_error_and_the_next_clip_is_whole(ours: bytes) -> None:
+    packets = mp4.find_packets(ours)
+    assert packets is not None
+    data = bytearray(ours)
+    data[packets.offsets[9] : packets.offsets[9] + packets.sizes[9]] = b"\x7f" * packets.sizes[9]
+    with pytest.raises(DecodeError, match=r"FFmpeg|is damaged"):
+        fast.decode(bytes(data), None, channels=3)
+    assert np.array_equal(fast.decode(ours, None, channels=3), pyav.decode(ours, channels=3))
+
+
+@pytest.mark.parametrize("kept", [0, 7, 40, 600, 1200, 2000])
+def test_a_file_that_is_cut_short_ends_in_the_error_of_pyav(ours: bytes, kept: int) -> None:
+    assert fast.decode(ours[:kept], None, channels=3) is None
+    with pytest.raises(DecodeError):
+        selected.decode("mp4", ours[:kept], range(40), channels=3)
+
+
+def test_any_byte_may_be_wrong(ours: bytes) -> None:
+    generator = np.random.default_rng(0)
+    whole = pyav.decode(ours, channels=3)
+    num_errors = 0
+    for _ in range(300):
+        data = bytearray(ours)
+        # Of the boxes at the front, which say where everything lies.
+        data[generator.integers(0, 1400)] = generator.integers(0, 256)
+        try:
+            found = selected.decode("mp4", bytes(data), range(40), channels=3)
+        except DecodeError:
+            num_errors += 1
+        else:
+            assert found.shape[0] == len(whole)
+    assert num_errors > 20
+
+
+def test_a_frame_that_is_not_there_is_an_error(ours: bytes) -> None:
+    with pytest.raises(DecodeError, match="no frame 40: the file has 40"):
+        fast.decode(ours, [3, 40], channels=3)
+
+
+def test_offsets_are_those_of_the_container(ours: bytes) -> None:
+    packets = mp4.find_packets(ours)
+    assert packets is not None
+    with av.open(io.BytesIO(ours)) as container:
+        want = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    assert list(zip(packets.offsets, packets.sizes, strict=True)) == want

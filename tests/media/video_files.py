@@ -1,0 +1,145 @@
+"""Small video files of many kinds, made with PyAV: what every decoder has to agree on."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+# The AV1 encoder would introduce itself at length.
+os.environ.setdefault("SVT_LOG", "1")
+
+RATE = 25
+NUM_FRAMES = 24
+
+# Name: (container, codec, pixel format, (width, height), options of the stream).
+KINDS: dict[str, tuple[str, str, str, tuple[int, int], dict[str, object]]] = {
+    "h264": ("mp4", "libx264", "yuv420p", (64, 48), {"max_b_frames": 0}),
+    "h264-b-frames": ("mp4", "libx264", "yuv420p", (64, 48), {"max_b_frames": 3}),
+    "h264-b-frames-avi": ("avi", "libx264", "yuv420p", (64, 48), {"max_b_frames": 3}),
+    "h264-mpegts": ("mpegts", "libx264", "yuv420p", (64, 48), {"max_b_frames": 2}),
+    "mpeg4": ("mp4", "mpeg4", "yuv420p", (64, 48), {"bit_rate": 900_000}),
+    "mpeg4-avi": ("avi", "mpeg4", "yuv420p", (64, 48), {"max_b_frames": 2, "bit_rate": 900_000}),
+    "vp9": ("webm", "libvpx-vp9", "yuv420p", (64, 48), {}),
+    "av1": ("mp4", "libsvtav1", "yuv420p", (64, 64), {}),
+    "gif": ("gif", "gif", "rgb8", (64, 48), {}),
+    "odd-size": ("mp4", "libx264", "yuv444p", (63, 47), {}),
+    "odd-size-420": ("webm", "libvpx-vp9", "yuv420p", (63, 47), {}),
+    "grey": ("mp4", "libx264", "gray", (64, 48), {}),
+    "10-bit": ("mp4", "libx264", "yuv420p10le", (64, 48), {}),
+    "bt709": ("mp4", "libx264", "yuv420p", (64, 48), {"colorspace": 1}),
+    "full-range": ("mp4", "libx264", "yuv420p", (64, 48), {"colorspace": 5, "color_range": 2}),
+    "variable-rate": ("mp4", "libx264", "yuv420p", (64, 48), {"max_b_frames": 2}),
+    "sound": ("mp4", "libx264", "yuv420p", (64, 48), {}),
+    "one-frame": ("mp4", "libx264", "yuv420p", (64, 48), {}),
+    "large": ("mp4", "libx264", "yuv420p", (640, 368), {"max_b_frames": 3}),
+}
+ROTATED = {"rotated-90": 3, "rotated-180": 2, "rotated-270": 1}
+"""Quarter turns against the clock that make the frames upright."""
+NAMES = [*KINDS, *ROTATED]
+
+
+def pictures(count: int, width: int, height: int) -> NDArray[np.uint8]:
+    """Return (T, H, W, 3) uint8: a square on its way over waves of colour; no frame and no corner is like another."""
+    rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
+    made = np.empty((count, height, width, 3), np.uint8)
+    for number in range(count):
+        wave = np.sin((rows + 2 * columns) / 16 + number / 3)
+        made[number] = np.stack([columns * 200 / width + 30, rows * 200 / height + 20, 128 + 90 * wave], axis=-1)
+        left = 3 + number * (width - 22) // max(count, 2)
+        made[number, 6 : 6 + height // 4, left : left + 16] = (240, 240 - 8 * (number % 24), 20)
+    return made
+
+
+def times(name: str) -> list[int]:
+    """Return the time stamp of each frame, in 1 / RATE seconds."""
+    if name == "one-frame":
+        return [0]
+    if name == "variable-rate":
+        return [number + number // 4 * 2 for number in range(NUM_FRAMES)]
+    return list(range(4 * NUM_FRAMES if name == "large" else NUM_FRAMES))
+
+
+def source(name: str) -> NDArray[np.uint8]:
+    """Return the upright pictures that a file was made of."""
+    width, height = KINDS[name if name in KINDS else "h264"][3]
+    made = pictures(len(times(name)), width, height)
+    made = np.rot90(made, ROTATED.get(name, 0), axes=(1, 2))
+    return made.mean(axis=3, keepdims=True).repeat(3, axis=3).astype(np.uint8) if name == "grey" else made
+
+
+def make(name: str) -> bytes:
+    """Return a file of this kind."""
+    if name in ROTATED:
+        return rotated(make("h264"), ROTATED[name])
+    container, codec, pixel_format, (width, height), options = KINDS[name]
+    stamps = times(name)
+    file = io.BytesIO()
+    with av.open(file, "w", format=container) as out:
+        stream = out.add_stream(codec, rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
+        stream.codec_context.gop_size = 8
+        # One thread, for the same bytes each time.
+        stream.codec_context.thread_count = 1
+        for option, value in options.items():
+            setattr(stream.codec_context, option, value)
+        sound = out.add_stream("aac", rate=8000) if name == "sound" else None
+        frames = pictures(len(stamps), width, height)
+        for stamp, picture in zip(stamps, frames, strict=True):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
+                format=pixel_format, dst_colorspace=options.get("colorspace"), dst_color_range=options.get("color_range")
+            )
+            frame.pts, frame.time_base = stamp, Fraction(1, RATE)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+        if sound is not None:
+            for packet in _silence(sound):
+                out.mux(packet)
+    return file.getvalue()
+
+
+def rotated(data: bytes, turns: int) -> bytes:
+    """Return an MP4 file whose header says that its frames are to be turned: the display matrix of its track."""
+    at = data.index(b"tkhd") + 4 + 40
+    one, minus = (1 << 16).to_bytes(4, "big"), (-1 << 16).to_bytes(4, "big", signed=True)
+    none, unit = bytes(4), (1 << 30).to_bytes(4, "big")
+    matrix = {1: [none, minus, one, none], 2: [minus, none, none, minus], 3: [none, one, minus, none]}[turns]
+    a, b, c, d = matrix
+    return data[:at] + b"".join([a, b, none, c, d, none, none, none, unit]) + data[at + 36 :]
+
+
+def in_front(data: bytes, tmp_path: Path) -> bytes:
+    """Return an MP4 file with its index before the frames, so that it can lose its end."""
+    path = tmp_path / "in-front.mp4"
+    with av.open(io.BytesIO(data)) as read, av.open(str(path), "w", options={"movflags": "faststart"}) as out:
+        copy = out.add_stream_from_template(read.streams.video[0])
+        for packet in read.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = copy
+                out.mux(packet)
+    return path.read_bytes()
+
+
+def positions(data: bytes) -> Sequence[tuple[int, int]]:
+    """Return (offset, size) of each packet of the video, in the order of decoding."""
+    with av.open(io.BytesIO(data)) as container:
+        return [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+
+
+def damaged_at(data: bytes, packet: int) -> bytes:
+    """Return a file in which one packet says of itself that it is longer than it is."""
+    offset, size = positions(data)[packet]
+    return data[:offset] + b"\x7f" * size + data[offset + size :]
+
+
+def _silence(stream: av.AudioStream) -> Iterator[av.Packet]:
+    frame = av.AudioFrame.from_ndarray(np.zeros((1, 8192), np.float32), format="fltp", layout="mono")
+    frame.sample_rate = 8000
+    yield from stream.encode(frame)
+    yield from stream.encode(None)

