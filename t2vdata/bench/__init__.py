@@ -14,8 +14,9 @@ import numpy as np
 from t2vdata import storage
 from t2vdata.bench import floor, machine
 from t2vdata.dataset import Dataset, open_dataset
+from t2vdata.engines.local import usable_cores
 from t2vdata.errors import RequestError
-from t2vdata.loading.spec import LoadSpec, Resources, usable_cores
+from t2vdata.loading.spec import LoadSpec, Resources
 from t2vdata.loading.table import SplitTable
 from t2vdata.vocabulary import Vocabulary
 

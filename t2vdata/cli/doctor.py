@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import click
 
 from t2vdata import __version__
 from t2vdata.cli import SETTINGS
+from t2vdata.engines.local import usable_cores
 
 if TYPE_CHECKING:
     from t2vdata.media.decode import Verdict
@@ -31,7 +31,7 @@ def command() -> None:
         "t2vdata": __version__,
         "FFmpeg": f"{pyav.ffmpeg_version()} (PyAV's own)",
         **torchcodec.about_torch(),
-        "CPUs": str(os.cpu_count()),
+        "cores": str(usable_cores()),
     }
     out = console()
     for name, value in about.items():

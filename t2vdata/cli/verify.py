@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import click
 
 from t2vdata.cli import SETTINGS
 from t2vdata.cli._progress import progress
+from t2vdata.engines.local import usable_cores
 
 _SHOWN = 20
 
@@ -16,7 +16,7 @@ _SHOWN = 20
 @click.command("verify", context_settings=SETTINGS, epilog="Example: t2vdata verify data/mnist-motion --deep")
 @click.argument("path")
 @click.option("--deep", is_flag=True, help="Also decode every clip and compare it with its row of the index.")
-@click.option("--workers", type=int, default=os.cpu_count() or 1, help="Processes; all cores unless told.")
+@click.option("--workers", type=int, default=usable_cores, help="Processes; all cores unless told.")
 def command(path: str, deep: bool, workers: int) -> None:
     """Check the dataset at PATH against its manifest: hashes, sizes, offsets and counts.
 

@@ -28,6 +28,11 @@ Plan = TypeVar("Plan")
 Report = TypeVar("Report")
 
 
+def usable_cores() -> int:
+    """Return how many cores this process may run on, which can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def run(work: Callable[[Plan], Report], plans: Iterable[Plan], *, num_workers: int) -> Generator[Report, None, None]:
     """Yield the report of each plan as it is done: in this process when ``num_workers`` is 1, else in so many processes."""
     return processes(work, plans, num_workers=num_workers) if num_workers > 1 else serial(work, plans)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 import time
 import weakref
@@ -156,16 +157,23 @@ class Loader:
         pipeline = self._pipeline
         shards = _Ahead(pipeline, batches)
         making: deque[Begun] = deque()
+        waiting = iter(enumerate(batches))
+
+        def begin_more() -> None:
+            for number, rows in itertools.islice(waiting, pipeline.depth - len(making)):
+                shards.before(number)
+                making.append(pipeline.begin(rows, epoch))
+
         try:
-            for number in range(len(batches)):
-                for rows in batches[number + len(making) : number + pipeline.depth]:
-                    shards.before(number + len(making))
-                    making.append(pipeline.begin(rows, epoch))
-                begun = time.perf_counter()
+            begin_more()
+            while making:
+                asked = time.perf_counter()
                 batch, bad = pipeline.finish(making[0])
                 making.popleft()
-                self.waited_seconds += time.perf_counter() - begun
+                self.waited_seconds += time.perf_counter() - asked
                 self._count(batch, bad)
+                # Before this one is handed out: the next are made while the trainer works on it.
+                begin_more()
                 yield batch
         finally:
             while making:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 import mmap
 import os
+import queue
 import tempfile
 import weakref
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,21 +33,24 @@ class BatchMemory:
         os.ftruncate(self.file, self.slot_bytes * num_slots)
         self._map = mmap.mmap(self.file, self.slot_bytes * num_slots)
         self._bytes = np.frombuffer(self._map, np.uint8)
-        self._free = deque(range(num_slots))
+        # Given back also by the garbage collector, in any thread and at any moment: that is what SimpleQueue is made for.
+        self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for slot in range(num_slots):
+            self._free.put(slot)
         weakref.finalize(self, os.close, self.file).atexit = False
 
     @property
     def num_free(self) -> int:
-        return len(self._free)
+        return self._free.qsize()
 
     def take(self, shape: tuple[int, ...]) -> int:
-        """Return the slot that was given back last, whose memory is there already. The caller counts that there is one."""
+        """Return a free slot; wait for one that is on its way back. The caller counts that not all are lent."""
         if math.prod(shape) > self.slot_bytes:
             raise ValueError(f"a batch of {shape} in slots of {self.slot_bytes} bytes")
-        return self._free.pop()
+        return self._free.get()
 
     def give_back(self, slot: int) -> None:
-        self._free.append(slot)
+        self._free.put(slot)
 
     def view(self, slot: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         """Return the memory of a slot as an array of ``shape``."""
@@ -56,7 +59,7 @@ class BatchMemory:
     def lend(self, slot: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         """Return the memory of a slot; the slot is free again when the array, and all made of it, are gone."""
         array = self.view(slot, shape)
-        weakref.finalize(array, self._free.append, slot).atexit = False
+        weakref.finalize(array, self._free.put, slot).atexit = False
         return array
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import asdict
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 _READY_BYTES = 256 << 20
 # A batch above this is decoded by all workers together, so that fewer need to be in the making.
 _SHARED_BYTES = 32 << 20
-# Slots beside those in the making: the batch in use, the next, and one more that somebody keeps.
-_LENT = 3
+# Slots beside those in the making: the batch in use, and the one before it, which a loop holds while it asks for the next.
+_LENT = 2
 
 
 class Begun(NamedTuple):
@@ -85,7 +86,7 @@ class Pipeline:
         self._batch_bytes = batch_bytes
         pixels = self._clip_bytes // self.shape[3]
         self._decodes_there = decides_for(resources.device, self.table.extensions, pixels, resources.decode_there)
-        self._num_making = 0
+        self._making: set[int] = set()
         self._machinery: _Machinery | None = None
 
     def begin(self, rows: NDArray[np.int64], epoch: int) -> Begun:
@@ -94,7 +95,7 @@ class Pipeline:
         drawn = [draws(self.seed, epoch, key) for key in self.table.keys(rows.tolist())] if self._random else None
         job = decide(self.spec, self.table, rows, drawn, self.shape)
         slot = machinery.memory.take((len(rows), *self.shape))
-        self._num_making += 1
+        self._making.add(slot)
         ends = [len(rows) * part // self._num_parts for part in range(self._num_parts + 1)]
         spans = [(first, end) for first, end in itertools.pairwise(ends) if first < end]
         parts = [(first, machinery.crew.start(slot, first, job[first:end])) for first, end in spans]
@@ -133,10 +134,10 @@ class Pipeline:
         return (batch.pin_memory() if device.type == "cuda" else batch).to(device, non_blocking=True)
 
     def _take_pixels(self, begun: Begun) -> NDArray[np.uint8] | torch.Tensor:
-        self._num_making -= 1
+        self._making.discard(begun.slot)
         shape = (len(begun.rows), *self.shape)
         memory = begun.memory
-        if memory.num_free + self._num_making >= self.depth:
+        if memory.num_free + len(self._making) >= self.depth:
             return memory.lend(begun.slot, shape)
         # Somebody keeps batches: this one is a copy, so that there is memory for the next.
         pixels = np.array(memory.view(begun.slot, shape))
@@ -144,12 +145,21 @@ class Pipeline:
         return pixels
 
     def give_up(self, begun: Begun) -> None:
-        """Wait until nobody writes into a batch that nobody wants any more."""
-        for _, part in begun.parts:
-            if not part.cancel():
-                part.exception()
-        self._num_making -= 1
-        begun.memory.give_back(begun.slot)
+        """Let a batch go that nobody wants any more; its slot is free once nobody writes into it.
+
+        Does not wait: the garbage collector may call this in the very thread that works on the batch.
+        """
+        self._making.discard(begun.slot)
+        left = deque(range(len(begun.parts)))
+
+        def done(_: Future[list[Failure]]) -> None:
+            # Taking from a deque is one step, also for two threads: one of them takes the 0, and is the last.
+            if left.pop() == 0:
+                begun.memory.give_back(begun.slot)
+
+        for _, future in begun.parts:
+            future.cancel()
+            future.add_done_callback(done)
 
     def ahead(self, shards: Sequence[int]) -> None:
         """Say which shards are needed next."""
@@ -165,7 +175,7 @@ class Pipeline:
 
     def _running(self) -> _Machinery:
         if self._machinery is None or self._machinery.process != os.getpid():
-            self._num_making = 0
+            self._making.clear()
             reader = open_reader(self.split.path, self.table.shards, cache=self.resources.cache)
             self._machinery = _Machinery(os.getpid(), *self._crew(reader), reader)
         return self._machinery

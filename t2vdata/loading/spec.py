@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Literal
 
+from t2vdata.engines.local import usable_cores
 from t2vdata.errors import RequestError, unknown_name
 from t2vdata.loading.cache import CacheSpec
 
@@ -129,8 +129,3 @@ class Resources:
     @property
     def num_workers(self) -> int:
         return self.workers or min(8, usable_cores())
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import os
 import signal
 import subprocess
 import sys
@@ -31,10 +30,6 @@ def workers() -> list[psutil.Process]:
             if "t2vdata.loading.worker" in child.cmdline():
                 found.append(child)
     return found
-
-
-def shared_memory() -> set[str]:
-    return set(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else set()
 
 
 def wait_until(holds: object, seconds: float = 20) -> bool:
@@ -84,6 +79,19 @@ def test_a_forgotten_loader_leaves_no_process_and_no_thread(built: BuildResult) 
     assert wait_until(lambda: not workers() and threading.active_count() <= before)
 
 
+def test_a_loader_may_be_forgotten_while_its_workers_are_busy(built: BuildResult) -> None:
+    dataset = t2vdata.open_dataset(built.out)
+    threshold = gc.get_threshold()
+    try:
+        # Collected often, and so also in the threads that decode.
+        gc.set_threshold(20, 2, 2)
+        for number in range(40):
+            for _ in Loader(dataset["train"], LoadSpec(batch_size=2), seed=number, resources=Resources(workers=2)):
+                break
+    finally:
+        gc.set_threshold(*threshold)
+
+
 READER = """
 import sys, time, t2vdata
 from t2vdata.loading import Loader, LoadSpec, Resources
@@ -97,7 +105,6 @@ time.sleep(60)
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_nothing_outlives_a_killed_trainer(built: BuildResult, number: signal.Signals) -> None:
-    segments = shared_memory()
     trainer = subprocess.Popen(
         [sys.executable, "-c", READER, str(built.out)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
@@ -106,10 +113,13 @@ def test_nothing_outlives_a_killed_trainer(built: BuildResult, number: signal.Si
         assert trainer.stdout.readline() == b"ready\n"
         their_workers = psutil.Process(trainer.pid).children(recursive=True)
         assert len(their_workers) == 2
+        # Memory that has a name could outlive them.
+        maps = [one.path for process in (psutil.Process(trainer.pid), *their_workers) for one in process.memory_maps()]
+        assert any("memfd:t2vdata-batches" in path for path in maps)
+        assert not [path for path in maps if path.startswith("/dev/shm")]
         trainer.send_signal(number)
         trainer.wait(20)
     assert wait_until(lambda: not any(worker.is_running() and worker.status() != "zombie" for worker in their_workers))
-    assert shared_memory() <= segments
 
 
 def test_a_script_without_a_guard_can_use_processes(built: BuildResult, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -158,13 +160,27 @@ def test_more_ranks_than_clips_are_refused(dataset: Dataset) -> None:
         Loader(dataset["val"], rank=1)
 
 
+RANK = """
+import sys, torch, t2vdata
+from t2vdata.loading import LoadSpec, Resources, loader
+folder, meet, rank = sys.argv[1:]
+torch.distributed.init_process_group("gloo", init_method=f"file://{meet}", rank=int(rank), world_size=2)
+reading = loader(t2vdata.open_dataset(folder)["train"], LoadSpec(batch_size=7), seed=5, resources=Resources(workers=1))
+for batch in reading:
+    # All ranks have as many batches, or this one would wait for ever.
+    torch.distributed.barrier()
+    print(*batch.keys)
+torch.distributed.destroy_process_group()
+"""
+
+
 def test_ranks_come_from_torch_distributed(dataset: Dataset, tmp_path: Path) -> None:
-    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
-    try:
-        reading = Loader(dataset["val"])
-    finally:
-        torch.distributed.destroy_process_group()
-    assert (reading.rank, reading.world) == (0, 1)
+    words = [sys.executable, "-W", "ignore", "-c", RANK, dataset.path, str(tmp_path / "meet")]
+    ranks = [subprocess.Popen([*words, str(rank)], stdout=subprocess.PIPE, text=True) for rank in range(2)]
+    parts = [rank.communicate(timeout=60)[0].split() for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0]
+    together = [key for pair in zip(*parts, strict=True) for key in pair]
+    assert together == keys(Loader(dataset["train"], LoadSpec(batch_size=7), seed=5, resources=ALONE))
 
 
 def test_batches_that_somebody_keeps_stay_what_they_are(dataset: Dataset) -> None:

@@ -106,7 +106,7 @@ def test_what_the_fastest_cannot_decode_goes_to_pyav(monkeypatch: pytest.MonkeyP
 def test_doctor_shows_what_works_and_what_to_install() -> None:
     done = t2vdata("doctor")
     assert done.returncode == 0, done.stderr
-    for line in ("python", "t2vdata", "FFmpeg", "torch", "CUDA", "CPUs"):
+    for line in ("python", "t2vdata", "FFmpeg", "torch", "CUDA", "cores"):
         assert any(text.startswith(line) for text in done.stdout.splitlines()), line
     assert all(done.stdout.count(f" {backend} ") >= 2 for backend in BACKENDS)
     assert "pyav on cuda: decodes on the CPU only; use device='cpu', or backend='torchcodec'" in done.stdout
