@@ -11,6 +11,7 @@ import os
 import queue
 import tempfile
 import weakref
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,24 +34,28 @@ class BatchMemory:
         os.ftruncate(self.file, self.slot_bytes * num_slots)
         self._map = mmap.mmap(self.file, self.slot_bytes * num_slots)
         self._bytes = np.frombuffer(self._map, np.uint8)
-        # Given back also by the garbage collector, in any thread and at any moment: that is what SimpleQueue is made for.
-        self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
+        # The last one back is taken first: its memory is there, and perhaps still in the cache. Slots come back also by the
+        # garbage collector, in any thread and at any moment, which these two allow for and a queue with a lock does not.
+        self._free: deque[int] = deque()
+        self._back: queue.SimpleQueue[None] = queue.SimpleQueue()
         for slot in range(num_slots):
-            self._free.put(slot)
+            self.give_back(slot)
         weakref.finalize(self, os.close, self.file).atexit = False
 
     @property
     def num_free(self) -> int:
-        return self._free.qsize()
+        return self._back.qsize()
 
     def take(self, shape: tuple[int, ...]) -> int:
-        """Return a free slot; wait for one that is on its way back. The caller counts that not all are lent."""
+        """Return the free slot that came back last; wait where all are in use, which the caller sees to be short."""
         if math.prod(shape) > self.slot_bytes:
             raise ValueError(f"a batch of {shape} in slots of {self.slot_bytes} bytes")
-        return self._free.get()
+        self._back.get()
+        return self._free.pop()
 
     def give_back(self, slot: int) -> None:
-        self._free.put(slot)
+        self._free.append(slot)
+        self._back.put(None)
 
     def view(self, slot: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         """Return the memory of a slot as an array of ``shape``."""
@@ -59,7 +64,7 @@ class BatchMemory:
     def lend(self, slot: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         """Return the memory of a slot; the slot is free again when the array, and all made of it, are gone."""
         array = self.view(slot, shape)
-        weakref.finalize(array, self._free.put, slot).atexit = False
+        weakref.finalize(array, self.give_back, slot).atexit = False
         return array
 
 
