@@ -254,7 +254,7 @@ def _command(spec: BuildSpec, wanted: Mapping[str, Any]) -> str:
             words += [f"--{name.replace('_', '-')}", str(value)]
     for flag, value, default in (("seed", spec.seed, 0), ("shard-size", spec.shard_size, 1000)):
         words += [f"--{flag}", str(value)] if value != default else []
-    encoding = {key: value for key, value in wanted["encoding"].items() if key in ("gop", "crf")}
+    encoding = {key: value for key, value in wanted["encoding"].items() if key in ("gop", "crf", "quality")}
     words += ["--encoding", spec.encoding.name] if spec.encoding != encode.Lossless() else []
     return " ".join(words + [f"--{key} {value}" for key, value in encoding.items()])
 

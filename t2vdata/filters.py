@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from t2vdata import storage
 from t2vdata.errors import RequestError
 from t2vdata.types import Clip, Frames
 
@@ -57,6 +58,89 @@ class CaptionLength:
         if num_chars < self.min_chars:
             return f"caption under {self.min_chars} characters"
         return None
+
+
+@dataclass(frozen=True)
+class AnyCaption:
+    """Keeps clips with a caption of at most ``max_chars`` characters and ``max_words`` words; None is no limit."""
+
+    max_chars: int | None = None
+    max_words: int | None = None
+
+    def kept(self, texts: Iterable[str]) -> tuple[str, ...]:
+        """Return the captions that are within the limits, in order; all of them when none is."""
+        told = tuple(texts)
+        return tuple(text for text in told if self._why_not(text) is None) or told
+
+    def why_not(self, clip: Clip, /) -> str | None:
+        reasons = [self._why_not(text) for text in clip.captions]
+        return reasons[0] if reasons and all(reasons) else None
+
+    def _why_not(self, text: str) -> str | None:
+        if self.max_chars is not None and len(text) > self.max_chars:
+            return f"no caption of {self.max_chars} characters or fewer"
+        if self.max_words is not None and len(text.split()) > self.max_words:
+            return f"no caption of {self.max_words} words or fewer"
+        return None
+
+
+@dataclass(frozen=True)
+class Told:
+    """Leaves out clips that their dataset has found wanting while it read the annotations: ``meta`` says why."""
+
+    def why_not(self, clip: Clip, /) -> str | None:
+        reason = clip.meta.get("why_not")
+        return None if reason is None else str(reason)
+
+
+@dataclass(frozen=True)
+class HasMedia:
+    """Keeps clips whose media file is there. URLs are taken for there: asking takes as long as reading."""
+
+    def why_not(self, clip: Clip, /) -> str | None:
+        path = clip.media
+        return None if path is None or storage.is_url(path) or storage.exists(path) else "no media file"
+
+
+@dataclass(frozen=True)
+class SpanSeconds:
+    """Keeps clips whose span is at least ``at_least`` seconds long, where both ends are told."""
+
+    at_least: float
+
+    def why_not(self, clip: Clip, /) -> str | None:
+        if clip.end_seconds is None or clip.end_seconds - (clip.start_seconds or 0) >= self.at_least:
+            return None
+        return f"shorter than {self.at_least:g} s"
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Keeps clips that are at least ``at_least`` seconds long."""
+
+    at_least: float
+
+    def why_not(self, frames: Frames, /) -> str | None:
+        return f"shorter than {self.at_least:g} s" if frames.num_frames / frames.fps < self.at_least else None
+
+
+@dataclass(frozen=True)
+class OriginalSize:
+    """Keeps clips whose media file has at least ``at_least`` pixels on its shorter side."""
+
+    at_least: int
+
+    def why_not(self, frames: Frames, /) -> str | None:
+        original = frames.about["original"]
+        return f"under {self.at_least} pixels" if min(original["height"], original["width"]) < self.at_least else None
+
+
+@dataclass(frozen=True)
+class StandardRange:
+    """Keeps clips without a high dynamic range, whose colours would come out pale."""
+
+    def why_not(self, frames: Frames, /) -> str | None:
+        return "high dynamic range" if frames.about["original"]["hdr"] else None
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,8 @@ def _plan_filtered(
     for clip in clips:
         reason = first_reason(clip, clip_filters)
         if reason is not None:
-            rejects.append(Reject(clip.key, split, "clip", "rejected", reason, reason))
+            where = clip.meta.get("source")
+            rejects.append(Reject(clip.key, split, "clip", "rejected", reason, f"{where}: {reason}" if where else reason))
             continue
         kept.append(clip)
         if len(kept) == shard_size:

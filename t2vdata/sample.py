@@ -30,9 +30,11 @@ def to_sample(clip: Clip, split: str, frames: Frames, encoded: Encoded, extensio
         "width": frames.width,
         "channels": frames.channels,
     }
-    about = {**clip.meta, **facts}
+    about = {**clip.meta, **frames.about, **facts}
     if clip.media is not None:
-        about |= {"media": clip.media, "start_seconds": clip.start_seconds, "end_seconds": clip.end_seconds}
+        # Its name in the annotations, where the dataset tells it: where raw files lie is not what a build is.
+        about["media"] = about.pop("path", clip.media)
+        about |= {"start_seconds": clip.start_seconds, "end_seconds": clip.end_seconds}
     files = {
         extension: encoded.data,
         "json": orjson.dumps(about, option=orjson.OPT_SORT_KEYS),

@@ -58,6 +58,8 @@ class Frames:
     """(T, H, W, C) uint8; C is 1 (grey) or 3 (RGB)."""
     fps: float
     """Frames per second."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """What is known only once the media file is open, as JSON values: its size, rate, codec ..."""
 
     def __post_init__(self) -> None:
         shape = self.data.shape

@@ -15,10 +15,13 @@ if TYPE_CHECKING:
 
 
 def decoder() -> Callable[[str, bytes], NDArray[np.uint8] | None]:
-    """Return a handler for ``WebDataset.decode``: ``.npy.zst`` members become arrays (T, H, W, C) uint8."""
+    """Return a handler for ``WebDataset.decode``: ``.npy.zst`` and ``.jpg`` members become arrays (T, H, W, C) uint8."""
+    from t2vdata.media import sheet
     from t2vdata.media.decode import lossless
 
     def decode(key: str, data: bytes) -> NDArray[np.uint8] | None:
-        return lossless.decode(data) if key.endswith(".npy.zst") else None
+        if key.endswith(".npy.zst"):
+            return lossless.decode(data)
+        return sheet.decode(data, channels=sheet.num_channels(data)) if key.endswith(".jpg") else None
 
     return decode

@@ -22,6 +22,7 @@ from t2vdata.loading.cache import CacheSpec
 from t2vdata.loading.reader import open_reader
 from t2vdata.loading.table import SplitTable
 from t2vdata.manifest import ShardEntry
+from t2vdata.media import sheet
 from t2vdata.media.decode import lossless, mp4, pyav
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def backends(job: Job) -> dict[str, str]:
 
 def _backend(extension: str, data: bytes) -> str:
     if extension != "mp4":
-        return "lossless"
+        return {"jpg": "sheet (Pillow)"}.get(extension, "lossless")
     return "pyav" if mp4.find_packets(data) is None else "fast (PyAV's decoder without its demuxer)"
 
 
@@ -121,8 +122,10 @@ def _decode_and_drop(extension: str, data: bytes) -> None:
         case "mp4":
             # Looks at each frame's time stamp, and converts none.
             pyav.read_timing(data)
+        case "jpg":
+            sheet.decode(data, channels=3)
         case _:
-            raise RequestError(f"no floor is known for .{extension}; expected npy.zst or mp4")
+            raise RequestError(f"no floor is known for .{extension}; expected npy.zst, mp4 or jpg")
 
 
 def _in_threads(shares: Sequence[Job]) -> float:

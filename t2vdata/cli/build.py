@@ -21,9 +21,10 @@ def _common_flags(name: str) -> list[click.Option]:
         click.Option(["--out"], type=click.Path(), default=out, show_default=True, help="Folder to build into."),
         click.Option(["--seed"], type=int, default=0, show_default=True, help="Seed of all random choices."),
         click.Option(["--workers"], type=int, help="Processes; all cores unless told. The bytes do not depend on it."),
-        click.Option(["--encoding"], default="lossless", show_default=True, help="lossless (.npy.zst) or h264 (.mp4)."),
+        click.Option(["--encoding"], default="lossless", show_default=True, help="lossless (.npy.zst), h264 or jpeg."),
         click.Option(["--gop"], type=int, help="h264: frames from one key frame to the next.  [16]"),
         click.Option(["--crf"], type=int, help="h264: quality, 0 (best) to 51.  [18]"),
+        click.Option(["--quality"], type=int, help="jpeg: quality, 1 to 100 (best).  [90]"),
         click.Option(["--shard-size"], type=int, default=1000, show_default=True, help="Samples in a shard, at most."),
         click.Option(
             ["--max-failures"], type=float, default=0.05, show_default=True,
@@ -95,7 +96,7 @@ def _build(name: str, own: set[str | None], values: dict[str, Any]) -> None:
     from t2vdata.media.encode import encoding
     from t2vdata.plan import BuildSpec
 
-    settings = {key: values[key] for key in ("gop", "crf") if values[key] is not None}
+    settings = {key: values[key] for key in ("gop", "crf", "quality") if values[key] is not None}
     spec = BuildSpec(
         name,
         options={key: value for key, value in values.items() if key in own},

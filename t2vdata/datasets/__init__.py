@@ -24,6 +24,7 @@ import ast
 import dataclasses
 import importlib
 import pkgutil
+import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -120,11 +121,19 @@ def option_values(options: Any) -> dict[str, Any]:
 
 
 def option_help(dataset: Dataset) -> dict[str, str]:
-    """Return {field: the text under it} of the dataset's Options."""
-    source = Path(cast(Any, dataset).__file__).read_text(encoding="utf-8")
+    """Return {field: the text under it} of the dataset's Options, and of what they inherit."""
     found: dict[str, str] = {}
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.ClassDef) and node.name == "Options":
+    for kind in reversed(cast(Any, dataset.Options).__mro__[:-1]):
+        if dataclasses.is_dataclass(kind):
+            found |= _field_texts(Path(cast(Any, sys.modules[kind.__module__]).__file__), cast(type, kind).__name__)
+    return found
+
+
+def _field_texts(path: Path, name: str) -> dict[str, str]:
+    """Return {field: the text under it} of a class, by its source."""
+    found: dict[str, str] = {}
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
             for field, text in zip(node.body, node.body[1:], strict=False):
                 if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
                     found[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())

@@ -1,6 +1,6 @@
-"""Frames to bytes: exact arrays, or H.264.
+"""Frames to bytes: exact arrays, H.264, or a JPEG sheet.
 
-Both give the same bytes for the same frames and the same version of the encoding library, on any number of processes; the
+All give the same bytes for the same frames and the same version of the encoding library, on any number of processes; the
 version is part of what a build is (``Encoding.identity``), so two builds with one fingerprint have one content.
 """
 
@@ -14,6 +14,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from t2vdata.errors import EncodeError, RequestError, unknown_name
+from t2vdata.media import sheet
 from t2vdata.types import Frames
 
 if TYPE_CHECKING:
@@ -139,8 +140,35 @@ class H264:
         return file.getvalue()
 
 
-Encoding = Lossless | H264
-ENCODINGS: dict[str, type[Lossless] | type[H264]] = {"lossless": Lossless, "h264": H264}
+@dataclass(frozen=True)
+class Jpeg:
+    """``.jpg``: all frames in one JPEG picture (see ``sheet``); decodes faster than H.264, at more bytes."""
+
+    name: ClassVar[str] = "jpeg"
+    extension: ClassVar[str] = "jpg"
+    quality: int = 90
+    """JPEG's quality, 1 to 100. At 90, clips of 64x64 keep about 34 dB; 95 takes 40 % more bytes for 2 dB."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.quality <= 100:
+            raise RequestError(f"a JPEG quality of {self.quality} (--quality); expected 1 to 100 (best)")
+
+    def check(self, height: int, width: int) -> None:
+        """Accept every size; a sheet too large is known when the number of frames is."""
+
+    def identity(self) -> dict[str, Any]:
+        import PIL
+        from PIL import features
+
+        library = f"Pillow {PIL.__version__}, libjpeg-turbo {features.version('libjpeg_turbo')}"
+        return {"name": self.name, "quality": self.quality, "library": library}
+
+    def encode(self, frames: Frames) -> Encoded:
+        return Encoded(sheet.encode(frames.data, self.quality), frames.num_frames)
+
+
+Encoding = Lossless | H264 | Jpeg
+ENCODINGS: dict[str, type[Lossless] | type[H264] | type[Jpeg]] = {"lossless": Lossless, "h264": H264, "jpeg": Jpeg}
 
 # Of FFmpeg's AVColorRange and AVColorSpace.
 _LIMITED, _BT601 = 1, 6

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PIXEL_EXTENSIONS", "Verdict", "Video", "decode", "open_video", "survey"]
 
-PIXEL_EXTENSIONS = ("npy.zst", "mp4")
+PIXEL_EXTENSIONS = ("npy.zst", "mp4", "jpg")
 
 _HOMES = {
     "Verdict": "t2vdata.media.decode.auto",
@@ -39,6 +39,10 @@ def decode(extension: str, data: bytes, *, fps: float, channels: int = 3) -> Fra
             from t2vdata.media.decode import pyav
 
             return Frames(pyav.decode(data, channels=channels), fps)
+        case "jpg":
+            from t2vdata.media import sheet
+
+            return Frames(sheet.decode(data, channels=channels), fps)
         case _:
             raise DecodeError(f"no decoder for .{extension}; expected one of {', '.join(PIXEL_EXTENSIONS)}")
 

@@ -113,7 +113,7 @@ def probe(source: bytes | str, *, decodes: bool = True) -> Probe:
     With ``decodes=False`` only packets are counted, which costs next to nothing, but damage inside a packet is not seen; a
     file that is not plain is decoded nonetheless.
     """
-    name = containers.demuxer(_head(source))
+    name = containers.demuxer(head_of(source))
     with opened(source, name) as (container, stream):
         seen = _walk(container, stream, decodes=decodes)
         found = _summary(source, name, container, stream, seen, decodes=decodes)
@@ -127,7 +127,9 @@ def opened(source: bytes | str, name: str) -> Iterator[tuple[InputContainer, Vid
 
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
-        with av.open(file, "r", format=name, metadata_errors="replace") as container:
+        # No other protocol: a container that refers to another file or address must not reach it.
+        allowed = {"protocol_whitelist": "file"}
+        with av.open(file, "r", format=name, container_options=allowed, metadata_errors="replace") as container:
             stream = _stream(container)
             if stream.codec_context is None:
                 raise DecodeError("FFmpeg has no decoder for its video stream")
@@ -160,7 +162,8 @@ def _stream(container: InputContainer) -> VideoStream:
     raise DecodeError("no video stream")
 
 
-def _head(source: bytes | str) -> bytes:
+def head_of(source: bytes | str) -> bytes:
+    """Return the first bytes of a file, enough to tell what it is."""
     if isinstance(source, bytes):
         return source[: containers.HEAD_BYTES]
     with open(source, "rb") as file:
@@ -206,7 +209,7 @@ def _summary(
     order = seen.order if decodes else list(range(len(stamps)))
     shown = [stamps[ordinal] if ordinal < len(stamps) else None for ordinal in order]
     whole = sorted(stamp for stamp in shown if stamp is not None)
-    fps = _fps(stream, whole)
+    fps = average_fps(stream, whole)
     return Probe(
         source=source,
         demuxer=name,
@@ -230,7 +233,7 @@ def _summary(
             and (shown == whole or not decodes)
             and name in _EXACT_DEMUXERS
         ),
-        is_hdr=first.color_primaries == _BT2020 or first.color_trc in _HDR_TRANSFERS,
+        is_hdr=is_hdr(first),
         is_interlaced=seen.is_interlaced,
         damage=seen.damage,
         frames=seen.frames if decodes else None,
@@ -252,7 +255,12 @@ def _seconds(stream: VideoStream, stamps: list[int], num_frames: int, fps: float
 _BT2020, _HDR_TRANSFERS = 9, (16, 18)
 
 
-def _fps(stream: VideoStream, stamps: list[int]) -> float:
+def is_hdr(frame: av.VideoFrame) -> bool:
+    """Return whether the colours are tagged as BT.2020 primaries or a high dynamic range transfer."""
+    return frame.color_primaries == _BT2020 or frame.color_trc in _HDR_TRANSFERS
+
+
+def average_fps(stream: VideoStream, stamps: list[int]) -> float:
     """Return the container's average rate; where it has none, that of the time stamps; 1 for a single picture."""
     if stream.average_rate:
         return float(stream.average_rate)

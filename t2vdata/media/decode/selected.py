@@ -29,6 +29,10 @@ def decode(
             return _take(lossless.decode(bytes(data)), frames, out)
         case "mp4":
             return _video(bytes(data), frames, channels, out)
+        case "jpg":
+            from t2vdata.media import sheet
+
+            return _take(sheet.decode(bytes(data), channels=channels), frames, out)
         case _:
             raise DecodeError(f"no decoder for .{extension}; expected one of {', '.join(PIXEL_EXTENSIONS)}")
 

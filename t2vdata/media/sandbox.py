@@ -1,0 +1,229 @@
+"""Untrusted media files, decoded in a process apart: one that hangs, crashes or eats memory costs its own clip.
+
+Each process that builds keeps one helper, which it starts when it first decodes and again when the helper has died. Across
+the pipes go JSON and pixels, nothing that could run. The helper has a limit of memory and writes no file; an alarm of its own
+ends it when it hangs and nobody is left to say so. FFmpeg is told its demuxer by name and may use no protocol but ``file``.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import select
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from typing import IO, TYPE_CHECKING, Any
+
+from t2vdata.errors import DecodeError
+from t2vdata.media.span import Wish
+from t2vdata.types import Frames
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# Of address space, of which Python, NumPy and FFmpeg take about one before they begin.
+MEMORY_GIGABYTES = 4
+_LENGTH = struct.Struct("<Q")
+# Of the JSON at the head of an answer.
+_MAX_HEAD_BYTES = 1 << 20
+
+
+class _DiedError(Exception):
+    """The helper ended before it answered."""
+
+
+class Sandbox:
+    """A helper process that decodes for this one, started when it is needed. For one thread at a time."""
+
+    def __init__(self, memory_gigabytes: int = MEMORY_GIGABYTES) -> None:
+        self._memory_gigabytes = memory_gigabytes
+        self._helper: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+
+    def take(self, source: bytes | str, wish: Wish, *, timeout_seconds: float) -> Frames:
+        """Return what ``span.take`` does. Raises DecodeError for a file that it cannot use, or that ends the helper."""
+        with self._lock:
+            is_fresh = self._helper is None
+            try:
+                return self._ask(source, wish, timeout_seconds)
+            except (_DiedError, MemoryError) as error:
+                why = self._why(error)
+                self.close()
+            if not is_fresh:
+                # Once more in a new one: what a clip is must not depend on the clips before it.
+                try:
+                    return self._ask(source, wish, timeout_seconds)
+                except (_DiedError, MemoryError) as error:
+                    why = self._why(error)
+                    self.close()
+            raise DecodeError(why)
+
+    def close(self) -> None:
+        """End the helper; the next clip starts another."""
+        helper, self._helper = self._helper, None
+        if helper is not None:
+            helper.kill()
+            helper.communicate()
+
+    def _why(self, error: BaseException) -> str:
+        if isinstance(error, MemoryError):
+            return f"decoding takes over {self._memory_gigabytes} GiB of memory"
+        code = 0 if self._helper is None else self._helper.wait()
+        how = signal.Signals(-code).name if code < 0 else f"status {code}"
+        return f"the decoder crashed ({how})"
+
+    def _ask(self, source: bytes | str, wish: Wish, timeout_seconds: float) -> Frames:
+        import numpy as np
+
+        helper = self._helper = self._helper or _start(self._memory_gigabytes)
+        payload = source if isinstance(source, bytes) else b""
+        question = {"wish": dataclasses.asdict(wish), "seconds": timeout_seconds, "size": len(payload)}
+        if isinstance(source, str):
+            question["path"] = source
+        deadline = time.monotonic() + timeout_seconds
+        try:
+            _send(_pipe(helper.stdin), question, payload)
+            head = _head(helper, deadline)
+            if "error" in head:
+                raise DecodeError(head["error"])
+            if "memory" in head:
+                raise MemoryError
+            if "bug" in head:
+                raise RuntimeError(f"in the decoding helper:\n{head['bug']}")
+            pixels: np.ndarray[Any, np.dtype[np.uint8]] = np.empty(head["shape"], np.uint8)
+            _receive(helper, pixels.reshape(-1).data, deadline)
+        except TimeoutError:
+            self.close()
+            raise DecodeError(f"timed out after {timeout_seconds:g} s") from None
+        except BrokenPipeError as error:
+            raise _DiedError from error
+        return Frames(pixels, head["fps"], head["about"])
+
+
+_own: dict[int, Sandbox] = {}
+
+
+def take(source: bytes | str, wish: Wish, *, timeout_seconds: float = 60.0) -> Frames:
+    """Return what ``span.take`` does, from this process's helper."""
+    # By the process, for one that was forked has no helper yet.
+    sandbox = _own.get(os.getpid())
+    if sandbox is None:
+        sandbox = _own[os.getpid()] = Sandbox()
+        atexit.register(sandbox.close)
+    return sandbox.take(source, wish, timeout_seconds=timeout_seconds)
+
+
+def _start(memory_gigabytes: int) -> subprocess.Popen[bytes]:
+    # Its own BLAS threads would spin, and take address space.
+    settings = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", __name__, str(memory_gigabytes)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=settings,
+    )
+
+
+def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+    assert pipe is not None  # noqa: S101  # Popen was asked for it
+    return pipe
+
+
+def _send(pipe: IO[bytes], head: dict[str, Any], payload: bytes | memoryview) -> None:
+    text = json.dumps(head).encode()
+    pipe.write(_LENGTH.pack(len(text)) + text)
+    pipe.write(payload)
+    pipe.flush()
+
+
+def _head(helper: subprocess.Popen[bytes], deadline: float) -> dict[str, Any]:
+    length = bytearray(_LENGTH.size)
+    _receive(helper, memoryview(length), deadline)
+    (size,) = _LENGTH.unpack(length)
+    if size > _MAX_HEAD_BYTES:
+        raise _DiedError
+    text = bytearray(size)
+    _receive(helper, memoryview(text), deadline)
+    head: dict[str, Any] = json.loads(text)
+    return head
+
+
+def _receive(helper: subprocess.Popen[bytes], into: memoryview, deadline: float) -> None:
+    """Fill ``into`` from the helper. Raises TimeoutError after the deadline, _DiedError when the helper ends."""
+    # Not through the file object, whose buffer poll does not see.
+    descriptor = _pipe(helper.stdout).fileno()
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    filled = 0
+    while filled < len(into):
+        left = deadline - time.monotonic()
+        if left <= 0 or not poll.poll(math.ceil(left * 1000)):
+            raise TimeoutError
+        got = os.readv(descriptor, [into[filled:]])
+        if not got:
+            raise _DiedError
+        filled += got
+
+
+def _serve(memory_gigabytes: int) -> None:
+    """Answer until nobody asks any more."""
+    import resource
+    import traceback
+
+    from t2vdata.media import span
+
+    _warm_up()
+    questions = sys.stdin.buffer
+    # What a library prints must not come between the answers.
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    # Ctrl-C reaches the whole process group; whoever asks decides what becomes of this one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # macOS knows the first limit and refuses it.
+    with contextlib.suppress(ValueError):
+        resource.setrlimit(resource.RLIMIT_AS, (memory_gigabytes << 30, memory_gigabytes << 30))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    while length := questions.read(_LENGTH.size):
+        question = json.loads(questions.read(*_LENGTH.unpack(length)))
+        # For when whoever asked is gone; it would have stopped waiting before.
+        signal.setitimer(signal.ITIMER_REAL, question["seconds"] + 5)
+        source = question.get("path") or questions.read(question["size"])
+        try:
+            frames = span.take(source, span.Wish(**question["wish"]))
+            head = {"shape": frames.data.shape, "fps": frames.fps, "about": frames.about}
+            _send(answers, head, frames.data.reshape(-1).data)
+        except DecodeError as error:
+            _send(answers, {"error": str(error)}, b"")
+        except MemoryError:
+            _send(answers, {"memory": True}, b"")
+        except Exception:
+            _send(answers, {"bug": traceback.format_exc()}, b"")
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _warm_up() -> None:
+    """Import what decoding needs, before the limits are set."""
+    import numpy as np
+    from av.video.reformatter import VideoReformatter
+    from PIL import Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin  # noqa: F401
+
+    with contextlib.suppress(DecodeError):
+        from t2vdata.media.decode import probe
+
+        probe.probe(b"\0\0\x01\xba" + bytes(100))
+    np.rot90(np.zeros((2, 2, 3), np.uint8))
+    VideoReformatter()
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]))

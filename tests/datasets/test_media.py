@@ -1,0 +1,178 @@
+"""What a clip of a media file becomes, and what a file that cannot be trusted may cost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from media import video_files
+
+from t2vdata import filters
+from t2vdata.datasets import _media
+from t2vdata.datasets._splits import split_of
+from t2vdata.errors import DecodeError, RequestError
+from t2vdata.media import sandbox, span
+from t2vdata.media.decode import open_video
+from t2vdata.media.span import Wish
+from t2vdata.types import Clip, Frames
+
+
+def file(tmp_path: Path, name: str) -> str:
+    path = tmp_path / name
+    path.write_bytes(video_files.make(name))
+    return str(path)
+
+
+@pytest.mark.parametrize("name", [name for name in video_files.NAMES if name != "one-frame"])
+def test_frames_of_a_whole_file_are_those_of_open_video(name: str, tmp_path: Path) -> None:
+    path = file(tmp_path, name)
+    with open_video(path, backend="pyav") as video:
+        expected = video.frames_at(range(video.num_frames))
+    taken = span.take(path, Wish())
+    assert (taken.data == expected).all()
+    assert taken.about["original"]["height"] == expected.shape[1]
+
+
+@pytest.mark.parametrize("name", ["large", "variable-rate", "h264-b-frames-avi", "h264-mpegts", "vp9", "rotated-90", "gif"])
+@pytest.mark.parametrize("fps", [10.0, 25.0, 40.0])
+def test_a_span_holds_the_frames_that_are_shown_at_its_times(name: str, fps: float, tmp_path: Path) -> None:
+    path = file(tmp_path, name)
+    with open_video(path, backend="pyav") as video:
+        times = [video.seconds[0] + 0.3 + number / fps for number in range(round(0.4 * fps))]
+        expected = video.frames_at_times(times)
+    taken = span.take(path, Wish(start_seconds=0.3, end_seconds=0.7, fps=fps))
+    assert taken.data.shape == expected.shape
+    assert (taken.data == expected).all()
+    assert taken.fps == fps
+
+
+def test_windows_are_spread_from_the_start_of_the_span_to_its_end(tmp_path: Path) -> None:
+    path = file(tmp_path, "h264")
+    whole = span.take(path, Wish())
+    starts = [0, 10, 20]
+    for window, start in enumerate(starts):
+        taken = span.take(path, Wish(num_frames=4, window=window, num_windows=3))
+        assert (taken.data == whole.data[start : start + 4]).all()
+
+
+def test_sizes_are_cut_squashed_or_padded(tmp_path: Path) -> None:
+    path = file(tmp_path, "h264")
+    for resize in ("shorter", "squash", "pad"):
+        assert span.take(path, Wish(size=32, resize=resize)).data.shape[1:] == (32, 32, 3)
+    padded = span.take(path, Wish(size=32, resize="pad")).data
+    assert not padded[:, :4].any()
+    assert padded[:, 4:28].any()
+
+
+def test_a_span_after_the_end_says_where_the_file_ends(tmp_path: Path) -> None:
+    with pytest.raises(DecodeError, match=r"no frame from 9 s on: the file ends at 0\.96 s"):
+        span.take(file(tmp_path, "h264"), Wish(start_seconds=9.0, fps=5.0))
+
+
+def test_a_helper_gives_what_this_process_would(tmp_path: Path) -> None:
+    path = file(tmp_path, "h264")
+    wish = Wish(fps=5.0, size=16)
+    assert (sandbox.take(path, wish).data == span.take(path, wish).data).all()
+    assert (sandbox.take(Path(path).read_bytes(), wish).data == span.take(path, wish).data).all()
+
+
+def test_a_helper_that_dies_is_replaced(tmp_path: Path) -> None:
+    path = file(tmp_path, "h264")
+    own = sandbox.Sandbox()
+    own.take(path, Wish(), timeout_seconds=20)
+    os.kill(own._helper.pid, signal.SIGSEGV)
+    assert own.take(path, Wish(), timeout_seconds=20).num_frames == 24
+    own.close()
+
+
+def test_a_file_that_hangs_costs_its_clip_alone(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "hangs.mp4")
+    own = sandbox.Sandbox()
+    begun = time.monotonic()
+    with pytest.raises(DecodeError, match="timed out after 1 s"):
+        own.take(str(tmp_path / "hangs.mp4"), Wish(), timeout_seconds=1)
+    assert time.monotonic() - begun < 5
+    assert own.take(file(tmp_path, "h264"), Wish(), timeout_seconds=20).num_frames == 24
+    own.close()
+
+
+def test_a_file_that_crashes_or_eats_memory_costs_its_clip_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal\n"
+        "from t2vdata.media import span\n"
+        "sound = span.take\n"
+        "def take(source, wish):\n"
+        "    if str(source).endswith('crash.mp4'): os.kill(os.getpid(), signal.SIGSEGV)\n"
+        "    if str(source).endswith('eats.mp4'): bytearray(8 << 30)\n"
+        "    return sound(source, wish)\n"
+        "span.take = take\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    own = sandbox.Sandbox()
+    for name, message in (("crash", r"the decoder crashed \(SIGSEGV\)"), ("eats", "decoding takes over 4 GiB of memory")):
+        with pytest.raises(DecodeError, match=message):
+            own.take(str(tmp_path / f"{name}.mp4"), Wish(), timeout_seconds=20)
+        assert own.take(file(tmp_path, "h264"), Wish(), timeout_seconds=20).num_frames == 24
+    own.close()
+
+
+@pytest.mark.parametrize(
+    "text", ["#EXTM3U\n#EXT-X-VERSION:3\n#EXTINF:1,\nother.ts\n", "ffconcat version 1.0\nfile 'other.mp4'\n"]
+)
+def test_a_playlist_opens_no_other_file(text: str, tmp_path: Path) -> None:
+    (tmp_path / "list.mp4").write_text(text)
+    with pytest.raises(DecodeError, match="no video container"):
+        sandbox.take(str(tmp_path / "list.mp4"), Wish())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"windows": 3}, "--windows 3 needs to know how long a window is; add --frames 32"),
+        ({"frames": 0}, "--frames 0: expected 1 or more"),
+        ({"fps": -1.0}, "--fps -1: expected a positive number"),
+        ({"timeout": float("inf")}, "--timeout inf: expected a positive number"),
+    ],
+    ids=str,
+)
+def test_options_that_cannot_be_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        _media.check(_media.MediaOptions(**options))
+
+
+def test_captions_over_a_limit_are_left_out_and_clips_without_any_other_too() -> None:
+    chosen = filters.AnyCaption(max_chars=6, max_words=2)
+    assert chosen.kept(["a cat", "a black cat", "one of three"]) == ("a cat",)
+    assert chosen.why_not(Clip("a", ("a black cat", "a"))) is None
+    assert chosen.why_not(Clip("a", ("a black cat",))) == "no caption of 6 characters or fewer"
+    assert chosen.why_not(Clip("a", ("a b c",))) == "no caption of 2 words or fewer"
+
+
+def test_filters_look_at_the_original_and_spare_pictures() -> None:
+    still = np.zeros((8, 4, 4, 3), np.uint8)
+    video = {"original": {"height": 100, "width": 200, "fps": 25.0, "hdr": False}}
+    picture = {"original": {"height": 100, "width": 200, "hdr": False}}
+    options = _media.MediaOptions(frames=16, min_size=90, min_motion=0.5)
+    _, after = _media.clip_filters(options)
+    assert filters.first_reason(Frames(still, 25.0, video), after) == "fewer than 16 frames"
+    assert filters.first_reason(Frames(still.repeat(2, axis=0), 25.0, video), after).startswith("static")
+    assert filters.first_reason(Frames(still[:1], 1.0, picture), after) is None
+    hdr = {"original": {**video["original"], "hdr": True}}
+    assert filters.first_reason(Frames(still, 25.0, hdr), after) == "high dynamic range"
+    assert filters.OriginalSize(101).why_not(Frames(still, 25.0, video)) == "under 101 pixels"
+    assert filters.Seconds(1.0).why_not(Frames(still, 25.0, video)) == "shorter than 1 s"
+    assert filters.SpanSeconds(2.0).why_not(Clip("a", ("b",), end_seconds=1.0)) == "shorter than 2 s"
+
+
+def test_groups_keep_their_split_whatever_else_there_is() -> None:
+    shares = {"test": 0.1, "val": 0.2}
+    splits = [split_of(f"video {number}", 0, shares) for number in range(5000)]
+    assert 0.08 < splits.count("test") / 5000 < 0.12
+    assert 0.17 < splits.count("val") / 5000 < 0.23
+    assert splits != [split_of(f"video {number}", 1, shares) for number in range(5000)]
+    with pytest.raises(RequestError, match=r"shares test 0\.9, val 0\.2: expected 0 to 1 in all"):
+        split_of("a", 0, {"test": 0.9, "val": 0.2})

@@ -1,0 +1,282 @@
+"""Builds from a table or a folder of one's own, sound and not."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from media import video_files
+from PIL import Image
+
+from t2vdata import datasets
+from t2vdata.build import BuildResult, BuildSpec, build_dataset
+from t2vdata.dataset import open_dataset
+from t2vdata.errors import RawDataError, RequestError
+from t2vdata.media.encode import encoding
+
+NUM_REAL = 185
+NUM_MUTATED = 60
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two videos, a picture and a broken file."""
+    folder = tmp_path_factory.mktemp("media")
+    (folder / "cat.mp4").write_bytes(video_files.make("h264"))
+    (folder / "more").mkdir()
+    (folder / "more" / "dog v1.2.webm").write_bytes(video_files.make("vp9"))
+    Image.new("RGB", (80, 60), "red").save(folder / "red.png")
+    (folder / "broken.mp4").write_bytes(b"not a video")
+    return folder
+
+
+def table(media: Path, text: str | bytes, name: str = "clips.csv") -> Path:
+    path = media / name
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def clips(path: Path, **options: object) -> dict[str, list[object]]:
+    """Return {split: clips} of a table."""
+    chosen = datasets.make_options("table", {"table": path, **options})
+    return {split: list(datasets.load("table").clips(None, split, chosen, 0)) for split in ("train", "val", "test")}
+
+
+def everything(path: Path, **options: object) -> list[object]:
+    return [clip for split in clips(path, **options).values() for clip in split]
+
+
+def build(out: Path, path: Path, **options: object) -> BuildResult:
+    chosen = {"size": 32, "val_share": 0.0, "test_share": 0.0, **options}
+    ending = {"folder": path} if path.is_dir() else {"table": path}
+    return build_dataset(
+        BuildSpec("table", {**chosen, **ending}, encoding=encoding("jpeg")), out, num_workers=1, max_failures=1
+    )
+
+
+def rejects(out: Path) -> dict[str, str]:
+    return {row["key"]: row["message"] for row in pq.read_table(out / "rejects.parquet").to_pylist()}
+
+
+def test_a_table_becomes_shards_that_a_loader_reads(media: Path, tmp_path: Path) -> None:
+    path = table(
+        media,
+        "path,caption,start,end\ncat.mp4,a cat runs,0,0.5\ncat.mp4,it runs,0,0.5\nmore/dog v1.2.webm,dog,,\nred.png,red,,\n",
+    )
+    result = build(tmp_path / "out", path, fps=10.0)
+    assert result.manifest.tally.kept == 3
+    cat, dog, red = open_dataset(tmp_path / "out")["train"]
+    assert cat.captions == ("a cat runs", "it runs")
+    assert (cat.key, cat.frames.data.shape, red.frames.data.shape) == ("cat-0-0_5", (5, 32, 32, 3), (1, 32, 32, 3))
+    assert cat.meta["original"] == {"codec": "h264", "fps": 25.0, "hdr": False, "height": 48, "width": 64}
+    assert dog.key.startswith("more_dog_v1_2-")
+    assert (red.frames.data[..., 0] > 250).all()
+    from t2vdata.loading import Loader, LoadSpec
+
+    (batch,) = Loader(open_dataset(tmp_path / "out")["train"], LoadSpec(batch_size=3, num_frames=4))
+    assert tuple(batch.video.shape) == (3, 3, 4, 32, 32)
+
+
+def test_workers_and_order_of_building_do_not_change_a_byte(media: Path, tmp_path: Path) -> None:
+    path = table(media, "path,caption\ncat.mp4,a\nmore/dog v1.2.webm,b\nred.png,c\n")
+    spec = BuildSpec("table", {"table": path, "size": 16}, shard_size=1)
+    made = [build_dataset(spec, tmp_path / str(workers), num_workers=workers).manifest for workers in (1, 2)]
+    first, second = (list(one.shards()) for one in made)
+    assert first == second
+
+
+def test_what_cannot_be_used_is_counted_with_its_line(media: Path, tmp_path: Path) -> None:
+    path = table(
+        media,
+        "path,caption,start,end\ncat.mp4,sound,,\nlost.mp4,x,,\nbroken.mp4,x,,\nred.png,,,\n"
+        "cat.mp4,x,one,2\ncat.mp4,x,3,2\n,x,,\ncat.mp4,x,50,60\n",
+    )
+    result = build(tmp_path / "out", path)
+    tally = result.manifest.tally
+    assert (tally.kept, tally.seen) == (1, 8)
+    reasons = {"ends before it starts", "no caption", "no media file", "no path", "start or end is no number of seconds"}
+    assert dict(tally.rejected) == dict.fromkeys(reasons, 1)
+    said = " | ".join(rejects(tmp_path / "out").values())
+    for part in (
+        "clips.csv, line 3: no media file",
+        "clips.csv, line 4: no video container (begins with text)",
+        "clips.csv, line 5: no caption",
+        "clips.csv, line 6 (start 'one', end '2'): start or end is no number",
+        "clips.csv, line 7 (start 3, end 2): ends before it starts",
+        "clips.csv, line 8: no path",
+        "clips.csv, line 9: no frame from 50 s on: the file ends at 0.96 s",
+    ):
+        assert part in said
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "path,words\na,b\n",
+            "none of the columns caption, captions, .*; there is 'path', 'words': say which with --caption-column",
+        ),
+        ("path;caption\na;b\n", "its fields seem to be separated by semicolons; expected commas"),
+        ("", "clips.csv is empty; expected a line of column names"),
+        ("path,caption\n", "clips.csv has no rows"),
+        ("path,caption\na.mp4,one, two\n", "line 2: 3 fields, but 2 columns; put a text with a comma in it into double quotes"),
+        ('path,caption\na.mp4,"one\nb.mp4,two\n', "line 2: unexpected end of data; a double quote within"),
+        ("path,caption,caption\na,b,c\n", "has two columns 'caption'; rename one"),
+        (b"path,caption\na.mp4,caf\xe9\n", r"line 2: byte 0xe9 is not UTF-8 \(in Latin-1 the line reads 'a.mp4,café'\)"),
+        ("path,caption\na,b\n".encode("utf-16"), "is UTF-16; save it as UTF-8"),
+        ("path,caption,split\na.mp4,b,trian\n", "line 2: no split 'trian'; expected one of train, val,"),
+        (
+            "path,caption,split\na,b,val\na,c,test\n",
+            "line 2 and clips.csv, line 3: the split of a is 'val' in one and 'test' in",
+        ),
+        ("path,caption,key\na,b,k\nc,d,k\n", "line 2 and clips.csv, line 3 have one key, 'k', but other paths"),
+        ("path,caption,key\na,b,k.1\n", "line 2: illegal key 'k.1'.*; leave the column out"),
+    ],
+    ids=range(13),
+)
+def test_a_table_that_cannot_be_understood_says_where_and_what_to_do(media: Path, text: str | bytes, message: str) -> None:
+    with pytest.raises(RawDataError, match=message):
+        clips(table(media, text))
+
+
+def test_a_column_named_wrongly_gets_the_nearest(media: Path) -> None:
+    path = table(media, "movie,said\na.mp4,b\n")
+    with pytest.raises(RawDataError, match=r"no column 'sayd' \(--caption-column\); did you mean 'said'"):
+        clips(path, path_column="movie", caption_column="sayd")
+    (clip,) = everything(path, path_column="movie", caption_column="said")
+    assert clip.captions == ("b",)
+
+
+def test_marks_quotes_tabs_and_line_ends_are_read(media: Path) -> None:
+    csv = table(media, b'\xef\xbb\xbfpath,caption\r\na.mp4,"one, ""two""\nthree"\r\n\r\nb.mp4,four\r\n')
+    assert [clip.captions for clip in everything(csv)] == [('one, "two" three',), ("four",)]
+    assert everything(csv)[1].meta["source"] == "clips.csv, line 5"
+    tsv = table(media, "path\tcaption\na.mp4\tone, two\n", "clips.tsv")
+    assert [clip.captions for clip in everything(tsv)] == [("one, two",)]
+
+
+def test_jsonl_and_parquet_are_read_with_lists_of_captions(media: Path) -> None:
+    rows = [{"video": "a.mp4", "captions": ["one", "two"], "start": 1.5, "end": "0:03"}, {"video": "b.mp4", "captions": ["x"]}]
+    jsonl = table(media, "\n".join(map(json.dumps, rows)), "clips.jsonl")
+    pq.write_table(pa.Table.from_pylist([{**row, "end": 3.0} for row in rows]), media / "clips.parquet")
+    for path in (jsonl, media / "clips.parquet"):
+        first, _ = sorted(everything(path), key=lambda clip: clip.key)
+        assert (first.captions, first.start_seconds, first.end_seconds) == (("one", "two"), 1.5, 3.0)
+    with pytest.raises(RawDataError, match=r"line 2: .*; expected one JSON object a line"):
+        clips(table(media, '{"path": "a", "caption": "b"}\n{"path": \n', "bad.jsonl"))
+
+
+def test_clips_of_one_video_are_in_one_split_and_stay_there(media: Path) -> None:
+    lines = [f"v{number % 50}.mp4,word {number},{number},{number + 1}" for number in range(200)]
+    few, many = (table(media, "path,caption,start,end\n" + "\n".join(lines[:count]), f"{count}.csv") for count in (100, 200))
+    shares = {"val_share": 0.2, "test_share": 0.2}
+    found = {clip.key: (split, clip.group) for split, some in clips(many, **shares).items() for clip in some}
+    assert {
+        key: found[key] for split, some in clips(few, **shares).items() for key in [clip.key for clip in some]
+    }.items() <= found.items()
+    assert len({group for _, group in found.values()}) == len(set(found.values())) == 50
+    assert len({split for split, _ in found.values()}) == 3
+
+
+def test_a_table_that_has_changed_is_read_again(media: Path) -> None:
+    assert len(everything(table(media, "path,caption\na,x\n"))) == 1
+    assert len(everything(table(media, "path,caption\na,x\nb,y\n"))) == 2
+
+
+def test_the_split_column_wins_and_knows_other_names(media: Path) -> None:
+    found = clips(table(media, "path,caption,split\na,x,Train\nb,y,validation\nc,z,test\n"))
+    assert {split: [clip.group for clip in some] for split, some in found.items()} == {
+        "train": ["a"],
+        "val": ["b"],
+        "test": ["c"],
+    }
+
+
+def test_keys_are_legal_and_told_apart(media: Path) -> None:
+    paths = ["a b.mp4", "a_b.mp4", "a.b.mp4", "a.b.avi", "ü.mp4", "x" * 90 + ".mp4", "s3://bucket/a/b.mp4", "-id_1_2.avi"]
+    keys = [
+        clip.key
+        for clip in everything(table(media, "path,caption\n" + "\n".join(f"{path},x" for path in paths)), frames=8, windows=2)
+    ]
+    assert len(set(keys)) == 2 * len(paths)
+
+
+def test_a_folder_has_its_captions_beside_its_media(media: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "cat.MP4").write_bytes((media / "cat.mp4").read_bytes())
+    (folder / "deep" / "cat.txt").write_text("a cat\n\nit runs\n")
+    (folder / "silent.mp4").write_bytes((media / "cat.mp4").read_bytes())
+    (folder / "lonely.txt").write_text("nothing to see")
+    result = build(tmp_path / "out", folder)
+    assert [item.captions for item in open_dataset(tmp_path / "out")["train"]] == [("a cat", "it runs")]
+    assert dict(result.manifest.tally.rejected) == {"no caption": 1, "no media file beside this text": 1}
+
+
+def test_what_is_not_given_or_not_there_is_said(media: Path, tmp_path: Path) -> None:
+    for options, message in (
+        ({}, r"table: give it either --table FILE \(csv, tsv, jsonl, parquet\) or --folder DIR"),
+        ({"table": tmp_path / "none.csv"}, r"table: no file .*none\.csv \(--table\)"),
+        ({"folder": tmp_path / "none"}, "table: no folder"),
+    ):
+        with pytest.raises(RawDataError, match=message):
+            build_dataset(BuildSpec("table", options), tmp_path / "out")
+    with pytest.raises(RawDataError, match=r"expected a file that ends in \.csv, \.tsv, \.jsonl, \.parquet, got \.xlsx"):
+        clips(table(media, "x", "clips.xlsx"))
+    with pytest.raises(RequestError, match="expected 0 to 1 in all"):
+        clips(table(media, "path,caption\na,b\n"), val_share=0.9, test_share=0.2)
+
+
+def mutated(data: bytes, seed: int) -> bytes:
+    """Return a file with some bytes flipped, its end cut off, two pieces swapped, or all of it."""
+    chance = random.Random(seed)
+    made = bytearray(data)
+    if seed % 3 != 1:
+        for _ in range(chance.choice([1, 8, 64])):
+            made[chance.randrange(len(made))] ^= 1 << chance.randrange(8)
+    if seed % 3 != 0:
+        del made[chance.randrange(len(made)) :]
+    if seed % 4 == 0 and len(made) > 16:
+        size = len(made) // 4
+        left, right = sorted(chance.sample(range(len(made) - size), 2))
+        made[left : left + size], made[right : right + size] = made[right : right + size], made[left : left + size]
+    return bytes(made)
+
+
+@pytest.mark.real
+def test_real_and_mutated_files_cost_themselves_alone(shared: Path, tmp_path: Path) -> None:
+    count = int(os.environ.get("T2VDATA_NUM_MUTATED", NUM_MUTATED))
+    real = [path for path in sorted((shared / "data" / "real").rglob("*")) if path.suffix not in
+            (".json", ".csv", ".txt", ".tsv", ".md", ".jsonl") and path.is_file()]  # fmt: skip
+    assert len(real) == NUM_REAL
+    small = [path for path in real if path.stat().st_size < 1_000_000]
+    bad = []
+    for number in range(count):
+        path = small[number * 7 % len(small)]
+        bad.append(tmp_path / f"{number}{path.suffix}")
+        bad[-1].write_bytes(mutated(path.read_bytes(), number))
+    header, options = "path,caption,key\n", {"fps": 5.0, "frames": 4, "timeout": 20.0}
+    good = [f"{path},x,good{number}" for number, path in enumerate(real)]
+    lines = [f"{path},x,bad{number}" for number, path in enumerate(bad)]
+    both = [line for pair in itertools.zip_longest(good, lines) for line in pair if line]
+    begun = time.monotonic()
+    alone = build(tmp_path / "alone", table(tmp_path, header + "\n".join(good), "good.csv"), **options)
+    mixed = build(tmp_path / "mixed", table(tmp_path, header + "\n".join(both), "both.csv"), **options)
+    assert time.monotonic() - begun < 120 + count
+    assert alone.manifest.tally.seen == len(real)
+    assert mixed.manifest.tally.seen == len(both) == len(real) + count
+    sums = [
+        {row["key"]: row["sha256"] for row in pq.read_table(one.out + "/index.parquet").to_pylist()} for one in (alone, mixed)
+    ]
+    assert {key: digest for key, digest in sums[1].items() if key.startswith("good")}.keys() == sums[0].keys()
+    first, second = (open_dataset(one.out)["train"] for one in (alone, mixed))
+    for key, number in first.keys.items():
+        assert np.array_equal(first[number].frames.data, second[second.keys[key]].frames.data)
