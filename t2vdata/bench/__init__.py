@@ -124,11 +124,12 @@ def bench(
         workers = sorted(machine.children() - others)
         run = _measure(batches, seconds, step_milliseconds, workers)
         rows = _rows(loader, run.num_batches)
+        num_workers = loader.num_workers
     table = SplitTable.read(chosen)
     clips = floor.different_clips(table, rows)
     in_processes = bool(workers) if machine.has_proc() else resources.processes
     job = floor.Job(dataset.path, table.shards, clips, resources.cache, seconds)
-    bottom = floor.clips_per_second(job, resources.num_workers, in_processes=bool(in_processes))
+    bottom = floor.clips_per_second(job, num_workers, in_processes=bool(in_processes))
     parts = run.clips_per_second_of_parts()
     p50, p95 = (np.percentile(np.diff(run.times), [50, 95]) * 1000).tolist()
     return BenchReport(
@@ -153,7 +154,7 @@ def bench(
         peak_bytes=run.peak_bytes,
         step_milliseconds=step_milliseconds,
         waited_share=run.waited_seconds / run.seconds,
-        workers=resources.num_workers,
+        workers=num_workers,
         processes=in_processes,
         prefetch=resources.prefetch,
         backends=floor.backends(job),

@@ -84,6 +84,11 @@ class Loader:
         return self._pipeline.table.labels
 
     @property
+    def num_workers(self) -> int:
+        """Threads or processes that decode."""
+        return self._pipeline.num_workers
+
+    @property
     def tally(self) -> Tally:
         """What became of the samples so far: kept, and failed by the name of the error."""
         return Tally(kept=self._kept, failed=dict(self._failed))

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 _READY_BYTES = 256 << 20
 # A batch above this is decoded by all workers together, so that fewer need to be in the making.
 _SHARED_BYTES = 32 << 20
+# Exact arrays below this are decoded faster by one thread than by two, which take Python's lock from each other: measured, see
+# docs/loading.md.
+_SMALL_CLIP_BYTES = 256 << 10
+_SHAPE = ("num_frames", "height", "width", "channels")
 # Slots beside those in the making: the batch in use, and the one before it, which a loop holds while it asks for the next.
 _LENT = 2
 
@@ -81,8 +85,9 @@ class Pipeline:
         self._texts = Texts(spec, self.table, vocabulary)
         self._clip_bytes = int(np.prod(self.shape))
         batch_bytes = spec.batch_size * self._clip_bytes
+        self.num_workers = _num_workers(spec, resources, self.table)
         self.depth = max(1, min(resources.prefetch, _READY_BYTES // batch_bytes))
-        self._num_parts = min(resources.num_workers, spec.batch_size) if batch_bytes > _SHARED_BYTES else 1
+        self._num_parts = min(self.num_workers, spec.batch_size) if batch_bytes > _SHARED_BYTES else 1
         self._batch_bytes = batch_bytes
         pixels = self._clip_bytes // self.shape[3]
         self._decodes_there = decides_for(resources.device, self.table.extensions, pixels, resources.decode_there)
@@ -184,10 +189,10 @@ class Pipeline:
         table, resources = self.table, self.resources
         if self._decodes_there:
             there = DeviceMemory(resources.device)
-            return there, Threads(DeviceFiller(reader, resources.device), there, self.shape, resources.num_workers)
+            return there, Threads(DeviceFiller(reader, resources.device), there, self.shape, self.num_workers)
         memory = BatchMemory(self.depth + _LENT, self._batch_bytes)
         if not self._in_processes():
-            return memory, Threads(Filler(reader, table.extensions), memory, self.shape, resources.num_workers)
+            return memory, Threads(Filler(reader, table.extensions), memory, self.shape, self.num_workers)
         setup = {
             "folder": self.split.path,
             "shards": [asdict(entry) for entry in table.shards],
@@ -197,13 +202,13 @@ class Pipeline:
             "slot_bytes": memory.slot_bytes,
             "memory_bytes": memory.slot_bytes * memory.num_slots,
         }
-        return memory, Processes(setup, memory, resources.num_workers)
+        return memory, Processes(setup, memory, self.num_workers)
 
     def _in_processes(self) -> bool:
         if self.resources.processes is not None:
             return self.resources.processes
-        # Measured (docs/loading.md): video decoding comes back to Python for each frame; exact arrays do not.
-        return self.resources.num_workers > 1 and self.table.extensions != ("npy.zst",)
+        # Measured, see docs/loading.md: video decoding comes back to Python for each frame; exact arrays and sheets do not.
+        return self.num_workers > 1 and "mp4" in self.table.extensions
 
     def _bad(self, row: int, failure: Failure) -> BadSample:
         shard = self.table.shards[int(self.table.shard[row])].name
@@ -223,6 +228,16 @@ def _to_video(pixels: NDArray[np.uint8] | torch.Tensor, spec: LoadSpec) -> torch
 def _by_channel(value: float | tuple[float, ...], device: torch.device) -> torch.Tensor:
     values = value if isinstance(value, tuple) else (value,)
     return torch.tensor(values, dtype=torch.float32, device=device).reshape(-1, 1, 1, 1)
+
+
+def _num_workers(spec: LoadSpec, resources: Resources, table: SplitTable) -> int:
+    """Return the number of workers that was asked for, or else what measures fastest."""
+    if resources.workers is not None:
+        return resources.workers
+    frames, height, width, channels = (table.numbers[name].astype(np.int64) for name in _SHAPE)
+    is_small = int((frames * height * width * channels).max()) <= _SMALL_CLIP_BYTES and spec.resize is None
+    is_small = is_small and table.extensions == ("npy.zst",)
+    return 1 if is_small else resources.num_workers
 
 
 def _check_vocabulary(vocabulary: Encoder | None, split: Split) -> None:

@@ -108,9 +108,10 @@ class Resources:
     """What the machine spends on loading; batches are the same whatever is chosen here."""
 
     workers: int | None = None
-    """Threads or processes that decode; None is one for each core this process may use, at most 8."""
+    """Threads or processes that decode; None is one for each core this process may use, at most 8, and one for small exact
+    arrays, which measures faster."""
     processes: bool | None = None
-    """Whether workers are processes. None is what measures faster: processes for video files, threads for exact arrays."""
+    """Whether workers are processes. None is what measures faster: processes for video files, threads for all else."""
     prefetch: int = 4
     """Batches kept ready or in the making."""
     cache: CacheSpec | None = None
