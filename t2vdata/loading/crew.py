@@ -109,7 +109,8 @@ class _Worker:
             [sys.executable, "-m", "t2vdata.loading.worker", str(job_end), str(answer_start), str(memory.file)],
             pass_fds=(job_end, answer_start, memory.file),
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            # One thread for OpenCV: there is a worker for each core already.
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENCV_FOR_THREADS_NUM": "1"},
             start_new_session=True,
         )
         os.close(job_end)

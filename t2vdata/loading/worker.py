@@ -52,8 +52,4 @@ def _answer(filler: Filler, batch: Any, job: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    import cv2
-
-    # One thread: there is a worker for each core already.
-    cv2.setNumThreads(0)
     main(*map(int, sys.argv[1:]))
