@@ -36,4 +36,11 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 't2vdata.loading' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"t2vdata.loading.{_HOMES[name]}"), name)
+    try:
+        module = importlib.import_module(f"t2vdata.loading.{_HOMES[name]}")
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        hint = "batches need torch, which is not installed: pip install 't2vdata[torch]'"
+        raise ModuleNotFoundError(hint, name="torch") from error
+    return getattr(module, name)
