@@ -21,6 +21,8 @@ SHEET_FRAMES = 8
 _TILE, _GAP, _FONT_SIZE = 96, 4, 13
 _PAPER, _INK = (255, 255, 255), (40, 40, 40)
 _MAX_CLIPS = 100
+# Of a caption, and of a turn of a dialogue.
+_CAPTION_LINES, _TURN_LINES = 4, 2
 
 
 def choose(dataset: Dataset, *, keys: Sequence[str] = (), split: str | None = None, num_random: int | None = None,
@@ -59,8 +61,8 @@ def write(items: Sequence[Item], out: str) -> None:
 
 def write_preview(dataset: Dataset, out: str) -> None:
     """Write a contact sheet of a dataset's first clips, reading no more of the index than their shard's rows."""
-    name = dataset.splits[0]
-    first = dataset.manifest.splits[name].shards[0]
+    # A split may have lost all of its clips.
+    name, first = next((name, entry.shards[0]) for name, entry in dataset.manifest.splits.items() if entry.shards)
     write(Split(dataset.path, name, first.samples, dataset.manifest.shard_range(name)[:1], dataset.fingerprint)[:4], out)
 
 
@@ -74,7 +76,7 @@ def contact_sheet(items: Sequence[Item], *, num_frames: int = SHEET_FRAMES) -> b
     for item in items:
         data = item.frames.data
         shown = np.linspace(0, len(data) - 1, min(num_frames, len(data))).round().astype(int)
-        rows.append(_with_caption(_strip([_enlarged(frame) for frame in data[shown]]), item.captions[0], font))
+        rows.append(_with_caption(_strip([_enlarged(frame) for frame in data[shown]]), item, font))
     sheet = Image.new("RGB", (max(row.width for row in rows), sum(row.height for row in rows)), _PAPER)
     top = 0
     for row in rows:
@@ -96,7 +98,7 @@ def animation(items: Sequence[Item], *, num_columns: int = 4) -> bytes:
         for item in items:
             data = item.frames.data
             # A shorter clip waits on its last frame for the others.
-            tiles.append(_with_caption(_enlarged(data[min(number, len(data) - 1)], 2 * _TILE), item.captions[0], font))
+            tiles.append(_with_caption(_enlarged(data[min(number, len(data) - 1)], 2 * _TILE), item, font))
         pictures.append(_grid(tiles, num_columns))
     file = io.BytesIO()
     # GIF counts hundredths of a second, and viewers slow down what is under two of them.
@@ -137,10 +139,13 @@ def _strip(pictures: Sequence[Image.Image]) -> Image.Image:
     return strip
 
 
-def _with_caption(picture: Image.Image, caption: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> Image.Image:
+def _with_caption(picture: Image.Image, item: Item, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> Image.Image:
+    """Return a picture with the first caption below it, and below that the dialogue, where there is one."""
     from PIL import Image, ImageDraw
 
-    lines = _wrapped(caption, picture.width, font)
+    lines = _wrapped(item.captions[0], picture.width, font, _CAPTION_LINES)
+    for turn in item.meta.get("dialogue") or ():
+        lines += _wrapped(f"- {turn['question'].rstrip('?')}? {turn['answer'] or ''}", picture.width, font, _TURN_LINES)
     height = picture.height + len(lines) * (_FONT_SIZE + 3) + 2 * _GAP
     framed = Image.new("RGB", (picture.width + 2 * _GAP, height + _GAP), _PAPER)
     framed.paste(picture, (_GAP, _GAP))
@@ -150,16 +155,16 @@ def _with_caption(picture: Image.Image, caption: str, font: ImageFont.FreeTypeFo
     return framed
 
 
-def _wrapped(caption: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
-    """Return a caption in lines that fit, four at most."""
+def _wrapped(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, most: int) -> list[str]:
+    """Return a text in lines that fit, ``most`` at most."""
     lines = [""]
-    for word in caption.split():
+    for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
         if lines[-1] and font.getlength(longer) > width:
             lines.append(word)
         else:
             lines[-1] = longer
-    return lines[:4] if len(lines) <= 4 else [*lines[:3], lines[3] + " ..."]
+    return lines if len(lines) <= most else [*lines[: most - 1], lines[most - 1] + " ..."]
 
 
 def _grid(tiles: Sequence[Image.Image], num_columns: int) -> Image.Image:

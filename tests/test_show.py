@@ -51,6 +51,17 @@ def test_a_long_caption_is_wrapped_and_kept_to_four_lines() -> None:
     assert sheet.height < 200
 
 
+def test_a_dialogue_is_written_below_the_caption_of_its_picture() -> None:
+    turns = [{"question": "is it sunny", "answer": "yes"}, {"question": "how many?", "answer": None}]
+    plain = item(255, num_frames=1, size=(256, 256))
+    spoken = Item("k", plain.frames, plain.captions, {"dialogue": turns})
+    without, with_turns = (np.asarray(opened(show.contact_sheet([one])).convert("L")) for one in (plain, spoken))
+    # A line for each turn, below what was there before.
+    assert (with_turns.shape[0] - without.shape[0]) % 2 == 0
+    assert (with_turns[: len(without) - 8] == without[:-8]).all()
+    assert (with_turns[len(without) - 4 :] < 128).sum() > 50
+
+
 def test_frames_of_any_size_fit_on_the_sheet() -> None:
     sizes = [(1, 1), (720, 1280), (37, 300), (300, 37)]
     sheet = opened(show.contact_sheet([item(9, size=size) for size in sizes]))

@@ -1,0 +1,63 @@
+"""Where the files of COCO and VisDial lie in their folder, and what to say of those that do not."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from t2vdata.datasets import _coco, _visdial
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of a download that count, or why there are not enough of them."""
+
+    dialogues: tuple[Path, ...] = ()
+    captions: tuple[Path, ...] = ()
+    year: str = "2014"
+    why_not: str | None = None
+
+
+def find(root: str, coco: str, visdial: str, require: str) -> Files:
+    """Return what is there of a root: of one year, of one version, and no more captions than the dialogues are about."""
+    places = [Path(root), *(Path(root) / name for name in ("annotations", "visdial"))]
+
+    def there(name: str) -> Path | None:
+        return next((place / name for place in places if (place / name).is_file()), None)
+
+    captions = {
+        year: {split: path for split in ("train", "val") if (path := there(f"captions_{split}{year}.json"))}
+        for year in ("2014", "2017")
+    }
+    dialogues = {
+        version: {split: path for split in ("train", "val", "test") if (path := there(f"visdial_{version}_{split}.json"))}
+        for version in ("0.9", "1.0")
+    }
+    for flag, told, found in (("coco", coco, captions), ("visdial", visdial, dialogues)):
+        if told == "auto" and all(found.values()):
+            return Files(why_not=f"files of {' and '.join(found)} are there; say which with --{flag} {next(iter(found))}")
+    year = next((year for year, found in captions.items() if coco in (year, "auto") and found), None)
+    version = next((name for name, found in dialogues.items() if visdial in (name, "auto") and found), None)
+    if version is None and (require != "captions" or visdial != "auto"):
+        wanted = "0.9" if visdial == "auto" else visdial
+        return Files(why_not=f"no visdial_{wanted}_train.json; get {_visdial.URLS[wanted]}")
+    chosen = dialogues[version] if version else {}
+    known = year or ("2014" if coco == "auto" else coco)
+    # Of 0.9, each file is about one of 2014's; train of 1.0 is about both.
+    needed = (
+        [split for split in ("train", "val") if split in chosen] if version == "0.9" and known == "2014" else ["train", "val"]
+    )
+    absent = [f"captions_{split}{known}.json" for split in needed if split not in captions[known]]
+    enough = bool(captions[known]) if version is None else not absent
+    if not enough and (require != "dialogue" or coco != "auto"):
+        return Files(why_not=f"no {absent[0]}; get {_coco.URLS[known]}")
+    used = tuple(captions[known][split] for split in needed if split in captions[known])
+    if not any(os.path.isdir(os.path.join(root, *names)) for names in _folders(known)):
+        return Files(why_not=f"no folder of images, such as train{known}; get {_coco.URLS[known]}")
+    return Files(tuple(chosen.values()), used, known)
+
+
+def _folders(year: str) -> list[tuple[str, ...]]:
+    names = [f"train{year}", f"val{year}", "VisualDialog_val2018", "VisualDialog_test2018"]
+    return [(name,) for name in names] + [("images", name) for name in names]

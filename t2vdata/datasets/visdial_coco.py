@@ -1,0 +1,266 @@
+"""Pictures of COCO with their captions and a dialogue about each, from VisDial: one sample an image.
+
+COCO 2014 or 2017 and VisDial 0.9 or 1.0 are read as downloaded and joined on the image's id.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, overload
+
+from t2vdata.datasets import _coco, _media, _visdial, _visdial_files
+from t2vdata.errors import RequestError
+from t2vdata.filters import ClipFilter, FrameFilter
+from t2vdata.types import Clip, Frames
+
+VERSION = 1
+SPLITS = ("train", "val", "test")
+LICENCE = (
+    "VisDial's dialogues and COCO's captions: CC BY 4.0. Images: each has the Flickr licence of its owner, "
+    "named in COCO's annotations; not ours to pass on."
+)
+CITATION = (
+    "Abhishek Das et al.: Visual Dialog. CVPR 2017. Tsung-Yi Lin et al.: Microsoft COCO: Common Objects in Context. ECCV 2014. "
+    "Xinlei Chen et al.: Microsoft COCO Captions: Data Collection and Evaluation Server. arXiv 1504.00325, 2015."
+)
+EXAMPLE = "--root COCO --encoding jpeg"
+RAW_FILES = (
+    "in --root, COCO's annotations/captions_{train,val}2014.json and folders train2014, val2014 (or 2017), "
+    "and VisDial's visdial_0.9_{train,val}.json or visdial_1.0_{train,val,test}.json"
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    coco: Literal["auto", "2014", "2017"] = "auto"
+    """Year of COCO's files; `auto` takes the one that is there."""
+    visdial: Literal["auto", "0.9", "1.0"] = "auto"
+    """Version of VisDial; `auto` takes the one that is there."""
+    require: Literal["dialogue", "captions", "both"] = "both"
+    """What an image must have; without captions of COCO's, VisDial's own is its caption."""
+    split: Literal["visdial", "coco"] = "visdial"
+    """Whose split counts for an image that has both; one that has no dialogue is in COCO's."""
+    captions_per_image: int = 5
+    """Captions of COCO's to keep of an image, the first by annotation id."""
+    size: int = 256
+    """Height and width of a picture, in pixels; 0 keeps the file's own."""
+    resize: Literal["shorter", "squash", "pad"] = "shorter"
+    """`shorter` brings the shorter side to the size and cuts out the middle, `squash` ignores proportions, `pad` adds black."""
+    max_caption_chars: int | None = None
+    """Leave out captions of more characters."""
+    max_caption_words: int | None = None
+    """Leave out captions of more words."""
+    min_size: int | None = None
+    """Leave out pictures with fewer pixels on their shorter side."""
+    timeout: float = 60.0
+    """Seconds that decoding a picture may take; one that takes longer has failed."""
+
+
+def check(options: Options) -> None:
+    """Raise RequestError for options that cannot be."""
+    if options.captions_per_image < 1:
+        raise RequestError(f"--captions-per-image {options.captions_per_image}: expected 1 or more")
+    _media.check(_of_media(options))
+
+
+def missing(root: str | None, options: Options) -> str | None:
+    """Return what is not in the folder and how to get it, or None."""
+    if root is None:
+        return f"say where COCO and VisDial are, with --root DIR: {RAW_FILES.removeprefix('in --root, ')}"
+    if not os.path.isdir(root):
+        return f"no folder {root} (--root)"
+    why_not = _find(root, options).why_not
+    if why_not is None:
+        return None
+    seen = sorted(os.listdir(root))
+    there = f"there is {', '.join(seen[:8])}{' ...' if len(seen) > 8 else ''}" if seen else "the folder is empty"
+    return f"{why_not} (in {root} {there})"
+
+
+def source(root: str | None, options: Options) -> dict[str, Any]:
+    """Return the hashes of the annotations. Images are not read for it."""
+    files = _find(root or ".", options)
+    told = [[path.name, _sha256(path, *_state(path))] for path in (*files.dialogues, *files.captions)]
+    return {"files": told, "decoder": _media.identity()}
+
+
+def clips(root: str | None, split: str, options: Options, seed: int) -> Sequence[Clip]:
+    """Return the images of a split, made of the annotations as they are asked for: a clip each would be a gigabyte.
+
+    Raises RawDataError for annotations that cannot be understood.
+    """
+    content = str(source(root, options)["files"])
+    return _Images(root or ".", options, content, tuple(_joined(root or ".", options, content).rows[split]))
+
+
+def filters(options: Options) -> tuple[Sequence[ClipFilter], Sequence[FrameFilter]]:
+    return _media.clip_filters(_of_media(options))
+
+
+def render(clip: Clip, options: Options) -> Frames:
+    return _media.render(clip, _of_media(options))
+
+
+def frame_size(options: Options) -> tuple[int, int] | None:
+    return _media.frame_size(_of_media(options))
+
+
+def _of_media(options: Options) -> _media.MediaOptions:
+    names = {one.name for one in fields(options)} & {one.name for one in fields(_media.MediaOptions)}
+    return _media.MediaOptions(**{name: getattr(options, name) for name in names})
+
+
+def _find(root: str, options: Options) -> _visdial_files.Files:
+    return _visdial_files.find(root, options.coco, options.visdial, options.require)
+
+
+def _state(path: Path) -> tuple[int, int]:
+    told = path.stat()
+    return told.st_size, told.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=16)
+def _sha256(path: Path, size_bytes: int, changed_ns: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class _Row(NamedTuple):
+    """An image as the annotations name it."""
+
+    image_id: int
+    which: int | None = None
+    """Number of the file of dialogues; None for an image without one."""
+    number: int = 0
+    """Of the dialogue in its file."""
+    is_again: bool = False
+    """Whether a dialogue of the same image came before."""
+
+
+@dataclass
+class _Joined:
+    """Captions and dialogues, and which images are in which split."""
+
+    dialogues: list[_visdial.Dialogues]
+    captions: _coco.Captions
+    rows: dict[str, list[_Row]]
+    year: str
+
+
+@functools.lru_cache(maxsize=1)
+def _joined(root: str, options: Options, content: str) -> _Joined:
+    """Return all images; read once for all splits, and again when the ``content`` has changed."""
+    files = _find(root, options)
+    captions = _coco.read(list(files.captions))
+    made = _Joined([_visdial.read(path) for path in files.dialogues], captions, {split: [] for split in SPLITS}, files.year)
+    spoken: set[tuple[str, int]] = set()
+    for which, one in enumerate(made.dialogues):
+        for number, image_id in enumerate(one.image_ids):
+            told = ("coco" if one.is_coco else one.split, image_id)
+            official = one.split
+            if one.is_coco and options.split == "coco" and image_id in captions.images:
+                official = _split_of(captions, image_id)
+            made.rows[official].append(_Row(image_id, which, number, told in spoken))
+            spoken.add(told)
+    for image_id in sorted(captions.images):
+        if ("coco", image_id) not in spoken:
+            made.rows[_split_of(captions, image_id)].append(_Row(image_id))
+    return made
+
+
+def _split_of(captions: _coco.Captions, image_id: int) -> str:
+    return _coco.folder(captions.images[image_id][0])[:-4]
+
+
+@dataclass(frozen=True)
+class _Images(Sequence[Clip]):
+    """The images of a split, as clips that are made when they are asked for."""
+
+    root: str
+    options: Options
+    content: str
+    rows: tuple[_Row, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, wanted: int) -> Clip: ...
+    @overload
+    def __getitem__(self, wanted: slice) -> _Images: ...
+    def __getitem__(self, wanted: int | slice) -> Clip | _Images:
+        if isinstance(wanted, slice):
+            return _Images(self.root, self.options, self.content, self.rows[wanted])
+        return _clip(_joined(self.root, self.options, self.content), self.rows[wanted], self.root, self.options)
+
+    def __iter__(self) -> Iterator[Clip]:
+        joined = _joined(self.root, self.options, self.content)
+        return (_clip(joined, row, self.root, self.options) for row in self.rows)
+
+
+def _clip(joined: _Joined, row: _Row, root: str, options: Options) -> Clip:
+    image_id = row.image_id
+    one = None if row.which is None else joined.dialogues[row.which]
+    is_coco = one is None or one.is_coco
+    captions = joined.captions.of(image_id, options.captions_per_image) if is_coco else []
+    turns = one.turns(row.number) if one is not None else None
+    own = one.captions[row.number] if one is not None else ""
+    kept = set(_media.caption_filter(_of_media(options)).kept(text for _, text in captions))
+    captions = [(known, text) for known, text in captions if text in kept]
+    path = _path(joined, one, image_id, root)
+    source = (
+        f"{one.path.name}, dialog {row.number + 1}" if one else f"{joined.captions.images[image_id][0].name}, image {image_id}"
+    )
+    meta = {
+        "source": source,
+        "path": path,
+        "image_id": image_id,
+        "caption_ids": [known for known, _ in captions] or None,
+        "caption_from": "coco" if captions else "visdial",
+        "visdial": f"{one.version} {one.split}" if one else None,
+        "visdial_caption": own or None,
+        "dialogue": turns,
+        "dialogue_text": _visdial.flat(turns) if turns else None,
+        "why_not": _why_not(turns, bool(captions), row, own, is_coco, options),
+    }
+    name = f"{image_id:012d}" if is_coco or one is None else f"{one.split}2018-{image_id:012d}"
+    return Clip(
+        f"{name}-{row.which}-{row.number}" if row.is_again else name,
+        # A picture that nobody speaks about has a reason of its own.
+        tuple(text for _, text in captions) or (own or "-",),
+        media=os.path.join(root, path),
+        group=name,
+        meta={name: value for name, value in meta.items() if value is not None},
+    )
+
+
+def _why_not(turns: list[Any] | None, has_captions: bool, row: _Row, own: str, is_coco: bool, options: Options) -> str | None:
+    if row.is_again:
+        return "a second dialogue of its image"
+    if row.which is not None and turns is None:
+        return "a question or answer that its file does not have"
+    if options.require != "captions" and not turns:
+        return "no dialogue"
+    if options.require != "dialogue" and not has_captions:
+        return "no captions" if is_coco else "no captions: not an image of COCO's"
+    return None if has_captions or own else "no captions"
+
+
+def _path(joined: _Joined, one: _visdial.Dialogues | None, image_id: int, root: str) -> str:
+    """Return where an image is, below the root; where it should be, when it is not there."""
+    if one is not None and not one.is_coco:
+        folder = f"VisualDialog_{one.split}2018"
+        names = [f"{folder}/{folder}_{image_id:012d}.jpg"]
+    elif image_id in joined.captions.images:
+        file, name = joined.captions.images[image_id]
+        names = [f"{_coco.folder(file)}/{name}"]
+    else:
+        folders = [f"{split}{joined.year}" for split in ("train", "val")]
+        names = [f"{folder}/{_coco.image_name(folder, image_id)}" for folder in folders]
+    found = [place for name in names for place in (name, f"images/{name}") if os.path.exists(os.path.join(root, place))]
+    return found[0] if found else names[0]
