@@ -1,0 +1,200 @@
+"""Builds from Moments in Time in the layout of its README: its tables, its names, its presets.
+
+No row of the real tables was at hand: these follow the README's schema, with the real categories.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from media import video_files
+
+from t2vdata import datasets
+from t2vdata.build import BuildResult, BuildSpec, build_dataset
+from t2vdata.dataset import open_dataset
+from t2vdata.errors import RawDataError, RequestError
+from t2vdata.media.encode import encoding
+from t2vdata.types import Clip
+
+SINGING, CLAPPING, LOST = (
+    "adult+female+singing/yt-jX-hTAlTcqY_15.mp4",
+    "clapping/flickr-5-9-7-1-7-0-9_1.mp4",
+    "clapping/giphy-a.mp4",
+)
+TRAIN = f"{SINGING},adult+female+singing,3,0\n{CLAPPING},clapping,4,1\n{LOST},clapping,3,0\n"
+HELD_OUT = "clapping/getty-a_b-clip-12_3.mp4"
+VAL = f"{HELD_OUT},clapping,5,0\n"
+CATEGORIES = "clapping,0\nadult+female+singing,7\n"
+
+
+def put(root: Path, path: str, kind: str = "h264") -> None:
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    (root / path).write_bytes(video_files.make(kind))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A folder as unpacked: tables without header, a file that is not there."""
+    made = tmp_path / "Moments_in_Time_Raw"
+    for path in (f"training/{SINGING}", f"training/{CLAPPING}", f"validation/{HELD_OUT}"):
+        put(made, path)
+    (made / "trainingSet.csv").write_text(TRAIN)
+    (made / "validationSet.csv").write_text(VAL)
+    (made / "moments_categories.txt").write_text(CATEGORIES)
+    return made
+
+
+@pytest.fixture
+def mini(root: Path) -> Path:
+    """A part of Mini: tables of 200 categories, five clips of each, and the files of a few."""
+    names = [f"action{number:03d}" for number in range(200)]
+    (root / "moments_categories.txt").write_text("".join(f"{name},{number}\n" for number, name in enumerate(names)))
+    paths = [f"{name}/yt-{name}{number}_{number}.mp4" for number in range(5) for name in reversed(names)]
+    (root / "trainingSet.csv").write_text("".join(f"{path},{path.split('/')[0]},3,0\n" for path in paths))
+    for path in sorted(paths)[:3]:
+        put(root, f"training/{path}", "large")
+    return root
+
+
+def clips(root: Path, seed: int = 0, **options: object) -> dict[str, tuple[str, Clip]]:
+    """Return {key: (split, clip)}."""
+    chosen = datasets.make_options("moments", options)
+    dataset = datasets.load("moments")
+    found = [(split, one) for split in dataset.SPLITS for one in dataset.clips(str(root), split, chosen, seed)]
+    assert len({one.key for _, one in found}) == len(found)
+    return {one.key: (split, one) for split, one in found}
+
+
+def missing(root: object, **options: object) -> str:
+    said = datasets.missing("moments", None if root is None else str(root), datasets.make_options("moments", options))
+    return said or ""
+
+
+def build(root: Path, out: Path, **options: object) -> BuildResult:
+    spec = BuildSpec("moments", {"size": 32, **options}, root=str(root), encoding=encoding("jpeg"))
+    return build_dataset(spec, out, num_workers=1, max_failures=1)
+
+
+def test_the_download_becomes_shards_that_a_loader_reads(root: Path, tmp_path: Path) -> None:
+    result = build(root, tmp_path / "out", frames=8)
+    assert (result.manifest.tally.kept, dict(result.manifest.tally.rejected)) == (3, {"no media file": 1})
+    singing, clapping = open_dataset(tmp_path / "out")["train"]
+    assert (singing.key, singing.captions) == ("adult_female_singing_yt-jX-hTAlTcqY_15", ("adult female singing",))
+    assert (singing.meta["label"], singing.meta["label_id"]) == ("adult+female+singing", 7)
+    assert (clapping.meta["positive_responses"], clapping.meta["negative_responses"]) == (4, 1)
+    assert clapping.meta["source"] == "trainingSet.csv, line 2"
+    assert clapping.meta["original"]["codec"] == "h264"
+    assert [sample.key for sample in open_dataset(tmp_path / "out")["val"]] == ["clapping_getty-a_b-clip-12_3"]
+    (reject,) = pq.read_table(tmp_path / "out" / "rejects.parquet").to_pylist()
+    assert (reject["key"], reject["message"]) == ("clapping_giphy-a", "trainingSet.csv, line 3: no media file")
+    from t2vdata.loading import Loader, LoadSpec
+
+    (batch,) = Loader(open_dataset(tmp_path / "out")["train"], LoadSpec(batch_size=2, num_frames=4))
+    assert tuple(batch.video.shape) == (2, 3, 4, 32, 32)
+
+
+def test_groups_are_source_videos_without_the_second_at_which_a_clip_starts(root: Path) -> None:
+    groups = [clip.group for _, clip in clips(root).values()]
+    assert groups == ["yt-jX-hTAlTcqY", "flickr-5-9-7-1-7-0-9", "giphy-a", "getty-a_b-clip-12"]
+
+
+def test_a_template_makes_a_sentence_of_the_category(root: Path) -> None:
+    found = clips(root, template="a video of {label}")
+    assert next(iter(found.values()))[1].captions == ("a video of adult female singing",)
+    with pytest.raises(RequestError, match=r"--template 'x': expected \{label\} in it"):
+        clips(root, template="x")
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("clapping/a.mp4,clapping,3", "a row of other than 4 fields"),
+        ("a.mp4,clapping,3,0", "no category/file.mp4"),
+        ("../a.mp4,clapping,3,0", "no category/file.mp4"),
+        ("yodelling/a.mp4,yodelling,3,0", "category not in moments_categories.txt"),
+        (f"{SINGING},adult+female+singing,3,0", "listed before"),
+        ("clapping/getty-a_b-clip-12_9.mp4,clapping,3,0", "its video is in val too"),
+        ("filename,label,positive,negative", "no category/file.mp4"),
+    ],
+    ids=str,
+)
+def test_a_row_that_cannot_be_used_costs_itself_alone(root: Path, row: str, reason: str, tmp_path: Path) -> None:
+    (root / "trainingSet.csv").write_text(f"{TRAIN}\n{row}\n")
+    told = {clip.meta["source"]: clip.meta.get("why_not") for _, clip in clips(root).values()}
+    assert {where: why for where, why in told.items() if why} == {"trainingSet.csv, line 5": reason}
+    assert build(root, tmp_path / "out", frames=8).manifest.tally.rejected[reason] == 1
+
+
+def test_a_damaged_file_is_counted_with_its_line(root: Path, tmp_path: Path) -> None:
+    (root / "training" / SINGING).write_bytes(b"")
+    assert dict(build(root, tmp_path / "out").manifest.tally.failed) == {"DecodeError": 1}
+    messages = [row["message"] for row in pq.read_table(tmp_path / "out" / "rejects.parquet").to_pylist()]
+    assert any(message.startswith("trainingSet.csv, line 1: ") for message in messages)
+
+
+def test_names_of_other_letters_and_of_any_length_get_keys_of_their_own(root: Path) -> None:
+    names = ["clapping/é 1.mp4", "clapping/è 1.mp4", f"clapping/{'x' * 90}1.mp4", f"clapping/{'x' * 90}2.mp4"]
+    (root / "trainingSet.csv").write_text("".join(f"{name},clapping,3,0\n" for name in names))
+    assert len(clips(root)) == 5
+
+
+def test_preset_cglow_deals_out_the_training_set_of_mini(mini: Path, tmp_path: Path) -> None:
+    (mini / "validationSet.csv").unlink()
+    assert missing(mini, preset="cglow") == ""
+    found = clips(mini, preset="cglow")
+    splits = [split for split, _ in found.values()]
+    assert len(splits) == 1000
+    assert 0.98 < splits.count("train") / 1000 < 1
+    assert found != clips(mini, seed=1, preset="cglow")
+    paths = [clip.meta["path"] for split, clip in found.values() if split == "train"]
+    assert paths == sorted(paths)
+    result = build(mini, tmp_path / "out", preset="cglow")
+    assert (result.manifest.tally.kept, result.manifest.tally.rejected["no media file"]) == (3, 997)
+    samples = list(open_dataset(tmp_path / "out")["train"])
+    assert [sample.frames.data.shape for sample in samples] == [(30, 32, 32, 3)] * 3
+
+
+def test_preset_cglow_is_refused_for_another_release(root: Path) -> None:
+    with pytest.raises(RawDataError, match=r"is of Moments in Time Mini, whose trainingSet\.csv has 200 categories; .* has 2"):
+        clips(root, preset="cglow")
+
+
+def test_workers_do_not_change_a_byte(root: Path, tmp_path: Path) -> None:
+    spec = BuildSpec("moments", {"size": 16, "frames": 8, "windows": 2}, shard_size=1, root=str(root))
+    made = [build_dataset(spec, tmp_path / str(workers), num_workers=workers).manifest for workers in (1, 2)]
+    first, second = (list(one.shards()) for one in made)
+    assert (first == second, made[0].tally.kept) == (True, 6)
+
+
+def test_what_is_missing_is_named_with_the_way_to_get_it(root: Path, tmp_path: Path) -> None:
+    assert missing(root) == ""
+    assert "give it --root DIR; in --root (Moments_in_Time_Raw" in missing(None)
+    assert missing(tmp_path / "none") == f"no folder {tmp_path / 'none'} (--root)"
+    assert missing(tmp_path) == f"{tmp_path} holds {root.name}; give --root {root}"
+    assert missing(root / "training") == f"{root / 'training'} is within the release; give --root {root}"
+    for name in ("validationSet.csv", "trainingSet.csv", "moments_categories.txt"):
+        (root / name).unlink()
+        assert missing(root).startswith(f"no {name} in {root} (found ")
+        assert missing(root).endswith("; ask for the release at http://moments.csail.mit.edu/")
+
+
+def test_categories_that_cannot_be_read_are_named_with_their_line(root: Path) -> None:
+    (root / "moments_categories.txt").write_text("clapping,0\nsinging\n")
+    with pytest.raises(RawDataError, match=r"moments_categories\.txt, line 2: expected 'label,index', got 'singing'"):
+        clips(root)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("name", "count"), [("mit_v1_label_map_339.txt", 339), ("category_momentsv2.txt", 305)])
+def test_every_real_category_is_read_and_becomes_a_caption(shared: Path, root: Path, name: str, count: int) -> None:
+    labels = (shared / "data" / "real" / "moments" / "annotations" / name).read_text().split("\n")
+    labels = [label.strip() for label in labels if label.strip()]
+    (root / "moments_categories.txt").write_text("".join(f"{label},{number}\n" for number, label in enumerate(labels)))
+    (root / "trainingSet.csv").write_text(
+        "".join(f"{label}/yt-{number}_1.mp4,{label},3,0\n" for number, label in enumerate(labels))
+    )
+    made = [clip for split, clip in clips(root).values() if split == "train"]
+    assert [clip.meta["label_id"] for clip in made] == list(range(count))
+    assert not any("why_not" in clip.meta or "+" in clip.captions[0] for clip in made)
