@@ -10,22 +10,17 @@ import collections
 import contextlib
 import functools
 import os
-import platform
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from importlib import metadata
-from typing import Any, Protocol
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
 
-import t2vdata
-from t2vdata import card, datasets, ledger, manifest, plan, show, storage
-from t2vdata.dataset import Dataset
+from t2vdata import datasets, ledger, manifest, plan, storage
 from t2vdata.engines import local
 from t2vdata.errors import BuildError, RawDataError, RequestError, TooManyFailuresError
+from t2vdata.finish import finish
 from t2vdata.manifest import Manifest, ShardEntry, SplitEntry
-from t2vdata.media import encode
-from t2vdata.plan import BuildSpec, Splits, plan_shards, shard_name
+from t2vdata.plan import BuildSpec, Splits, plan_shards, shard_name, shard_number
 from t2vdata.types import ShardPlan, ShardReport, Tally
-from t2vdata.vocabulary import Vocabulary
 from t2vdata.work import build_shard
 
 __all__ = ["BuildResult", "BuildSpec", "Engine", "Progress", "build_dataset"]
@@ -77,38 +72,43 @@ def build_dataset(
     StorageError when the disk refuses, TooManyFailuresError when the failure budget is spent. Whole shards are kept in every
     case, and the same call goes on from them.
     """
-    folder = os.fspath(out) if out is not None else os.path.join("data", datasets.short_name(spec.dataset))
-    num_workers = _num_workers(num_workers)
+    folder = os.fspath(out) if out is not None else default_folder(spec)
+    num_workers = workers_or_all(num_workers)
     if not 0 <= max_failures <= 1:
         raise RequestError(f"--max-failures {max_failures:g}: expected a share from 0 to 1")
-    why = datasets.missing(spec.dataset, spec.root, spec.resolved)
-    if why is not None:
-        raise RawDataError(f"{spec.dataset}: {why}")
-    size = datasets.frame_size(spec.dataset, spec.resolved)
-    if size is not None:
-        spec.encoding.check(*size)
+    check_can_build(spec)
     wanted = spec.as_json()
     splits = plan.splits(spec)
     finished = ledger.open_folder(folder, wanted)
-    if finished is not None and not ledger.is_open(folder) and _has_tables(folder, finished) and not _lost(folder, finished):
+    if (
+        finished is not None
+        and not ledger.is_open(folder)
+        and has_tables(folder, finished)
+        and not lost_shards(folder, finished)
+    ):
         return BuildResult(folder, finished, 0)
+    if ledger.is_appending(folder):
+        raise RequestError(f"{folder}: --retry-failed was stopped; run the same command again with --retry-failed")
     work = functools.partial(build_shard, spec, folder)
     with ledger.locked(folder), ledger.swept(folder):
         # Once more, now that nobody else can build here: somebody may just have finished.
         finished = ledger.open_folder(folder, wanted)
-        if finished is not None and _has_tables(folder, finished):
-            lost = _lost(folder, finished)
-            plans = (one for one in plan_shards(spec, splits) if shard_name(spec, one.split, one.index) in lost)
+        if finished is not None and has_tables(folder, finished):
+            plans = _plans_of(lost_shards(folder, finished), folder, finished, splits)
             ledger.start(folder, wanted)
             built = _repair(folder, finished, engine(work, plans, num_workers=num_workers))
             ledger.close_folder(folder)
             return BuildResult(folder, finished, built)
+        if finished is not None and manifest.APPENDED in finished.spec:
+            raise RequestError(
+                f"{folder} lost a table, and clips were appended to it, which only --retry-failed can; choose another --out"
+            )
         ledger.start(folder, wanted)
         run = functools.partial(engine, work, num_workers=num_workers)
         with manifest.TableWriter(folder) as tables:
             contents = _Contents(folder, sum(len(clips) for _, clips in splits), max_failures, tables, on_progress)
             built = _build_missing(spec, splits, contents, run)
-        whole = _write_manifest(folder, spec, wanted, contents, tables.files)
+        whole = finish(folder, spec, wanted, contents.splits(), tables.files)
         ledger.close_folder(folder)
     return BuildResult(folder, whole, built)
 
@@ -146,6 +146,10 @@ class _Contents:
         while self._planned and self._planned[0] in self._done:
             self._take(self._done.pop(self._planned.popleft()))
 
+    def splits(self) -> dict[str, SplitEntry]:
+        """Return what the manifest says of each split."""
+        return {split: SplitEntry(tuple(entries), self.tallies[split]) for split, entries in self.shards.items()}
+
     def _take(self, report: ShardReport) -> None:
         self.tallies[report.split] = self.tallies.get(report.split, Tally()) + report.tally
         entries = self.shards.setdefault(report.split, [])
@@ -162,25 +166,30 @@ def _build_missing(
 ) -> int:
     """Build the shards that are not there; return the number of clips built."""
     clips_built = 0
-
-    def unbuilt() -> Iterator[ShardPlan]:
-        for one in plan_shards(spec, splits):
-            name = shard_name(spec, one.split, one.index)
-            contents.expect(name)
-            report = ledger.read_report(contents.out, name)
-            if report is None:
-                yield one
-            else:
-                contents.add(report)
-
     # Closed, so that no worker outlives an error or Ctrl-C here.
-    with contextlib.closing(run(unbuilt())) as reports:
+    with contextlib.closing(run(_unbuilt(spec, splits, contents))) as reports:
         for report in reports:
             clips_built += report.tally.seen
             contents.add(report)
     if contents.tally.seen != contents.total:
         raise BuildError(f"{contents.tally.seen} clips seen, {contents.total} requested; this is a bug in {spec.dataset}")
     return clips_built
+
+
+def _unbuilt(spec: BuildSpec, splits: Splits, contents: _Contents) -> Iterator[ShardPlan]:
+    """Yield the plans of shards that are not there; take in the reports of those that are."""
+    out = contents.out
+    clip_filters, _ = datasets.filters(spec.dataset, spec.resolved)
+    for one in plan_shards(spec, splits, planned=functools.partial(ledger.read_plan, out)):
+        name = shard_name(spec, one.split, one.index)
+        contents.expect(name)
+        report = ledger.read_report(out, name)
+        if report is not None:
+            contents.add(report)
+            continue
+        if clip_filters:
+            ledger.write_plan(out, name, one)
+        yield one
 
 
 def _stop_if_hopeless(out: str, tally: Tally, max_failures: float) -> None:
@@ -194,13 +203,23 @@ def _stop_if_hopeless(out: str, tally: Tally, max_failures: float) -> None:
     )
 
 
-def _has_tables(out: str, finished: Manifest) -> bool:
+def has_tables(out: str, finished: Manifest) -> bool:
+    """Return whether a finished dataset still has its index and its other tables, whole."""
     return all(storage.size(storage.join(out, file.name)) == file.bytes for file in finished.files)
 
 
-def _lost(out: str, finished: Manifest) -> set[str]:
+def lost_shards(out: str, finished: Manifest) -> set[str]:
     """Return the shards that a finished dataset no longer has, or has cut short."""
     return {shard.name for _, shard in finished.shards() if storage.size(storage.join(out, shard.name)) != shard.bytes}
+
+
+def _plans_of(lost: set[str], out: str, finished: Manifest, splits: Splits) -> Iterator[ShardPlan]:
+    """Yield the plans of shards that are in a finished dataset, with the clips that the index has in them."""
+    for place, (split, shard) in enumerate(finished.shards()):
+        if shard.name in lost:
+            keys = manifest.read_index(out, ["key"], shards=range(place, place + 1))["key"].to_pylist()
+            by_key = {clip.key: clip for clip in dict(splits)[split]}
+            yield ShardPlan(split, shard_number(shard.name), [by_key[key] for key in keys])
 
 
 def _repair(out: str, finished: Manifest, rebuilt: Iterable[ShardReport]) -> int:
@@ -214,61 +233,23 @@ def _repair(out: str, finished: Manifest, rebuilt: Iterable[ShardReport]) -> int
     return clips
 
 
-def _write_manifest(
-    out: str, spec: BuildSpec, wanted: dict[str, Any], contents: _Contents, files: tuple[manifest.FileEntry, ...]
-) -> Manifest:
-    dataset = datasets.load(spec.dataset)
-    whole = Manifest(
-        dataset=datasets.short_name(spec.dataset),
-        fingerprint=manifest.fingerprint(wanted),
-        spec=wanted,
-        splits={split: SplitEntry(tuple(entries), contents.tallies[split]) for split, entries in contents.shards.items()},
-        licence=dataset.LICENCE,
-        citation=dataset.CITATION,
-        built_with=_built_with(),
-        files=files,
-    )
-    if "train" in whole.splits:
-        whole = replace(whole, files=(*files, _write_vocabulary(Dataset(out, whole))))
-    if whole.tally.kept:
-        show.write_preview(Dataset(out, whole), storage.join(out, card.PICTURE))
-    card.write(out, whole, _command(spec, wanted))
-    manifest.write(out, whole)
-    return whole
+def default_folder(spec: BuildSpec) -> str:
+    """Return the folder to build into unless another is asked for."""
+    return os.path.join("data", datasets.short_name(spec.dataset))
 
 
-def _write_vocabulary(dataset: Dataset) -> manifest.FileEntry:
-    """Write the vocabulary of the training captions, with all their words; ``t2vdata vocab`` makes others."""
-    Vocabulary.build(dataset["train"]).save(dataset.vocabulary_path)
-    return manifest.file_entry(dataset.path, manifest.VOCABULARY)
+def check_can_build(spec: BuildSpec) -> None:
+    """Raise RawDataError when raw files are missing, RequestError when the encoding cannot hold such clips."""
+    why = datasets.missing(spec.dataset, spec.root, spec.resolved)
+    if why is not None:
+        raise RawDataError(f"{spec.dataset}: {why}")
+    size = datasets.frame_size(spec.dataset, spec.resolved)
+    if size is not None:
+        spec.encoding.check(*size)
 
 
-def _command(spec: BuildSpec, wanted: Mapping[str, Any]) -> str:
-    """Return the command line that gives this dataset again."""
-    words = ["t2vdata", "build", spec.dataset]
-    if spec.root is not None:
-        words += ["--root", "RAW_FILES"]
-    defaults = datasets.option_values(datasets.load(spec.dataset).Options())
-    for name, value in wanted["options"].items():
-        if name == "n" or value != defaults.get(name):
-            words += [f"--{name.replace('_', '-')}", str(value)]
-    for flag, value, default in (("seed", spec.seed, 0), ("shard-size", spec.shard_size, 1000)):
-        words += [f"--{flag}", str(value)] if value != default else []
-    encoding = {key: value for key, value in wanted["encoding"].items() if key in ("gop", "crf", "quality")}
-    words += ["--encoding", spec.encoding.name] if spec.encoding != encode.Lossless() else []
-    return " ".join(words + [f"--{key} {value}" for key, value in encoding.items()])
-
-
-def _built_with() -> dict[str, str]:
-    packages = ("numpy", "zstandard", "av", "pyarrow", "orjson")
-    return {
-        "t2vdata": t2vdata.__version__,
-        "python": platform.python_version(),
-        **{package: metadata.version(package) for package in packages},
-    }
-
-
-def _num_workers(asked: int | None) -> int:
+def workers_or_all(asked: int | None) -> int:
+    """Return a number of processes: the one asked for, or one for each core. Raises RequestError below 1."""
     if asked is None:
         return local.usable_cores()
     if asked < 1:

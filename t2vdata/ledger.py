@@ -1,4 +1,4 @@
-"""What of a build is already on disk: its spec, the report of each whole shard, and who is writing.
+"""What of a build is already on disk: its spec, the plan and the report of each shard, and who is writing.
 
 Kept in ``.t2vdata-build`` inside the output folder while a build goes on, and removed when the manifest is written.
 """
@@ -16,10 +16,10 @@ import orjson
 from t2vdata import manifest, storage
 from t2vdata.errors import NotADatasetError, OtherSpecError
 from t2vdata.manifest import Manifest
-from t2vdata.types import Reject, ShardReport
+from t2vdata.types import Planned, Reject, ShardPlan, ShardReport
 
 FOLDER = manifest.BUILD_FOLDER
-_SPEC, _LOCK, _REPORTS, _ENDING = "spec.json", "lock", "reports", ".jsonl"
+_SPEC, _LOCK, _REPORTS, _PLANS, _BEFORE, _ENDING = "spec.json", "lock", "reports", "plans", "before", ".jsonl"
 _HEAD = ("name", "split", "samples", "bytes", "sha256", "rejects")
 # What a disk puts into its own root; a folder with only these is empty.
 _NOT_OURS = ("lost+found",)
@@ -33,7 +33,8 @@ def open_folder(out: str, spec: Mapping[str, Any]) -> Manifest | None:
     storage.make_folder(out)
     finished = _finished(out)
     if finished is not None:
-        _same_or_raise(out, finished.spec, spec)
+        # What --retry-failed has appended is none of the request.
+        _same_or_raise(out, {name: value for name, value in finished.spec.items() if name != manifest.APPENDED}, spec)
         return finished
     started = _started(out)
     if started is not None:
@@ -53,6 +54,7 @@ def is_open(out: str) -> bool:
 def start(out: str, spec: Mapping[str, Any]) -> None:
     """Say which spec is being built; a build that goes on finds it."""
     storage.make_folder(_path(out, _REPORTS))
+    storage.make_folder(_path(out, _PLANS))
     if _started(out) is None:
         storage.write_whole(_path(out, _SPEC), json.dumps(spec, indent=2).encode())
 
@@ -111,11 +113,44 @@ def read_rows(out: str, name: str) -> bytes:
     return storage.read_bytes(_path(out, _REPORTS, name + _ENDING)).split(b"\n", 1)[1]
 
 
+def write_plan(out: str, name: str, plan: ShardPlan) -> None:
+    """Say how a shard was planned: a build that goes on plans it so again, whatever files have come or gone."""
+    planned = {"num_clips": len(plan.clips) + len(plan.rejects), "rejects": plan.rejects}
+    storage.write_whole(_path(out, _PLANS, name + _ENDING), line(planned))
+
+
+def read_plan(out: str, name: str) -> Planned | None:
+    """Return how a shard was planned when this build first came to it, or None."""
+    try:
+        body = orjson.loads(storage.read_bytes(_path(out, _PLANS, name + _ENDING)))
+        return Planned(body["num_clips"], tuple(Reject(**reject) for reject in body["rejects"]))
+    except (FileNotFoundError, orjson.JSONDecodeError, TypeError):
+        return None
+
+
+def keep_before(out: str) -> str:
+    """Return a folder with the dataset's tables and manifest as they were before this build changes them."""
+    before = _path(out, _BEFORE)
+    if not storage.exists(storage.join(before, manifest.MANIFEST)):
+        storage.make_folder(before)
+        # The manifest last: with it, all are there.
+        for name in (manifest.INDEX, manifest.REJECTS, manifest.MANIFEST):
+            storage.write_whole(storage.join(before, name), storage.read_bytes(storage.join(out, name)))
+    return before
+
+
+def is_appending(out: str) -> bool:
+    """Return whether clips are being appended to the finished dataset in the folder, or were when that was stopped."""
+    return storage.exists(_path(out, _BEFORE))
+
+
 def close_folder(out: str) -> None:
     """Remove what only a build in progress needs: files of ours, by name."""
-    for name in storage.list_names(_path(out, _REPORTS)):
-        storage.remove(_path(out, _REPORTS, name))
-    storage.remove_folder(_path(out, _REPORTS))
+    for folder in (_REPORTS, _PLANS, _BEFORE):
+        if storage.exists(_path(out, folder)):
+            for name in storage.list_names(_path(out, folder)):
+                storage.remove(_path(out, folder, name))
+            storage.remove_folder(_path(out, folder))
     storage.remove(_path(out, _SPEC))
     storage.remove(_path(out, _LOCK))
     storage.remove_folder(_path(out))
@@ -138,7 +173,7 @@ def line(value: object) -> bytes:
 
 
 def _sweep(out: str) -> None:
-    for folder in (out, _path(out), _path(out, _REPORTS)):
+    for folder in (out, _path(out), *(_path(out, name) for name in (_REPORTS, _PLANS, _BEFORE))):
         storage.sweep(folder)
 
 
@@ -164,15 +199,7 @@ def _started(out: str) -> dict[str, Any] | None:
 
 
 def _same_or_raise(out: str, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    differences = list(_differences(there, wanted))
+    differences = [f"{name} is {one} there, {other} here" for name, one, other in manifest.spec_differences(there, wanted)]
     if differences:
         more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
         raise OtherSpecError(f"{out} holds another build: {'; '.join(differences[:3])}{more}; choose another --out")
-
-
-def _differences(there: Any, wanted: Any, name: str = "") -> Iterator[str]:
-    if isinstance(there, Mapping) and isinstance(wanted, Mapping):
-        for key in dict.fromkeys([*wanted, *there]):
-            yield from _differences(there.get(key), wanted.get(key), f"{name}.{key}" if name else str(key))
-    elif there != wanted:
-        yield f"{name} is {json.dumps(there)} there, {json.dumps(wanted)} here"

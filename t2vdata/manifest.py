@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 FORMAT = "t2vdata/1"
 # Where a build in progress keeps what is its own.
 BUILD_FOLDER = ".t2vdata-build"
+# In the spec, {shard: SHA-256} of those that --retry-failed has appended: they make it another dataset.
+APPENDED = "appended"
 MANIFEST, INDEX, REJECTS, VOCABULARY = "manifest.json", "index.parquet", "rejects.parquet", "vocabulary.json"
 
 # Columns of the index that a row must have a value for, and those that may be null.
@@ -150,6 +152,15 @@ def fingerprint(value: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def spec_differences(a: Any, b: Any, name: str = "") -> Iterator[tuple[str, str, str]]:
+    """Yield (name, value in ``a``, value in ``b``), as JSON, of what two specs do not have alike: ``options.size``."""
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        for key in dict.fromkeys([*b, *a]):
+            yield from spec_differences(a.get(key), b.get(key), f"{name}.{key}" if name else str(key))
+    elif a != b:
+        yield name, json.dumps(a), json.dumps(b)
+
+
 def read(folder: str) -> Manifest:
     """Return the manifest of a dataset folder. Raises NotADatasetError, with what is there instead, when there is none."""
     path = storage.join(folder, MANIFEST)
@@ -203,6 +214,10 @@ class TableWriter:
         """Add the rows of a shard, a line of JSON for each, and the clips that it does without."""
         self._rejects.extend(rejects)
         _write_rows(self._open(), rows)
+
+    def copy(self, folder: str, shard: int) -> None:
+        """Add the rows of a shard from the index of another folder, by the shard's place in it."""
+        self._open().write_table(read_index(folder, shards=range(shard, shard + 1)))
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         self._import.join()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,7 @@ from t2vdata import datasets
 from t2vdata.errors import RequestError
 from t2vdata.filters import ClipFilter, HasCaption, first_reason
 from t2vdata.media import encode
-from t2vdata.types import Clip, Reject, ShardPlan
+from t2vdata.types import Clip, Planned, Reject, ShardPlan
 
 Splits = Sequence[tuple[str, Sequence[Clip]]]
 
@@ -62,16 +63,45 @@ def splits(spec: BuildSpec) -> Splits:
     return [(split, clips) for split, clips in found if len(clips)]
 
 
-def plan_shards(spec: BuildSpec, splits: Splits) -> Iterator[ShardPlan]:
-    """Yield the plan of each shard, split after split. Lazy: a plan of millions of clips takes no memory."""
+def plan_shards(
+    spec: BuildSpec, splits: Splits, *, planned: Callable[[str], Planned | None] = lambda _: None
+) -> Iterator[ShardPlan]:
+    """Yield the plan of each shard, split after split. Lazy: a plan of millions of clips takes no memory.
+
+    ``planned`` tells how a shard of that name was planned before, if it was: then it is planned so again.
+    """
     clip_filters, _ = datasets.filters(spec.dataset, spec.resolved)
     for split, clips in splits:
         if isinstance(clips, list | tuple) or clip_filters:
-            yield from _plan_filtered(split, clips, [HasCaption(), *clip_filters], spec.shard_size)
+            yield from filtered_shards(spec, split, clips, planned=planned)
         else:
             # Sliced, not made: the clips come into being where they are used.
             starts = range(0, len(clips), spec.shard_size)
             yield from (ShardPlan(split, index, clips[start : start + spec.shard_size]) for index, start in enumerate(starts))
+
+
+def filtered_shards(
+    spec: BuildSpec,
+    split: str,
+    clips: Iterable[Clip],
+    *,
+    first: int = 0,
+    planned: Callable[[str], Planned | None] = lambda _: None,
+) -> Iterator[ShardPlan]:
+    """Yield full shards, numbered from ``first``, of the clips that pass; each carries the rejects met on its way."""
+    clip_filters, _ = datasets.filters(spec.dataset, spec.resolved)
+    to_come = iter(clips)
+    for index in itertools.count(first):
+        before = planned(shard_name(spec, split, index))
+        if before is None:
+            kept, rejects = _next_clips(split, to_come, [HasCaption(), *clip_filters], spec.shard_size)
+        else:
+            rejects = list(before.rejects)
+            left_out = {reject.key for reject in rejects}
+            kept = [clip for clip in itertools.islice(to_come, before.num_clips) if clip.key not in left_out]
+        if not kept and not rejects:
+            return
+        yield ShardPlan(split, index, kept, tuple(rejects))
 
 
 def shard_name(spec: BuildSpec, split: str, index: int) -> str:
@@ -79,11 +109,16 @@ def shard_name(spec: BuildSpec, split: str, index: int) -> str:
     return f"{datasets.short_name(spec.dataset)}-{split}-{index:06d}.tar"
 
 
-def _plan_filtered(
-    split: str, clips: Iterable[Clip], clip_filters: Sequence[ClipFilter], shard_size: int
-) -> Iterator[ShardPlan]:
-    """Yield full shards of the clips that pass; each carries the rejects met on its way."""
-    index, kept, rejects = 0, list[Clip](), list[Reject]()
+def shard_number(name: str) -> int:
+    """Return the number in a shard's name."""
+    return int(name.removesuffix(".tar").rsplit("-", 1)[1])
+
+
+def _next_clips(
+    split: str, clips: Iterator[Clip], clip_filters: Sequence[ClipFilter], num_wanted: int
+) -> tuple[list[Clip], list[Reject]]:
+    """Return the next clips that pass, up to so many, and those left out on the way."""
+    kept, rejects = list[Clip](), list[Reject]()
     for clip in clips:
         reason = first_reason(clip, clip_filters)
         if reason is not None:
@@ -91,8 +126,6 @@ def _plan_filtered(
             rejects.append(Reject(clip.key, split, "clip", "rejected", reason, f"{where}: {reason}" if where else reason))
             continue
         kept.append(clip)
-        if len(kept) == shard_size:
-            yield ShardPlan(split, index, kept, tuple(rejects))
-            index, kept, rejects = index + 1, [], []
-    if kept or rejects:
-        yield ShardPlan(split, index, kept, tuple(rejects))
+        if len(kept) == num_wanted:
+            break
+    return kept, rejects

@@ -180,6 +180,19 @@ class ShardPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Planned:
+    """What the clip filters said of the clips of one shard when it was first planned: a build that goes on keeps to it.
+
+    Filters may ask whether a file is there. Were that asked again after a stop, a file that has arrived since would move all
+    clips after it, and shards that are whole already would hold some of them a second time.
+    """
+
+    num_clips: int
+    """Clips that the shard takes from its split, left out or not."""
+    rejects: tuple[Reject, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ShardReport:
     """What a worker says of a shard that it has written."""
 

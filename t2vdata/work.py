@@ -28,7 +28,7 @@ def build_shard(spec: BuildSpec, out: str, plan: ShardPlan) -> ShardReport:
     if plan.clips:
         with storage.written_whole(storage.join(out, name)) as file:
             writer = ShardWriter(file)
-            for sample, row in _samples(spec, plan, rejects):
+            for sample, row in samples(spec, plan, rejects):
                 rows.append(ledger.line({**row, **to_row(sample, writer.add(sample), name)}))
             digest = writer.close()
             size = writer.num_bytes
@@ -42,7 +42,7 @@ def build_shard(spec: BuildSpec, out: str, plan: ShardPlan) -> ShardReport:
     return replace(report, rows=())
 
 
-def _samples(spec: BuildSpec, plan: ShardPlan, rejects: list[Reject]) -> Iterator[tuple[Sample, dict[str, Any]]]:
+def samples(spec: BuildSpec, plan: ShardPlan, rejects: list[Reject]) -> Iterator[tuple[Sample, dict[str, Any]]]:
     """Yield the sample and the index columns of each clip that can be kept; append the others to ``rejects``."""
     options, encoding = spec.resolved, spec.encoding
     render = datasets.renderer(spec.dataset)

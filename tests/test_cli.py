@@ -20,7 +20,7 @@ EXAMPLES = str(ROOT / "tests" / "examples")
 
 
 def test_help_of_every_verb_ends_in_an_example() -> None:
-    assert len(VERBS) == 8
+    assert len(VERBS) == 9
     for words in ([], *([verb] for verb in VERBS), ["build", "mnist-motion"]):
         done = t2vdata(*words, "--help")
         assert done.returncode == 0

@@ -19,6 +19,7 @@ VERBS = {
     "build": "Build a dataset into WebDataset shards.",
     "datasets": "List what can be built, or describe one dataset.",
     "stats": "Count what is in a built dataset.",
+    "diff": "Compare two builds of one dataset, and list what both have.",
     "verify": "Check a built dataset against its manifest.",
     "vocab": "Make a vocabulary, and say how much of each split it knows.",
     "show": "Draw clips of a dataset: a contact sheet or a GIF.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from t2vdata.build import BuildResult
+    from t2vdata.diff import Diff
+    from t2vdata.forecast import Forecast
     from t2vdata.stats import Balance, Spread, Stats
 
 
@@ -69,6 +72,57 @@ def print_build(result: BuildResult, seconds: float) -> None:
     else:
         out.print(f"nothing to do: {result.out} is whole")
     out.print(f"next: t2vdata show {result.out}", markup=False)
+
+
+def print_forecast(found: Forecast) -> None:
+    """Print what a build would give."""
+    out = console()
+    rows = [[name, f"{one.clips:,}", f"{sum(one.rejected.values()):,}"] for name, one in found.splits.items()]
+    out.print(table("split", "clips", "rejected", rows=rows))
+    reasons: Counter[str] = sum((Counter(one.rejected) for one in found.splits.values()), Counter())
+    for reason, count in reasons.most_common():
+        out.print(f"rejected {count:,}: {reason}", markup=False)
+    sampled = found.sampled
+    out.print(
+        f"of {sampled.seen} clips made on trial, {sampled.kept} were kept: {size(found.bytes_per_clip)} and "
+        f"{found.seconds_per_clip:.2g} s a clip",
+        markup=False,
+    )
+    for reason, count in [*sampled.rejected.items(), *sampled.failed.items()]:
+        out.print(f"  {count} not kept: {reason}", markup=False)
+    out.print(
+        f"expected: about {found.kept:,} clips, {size(found.num_bytes)}, {_duration(found.seconds)} on {found.num_workers} "
+        "processes; nothing was written",
+        markup=False,
+    )
+
+
+def print_diff(found: Diff) -> None:
+    """Print how two builds differ."""
+    out = console()
+    out.print(f"A: {found.a}\nB: {found.b}", markup=False)
+    rows = [
+        [name, *(f"{len(keys):,}" for keys in (one.same, one.other_bytes, one.only_in_a, one.only_in_b))]
+        for name, one in found.splits.items()
+    ]
+    out.print(table("split", "same bytes", "other bytes", "only in A", "only in B", rows=rows))
+    for side, counts in found.reasons.items():
+        for reason, count in counts.items():
+            out.print(f"not in {side.upper()}, {count:,}: {reason}", markup=False)
+    if found.moved:
+        key, (in_a, in_b) = next(iter(found.moved.items()))
+        out.print(f"in another split: {len(found.moved):,}, such as {key}: {in_a} in A, {in_b} in B", markup=False)
+    for difference in found.spec:
+        out.print(f"asked for otherwise: {difference}", markup=False)
+    if found.is_same:
+        out.print("the same clips, byte for byte", markup=False)
+
+
+def _duration(seconds: float) -> str:
+    """Return seconds as people say them: 45 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def print_stats(stats: Stats) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,14 +15,19 @@ from t2vdata.cli import INTERRUPTED, SETTINGS
 from t2vdata.cli._options import dataset_flags
 from t2vdata.cli._progress import progress
 
+if TYPE_CHECKING:
+    from t2vdata.build import BuildResult, Progress
+    from t2vdata.plan import BuildSpec
+
 
 def _common_flags(name: str) -> list[click.Option]:
     out = os.path.join("data", datasets.short_name(name))
+    encoding = datasets.encoding(name)
     return [
         click.Option(["--out"], type=click.Path(), default=out, show_default=True, help="Folder to build into."),
         click.Option(["--seed"], type=int, default=0, show_default=True, help="Seed of all random choices."),
         click.Option(["--workers"], type=int, help="Processes; all cores unless told. The bytes do not depend on it."),
-        click.Option(["--encoding"], default="lossless", show_default=True, help="lossless (.npy.zst), h264 or jpeg."),
+        click.Option(["--encoding"], default=encoding, show_default=True, help="lossless (.npy.zst), h264 or jpeg."),
         click.Option(["--gop"], type=int, help="h264: frames from one key frame to the next.  [16]"),
         click.Option(["--crf"], type=int, help="h264: quality, 0 (best) to 51.  [18]"),
         click.Option(["--quality"], type=int, help="jpeg: quality, 1 to 100 (best).  [90]"),
@@ -31,6 +37,11 @@ def _common_flags(name: str) -> list[click.Option]:
             help="Share of clips that may fail, judged after 100 of them.",
         ),
         click.Option(["--root"], type=click.Path(), help="Folder of the raw files, for datasets that need some."),
+        click.Option(["--dry-run"], is_flag=True, help="Write nothing; say what would be built, going by 20 of the clips."),
+        click.Option(
+            ["--retry-failed"], is_flag=True,
+            help="Try the clips of a finished dataset again that failed or had no file, and append those that come out.",
+        ),
     ]  # fmt: skip
 
 
@@ -92,7 +103,6 @@ def command() -> None:
 
 
 def _build(name: str, own: set[str | None], values: dict[str, Any]) -> None:
-    from t2vdata.build import Progress, build_dataset
     from t2vdata.media.encode import encoding
     from t2vdata.plan import BuildSpec
 
@@ -105,23 +115,31 @@ def _build(name: str, own: set[str | None], values: dict[str, Any]) -> None:
         shard_size=values["shard_size"],
         root=values["root"],
     )
+    if values["dry_run"]:
+        from t2vdata.cli import _tables
+        from t2vdata.forecast import forecast
+
+        _tables.print_forecast(forecast(spec, num_workers=values["workers"]))
+        return
     begun = time.monotonic()
     try:
         with progress(f"building {datasets.short_name(name)}", "clips") as advance:
-
-            def on_progress(now: Progress) -> None:
-                advance(now.clips, now.total)
-
-            result = build_dataset(
-                spec,
-                values["out"],
-                num_workers=values["workers"],
-                max_failures=values["max_failures"],
-                on_progress=on_progress,
-            )
+            result = _run(spec, values, lambda now: advance(now.clips, now.total))
     except KeyboardInterrupt:
         click.echo(f"stopped; whole shards are kept in {values['out']}: run the same command again to go on", err=True)
         sys.exit(INTERRUPTED)
     from t2vdata.cli import _tables
 
     _tables.print_build(result, time.monotonic() - begun)
+
+
+def _run(spec: BuildSpec, values: dict[str, Any], on_progress: Callable[[Progress], None]) -> BuildResult:
+    if values["retry_failed"]:
+        from t2vdata.retry import retry_failed
+
+        return retry_failed(spec, values["out"], num_workers=values["workers"], on_progress=on_progress)
+    from t2vdata.build import build_dataset
+
+    return build_dataset(
+        spec, values["out"], num_workers=values["workers"], max_failures=values["max_failures"], on_progress=on_progress
+    )

@@ -15,6 +15,7 @@ and where it needs them
 - ``missing(root, options)``: what raw files are missing and how to get them, or None;
 - ``source(root, options)``: what raw data this is, as JSON values (hashes): part of what a build is;
 - ``frame_size(options)``: (height, width) where all clips have one size;
+- ``ENCODING``: the name of the encoding that the command line uses unless told, where it is not ``lossless``;
 - ``check(options)``: raises RequestError for options that do not go together.
 """
 
@@ -158,6 +159,11 @@ def frame_size(name: str, options: Any) -> tuple[int, int] | None:
     """Return (height, width) where all clips have one size that the options tell, else None."""
     tell = getattr(load(name), "frame_size", None)
     return None if tell is None else cast("tuple[int, int]", tell(options))
+
+
+def encoding(name: str) -> str:
+    """Return the name of the encoding in which the dataset is built unless told otherwise."""
+    return str(getattr(load(name), "ENCODING", "lossless"))
 
 
 def missing(name: str, root: str | None, options: Any) -> str | None:

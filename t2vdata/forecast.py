@@ -1,0 +1,118 @@
+"""What a build would give: clips per split after the cheap filters, and bytes and time by a sample of them. Writes nothing."""
+
+from __future__ import annotations
+
+import io
+import random
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from t2vdata import plan
+from t2vdata.build import check_can_build, workers_or_all
+from t2vdata.plan import BuildSpec, plan_shards
+from t2vdata.shards import ShardWriter
+from t2vdata.types import Clip, Reject, ShardPlan, Tally
+from t2vdata.work import samples
+
+# As many as say the size of an average clip to about a quarter, and are done in seconds.
+SAMPLE = 20
+
+
+@dataclass(frozen=True)
+class SplitForecast:
+    """A split before any of its pixels are made."""
+
+    clips: int
+    """Clips that pass the filters which look at no pixel; others may still be left out."""
+    rejected: Mapping[str, int]
+    """{reason: clips}"""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a build would give. All but the counts of clips are estimates from a few of them."""
+
+    splits: Mapping[str, SplitForecast]
+    sampled: Tally
+    """What became of the sampled clips."""
+    bytes_per_clip: float
+    """In a shard, of the sampled clips that were kept; 0 when none was."""
+    seconds_per_clip: float
+    """On one core, of all sampled clips."""
+    num_workers: int
+
+    @property
+    def clips(self) -> int:
+        return sum(split.clips for split in self.splits.values())
+
+    @property
+    def kept(self) -> int:
+        """Clips that would be kept."""
+        return round(self.clips * self.sampled.kept / self.sampled.seen) if self.sampled.seen else 0
+
+    @property
+    def num_bytes(self) -> float:
+        """Bytes of all shards."""
+        return self.kept * self.bytes_per_clip
+
+    @property
+    def seconds(self) -> float:
+        """Time that the clips take on all workers. Starting up and writing the index come on top."""
+        return self.clips * self.seconds_per_clip / self.num_workers
+
+
+def forecast(spec: BuildSpec, *, num_workers: int | None = None) -> Forecast:
+    """Plan a build and make a few of its clips, in this process and without writing anything.
+
+    Raises what ``build_dataset`` raises for a spec that cannot be built, or for raw files that are missing.
+    """
+    workers = workers_or_all(num_workers)
+    check_can_build(spec)
+    counts: dict[str, list[int]] = {}
+    rejected: dict[str, Tally] = {}
+
+    def counted(plans: Iterable[ShardPlan]) -> Iterator[ShardPlan]:
+        for one in plans:
+            counts.setdefault(one.split, []).append(len(one.clips))
+            rejected[one.split] = rejected.get(one.split, Tally()) + Tally.of(0, one.rejects)
+            yield one
+
+    chosen = _chosen(counted(plan_shards(spec, plan.splits(spec))))
+    tally, num_bytes, seconds = _made(spec, chosen)
+    return Forecast(
+        {split: SplitForecast(sum(counts[split]), rejected[split].rejected) for split in counts},
+        tally,
+        num_bytes / tally.kept if tally.kept else 0.0,
+        seconds / tally.seen if tally.seen else 0.0,
+        workers,
+    )
+
+
+def _chosen(plans: Iterable[ShardPlan]) -> list[tuple[str, Clip]]:
+    """Return (split, clip) of a few clips, each as likely as any other and the same every time; holds no others."""
+    draws = random.Random(0)  # noqa: S311  # no secret
+    chosen: list[tuple[str, Clip]] = []
+    seen = 0
+    for one in plans:
+        for number in range(len(one.clips)):
+            place = seen if seen < SAMPLE else draws.randrange(seen + 1)
+            seen += 1
+            if place < SAMPLE:
+                chosen[place : place + 1] = [(one.split, one.clips[number])]
+    return chosen
+
+
+def _made(spec: BuildSpec, chosen: Sequence[tuple[str, Clip]]) -> tuple[Tally, int, float]:
+    """Make the clips; return their tally, their bytes in a shard and the seconds they took."""
+    rejects: list[Reject] = []
+    writer = ShardWriter(io.BytesIO())
+    if chosen:
+        # Once before the clock starts: the first clip also pays for imports and for starting the decoder's process.
+        list(samples(spec, ShardPlan(chosen[0][0], 0, [chosen[0][1]]), []))
+    begun = time.perf_counter()
+    for split, clip in chosen:
+        for sample, _ in samples(spec, ShardPlan(split, 0, [clip]), rejects):
+            writer.add(sample)
+    seconds = time.perf_counter() - begun
+    return Tally.of(writer.num_samples, rejects), writer.num_bytes, seconds
