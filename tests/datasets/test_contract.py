@@ -1,0 +1,118 @@
+"""What every dataset promises, on a tiny raw folder in its official layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from layouts import LAYOUTS, Layout
+from support import hashes
+
+from t2vdata import datasets, manifest, stats
+from t2vdata.build import BuildResult, BuildSpec, build_dataset
+from t2vdata.dataset import open_dataset
+from t2vdata.errors import RawDataError
+from t2vdata.loading import Loader, LoadSpec
+from t2vdata.media.encode import encoding
+from t2vdata.types import Clip, check_key
+from t2vdata.verify import verify
+
+
+@pytest.fixture(scope="module", params=sorted(LAYOUTS))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def layout(name: str, tmp_path_factory: pytest.TempPathFactory) -> Layout:
+    return LAYOUTS[name](tmp_path_factory.mktemp(name) / "raw")
+
+
+@pytest.fixture(scope="module")
+def result(name: str, layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> BuildResult:
+    return build(name, layout, tmp_path_factory.mktemp(f"built-{name}") / "out")
+
+
+def spec(name: str, layout: Layout, **change: object) -> BuildSpec:
+    root = None if layout.root is None else str(layout.root)
+    return BuildSpec(name, {**layout.options, **change}, root=root, encoding=encoding("jpeg"), shard_size=5)
+
+
+def build(name: str, layout: Layout, out: Path, num_workers: int = 1) -> BuildResult:
+    return build_dataset(spec(name, layout), out, num_workers=num_workers, max_failures=1)
+
+
+def clips(name: str, layout: Layout) -> dict[str, list[Clip]]:
+    asked = spec(name, layout)
+    dataset = datasets.load(name)
+    return {split: list(dataset.clips(asked.root, split, asked.resolved, 0)) for split in dataset.SPLITS}
+
+
+def test_every_dataset_has_a_layout() -> None:
+    assert sorted(LAYOUTS) == datasets.names()
+    assert len(LAYOUTS) == 6
+
+
+def test_keys_are_legal_and_none_occurs_twice(name: str, layout: Layout) -> None:
+    keys = [clip.key for found in clips(name, layout).values() for clip in found]
+    for key in keys:
+        check_key(key)
+    assert len(set(keys)) == len(keys) == layout.num_clips
+
+
+def test_kept_rejected_and_failed_are_all_that_was_asked_for(result: BuildResult, layout: Layout) -> None:
+    tally = result.manifest.tally
+    assert (tally.kept, tally.seen) == (layout.num_kept, layout.num_clips)
+    assert len(manifest.read_rejects(result.out)) == layout.num_clips - layout.num_kept
+
+
+def test_every_sample_has_captions_and_a_group(result: BuildResult) -> None:
+    rows = manifest.read_index(result.out).to_pylist()
+    assert len(rows) == result.manifest.tally.kept
+    for row in rows:
+        assert row["captions"]
+        assert all(caption.strip() for caption in row["captions"])
+        assert row["group"]
+
+
+def test_no_group_is_in_two_splits(name: str, layout: Layout, result: BuildResult) -> None:
+    assert not stats.compute(result.out).shared_groups
+    groups = {split: {clip.group for clip in found} for split, found in clips(name, layout).items()}
+    for split, found in groups.items():
+        for other in groups.keys() - {split}:
+            assert not found & groups[other]
+
+
+def test_two_builds_are_equal_byte_for_byte(name: str, layout: Layout, result: BuildResult, tmp_path: Path) -> None:
+    again = build(name, layout, tmp_path / "again", num_workers=2)
+    assert hashes(Path(again.out)) == hashes(Path(result.out))
+
+
+def test_no_path_of_the_machine_is_in_what_is_built(layout: Layout, result: BuildResult) -> None:
+    raw = str(layout.root or layout.options.get("table", "")).encode()
+    if not raw:
+        return
+    for path in Path(result.out).iterdir():
+        assert raw not in path.read_bytes()
+
+
+def test_all_of_it_is_sound(result: BuildResult) -> None:
+    assert verify(result.out, deep=True).is_sound
+
+
+def test_a_loader_trains_from_it(result: BuildResult) -> None:
+    dataset = open_dataset(result.out)
+    (batch,) = Loader(dataset["train"], LoadSpec(batch_size=len(dataset["train"])))
+    assert len(batch) == dataset.manifest.splits["train"].samples
+    assert batch.video.shape[1:2] in ((1,), (3,))
+    assert all(batch.captions)
+
+
+def test_raw_files_that_are_missing_are_named(name: str, layout: Layout, tmp_path: Path) -> None:
+    if name == "mnist-motion":
+        assert datasets.missing(name, None, spec(name, layout).resolved) is None
+        return
+    nowhere = BuildSpec(name, {"table": tmp_path / "none.csv"} if name == "table" else {}, root=str(tmp_path / "none"))
+    with pytest.raises(RawDataError, match=rf"^{name}: no (folder|file) .*none.* \(--(root|table)\)"):
+        build_dataset(nowhere, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
