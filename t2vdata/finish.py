@@ -52,7 +52,8 @@ def _command(spec: BuildSpec, wanted: Mapping[str, Any]) -> str:
     if spec.root is not None:
         words += ["--root", "RAW_FILES"]
     # Files by their names alone: where they lie is not what a build is.
-    paths = {name: value for name, value in spec.options.items() if isinstance(value, Path)}
+    packaged = getattr(datasets.load(spec.dataset), "PACKAGED", ())
+    paths = {name: value for name, value in spec.options.items() if isinstance(value, Path) and name not in packaged}
     words += [word for name, path in paths.items() for word in (f"--{name.replace('_', '-')}", path.name)]
     defaults = datasets.option_values(datasets.load(spec.dataset).Options())
     for name, value in wanted["options"].items():

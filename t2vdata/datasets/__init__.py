@@ -16,6 +16,7 @@ and where it needs them
 - ``source(root, options)``: what raw data this is, as JSON values (hashes): part of what a build is;
 - ``frame_size(options)``: (height, width) where all clips have one size;
 - ``ENCODING``: the name of the encoding that the command line uses unless told, where it is not ``lossless``;
+- ``PACKAGED``: the options that name files of which the package has the same, so that a card need not name them;
 - ``check(options)``: raises RequestError for options that do not go together.
 """
 

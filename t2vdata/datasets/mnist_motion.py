@@ -40,6 +40,7 @@ LOW_IMAGES = 10
 _AT_A_TIME = 500
 # Less room than this, in pixels, and a leg of a quarter of it cannot be told from standing still.
 MIN_FREE = 8
+PACKAGED = ("mnist",)
 
 
 @dataclass(frozen=True)
