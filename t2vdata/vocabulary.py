@@ -94,13 +94,13 @@ def _split_with(name: TokenizerName) -> Callable[[str], list[str]]:
 
 
 @dataclass(frozen=True)
-class Batch:
+class Encoded:
     """Captions as one array."""
 
     tokens: NDArray[np.int64]
-    """(B, L) int64, padded with the id of ``<pad>``."""
+    """(B, L) int64, padded with the id of ``<pad>``; a loader that takes all captions of a clip has (B, K, L)."""
     lengths: NDArray[np.int64]
-    """(B,) int64: tokens of each caption, ``<start>`` and ``<end>`` among them."""
+    """(B,) or (B, K) int64: tokens of each caption, ``<start>`` and ``<end>`` among them."""
 
 
 @runtime_checkable
@@ -207,9 +207,9 @@ class Vocabulary:
                 words.append(self.words[number])
         return self.tokenizer.join(words)
 
-    def encode_batch(self, captions: Sequence[str], *, max_length: int | None = None) -> Batch:
+    def encode_batch(self, captions: Sequence[str], *, max_length: int | None = None) -> Encoded:
         """Return the ids of captions as one array, padded to the longest of them."""
-        return _padded([self.encode(caption, max_length=max_length) for caption in captions], self.pad_id)
+        return padded([self.encode(caption, max_length=max_length) for caption in captions], self.pad_id)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the vocabulary as JSON."""
@@ -301,9 +301,9 @@ class TokenizersFile:
         """Return the text of ids, without special tokens."""
         return str(self._tokenizer.decode([int(number) for number in ids], skip_special_tokens=True))
 
-    def encode_batch(self, captions: Sequence[str], *, max_length: int | None = None) -> Batch:
+    def encode_batch(self, captions: Sequence[str], *, max_length: int | None = None) -> Encoded:
         """Return the ids of captions as one array, padded to the longest of them."""
-        return _padded([self.encode(caption, max_length=max_length) for caption in captions], self.pad_id)
+        return padded([self.encode(caption, max_length=max_length) for caption in captions], self.pad_id)
 
 
 @dataclass(frozen=True)
@@ -353,11 +353,12 @@ def _room_for_words(max_length: int) -> int:
     return max_length - 2
 
 
-def _padded(rows: Sequence[Sequence[int]], pad_id: int) -> Batch:
+def padded(rows: Sequence[Sequence[int]], pad_id: int) -> Encoded:
+    """Return the ids of captions as one array, filled up with ``pad_id`` to the longest of them."""
     import numpy as np
 
     lengths = np.array([len(row) for row in rows], np.int64)
     tokens = np.full((len(rows), int(lengths.max(initial=0))), pad_id, np.int64)
     for place, row in enumerate(rows):
         tokens[place, : len(row)] = row
-    return Batch(tokens, lengths)
+    return Encoded(tokens, lengths)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from t2vdata.loading.order import Draws, below
 from t2vdata.loading.spec import LoadSpec
 from t2vdata.loading.table import SplitTable
 from t2vdata.loading.transforms import mirrored
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from t2vdata.vocabulary import Encoded, padded
 
 # Different captions whose tokens are kept; a hundred bytes each.
 _KEPT = 1 << 16
@@ -25,11 +22,6 @@ class Encoder(Protocol):
     @property
     def pad_id(self) -> int: ...
     def encode(self, caption: str, *, max_length: int | None = None) -> list[int]: ...
-
-
-class Tokens(NamedTuple):
-    tokens: NDArray[np.int64]
-    lengths: NDArray[np.int64]
 
 
 class Texts:
@@ -57,38 +49,30 @@ class Texts:
             chosen = [own[below(drawn.caption, len(own))] for own, drawn in several]
         return [self._text(one, mirror) for one, mirror in zip(chosen, mirrors, strict=True)]
 
-    def encode(self, captions: Sequence[Any]) -> Tokens | None:
+    def encode(self, captions: Sequence[Any]) -> Encoded | None:
         """Return tokens (B, L) and lengths (B,), of all captions (B, K, L) and (B, K); None without a vocabulary."""
-        import numpy as np
-
         if self._vocabulary is None or self._ids is None:
             return None
-        grouped = self._spec.captions == "all"
-        flat = [caption for group in captions for caption in group] if grouped else captions
-        rows = [self._ids(caption) for caption in flat]
-        longest = max(map(len, rows), default=0)
-        tokens = np.full((len(rows), longest), self._vocabulary.pad_id, np.int64)
-        for place, ids in enumerate(rows):
-            tokens[place, : len(ids)] = ids
-        lengths = np.array([len(ids) for ids in rows], np.int64)
-        if not grouped:
-            return Tokens(tokens, lengths)
-        return _grouped(tokens, lengths, [len(group) for group in captions], self._vocabulary.pad_id)
+        pad_id = self._vocabulary.pad_id
+        if self._spec.captions != "all":
+            return padded([self._ids(caption) for caption in captions], pad_id)
+        flat = padded([self._ids(caption) for group in captions for caption in group], pad_id)
+        return _grouped(flat, [len(group) for group in captions], pad_id)
 
     def _read(self, number: int, mirror: bool) -> str:
         text = self._table.caption(number)
         return mirrored(text) if mirror else text
 
 
-def _grouped(tokens: NDArray[np.int64], lengths: NDArray[np.int64], counts: Sequence[int], pad_id: int) -> Tokens:
+def _grouped(flat: Encoded, counts: Sequence[int], pad_id: int) -> Encoded:
     """Return the captions of each clip side by side, filled up to the most that a clip has."""
     import numpy as np
 
     most = max(counts, default=0)
     clip = np.repeat(np.arange(len(counts)), counts)
     place = np.concatenate([np.arange(count) for count in counts]) if counts else clip
-    grouped = np.full((len(counts), most, tokens.shape[1]), pad_id, np.int64)
-    grouped[clip, place] = tokens
-    of_each = np.zeros((len(counts), most), np.int64)
-    of_each[clip, place] = lengths
-    return Tokens(grouped, of_each)
+    grouped = np.full((len(counts), most, flat.tokens.shape[1]), pad_id, np.int64)
+    grouped[clip, place] = flat.tokens
+    lengths = np.zeros((len(counts), most), np.int64)
+    lengths[clip, place] = flat.lengths
+    return Encoded(grouped, lengths)
