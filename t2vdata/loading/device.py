@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from t2vdata.errors import ClipError, DecodeError, RequestError, ShardError
-from t2vdata.loading.filling import Failure
-from t2vdata.loading.transforms import Decision, decisions
+from t2vdata.errors import DecodeError, RequestError
+from t2vdata.loading.filling import Failure, fill_each
+from t2vdata.loading.transforms import Decision
 from t2vdata.media.decode import open_video
 
 if TYPE_CHECKING:
@@ -94,17 +94,9 @@ class DeviceFiller:
 
     def fill(self, batch: torch.Tensor, job: NDArray[Any]) -> list[Failure]:
         """Write the clips of a job into ``batch``, (B, T, H, W, C) uint8; return the places that could not be filled."""
-        failures = []
-        for place, decision in enumerate(decisions(job)):
-            try:
-                self._fill_one(batch[place], decision)
-            except (ClipError, ShardError) as error:
-                failures.append(Failure(place, type(error).__name__, str(error)))
-        return failures
+        return fill_each(batch, job, self._fill_one)
 
     def _fill_one(self, out: torch.Tensor, decision: Decision) -> None:
-        if decision.frames[0] < 0:
-            raise DecodeError(f"too short for {len(out)} frames as asked (LoadSpec.short is 'refuse')")
         data = bytes(self.reader.read(decision.shard, decision.offset, decision.size))
         with self._open(data, backend="torchcodec", device=self._device) as video:
             if decision.frames.max() >= video.num_frames:
