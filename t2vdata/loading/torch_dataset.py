@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -36,17 +37,10 @@ class BatchDataset(IterableDataset[Batch]):
         cache: CacheSpec | None = None,
     ) -> None:
         resources = Resources(workers=1, processes=False, prefetch=1, cache=cache)
+        self._make = functools.partial(Loader, split, spec, vocabulary=vocabulary, seed=seed, resources=resources)
         # Made here, so that what is wrong with the request is said here, and for rank and world, which workers cannot know.
-        loader = Loader(split, spec, vocabulary=vocabulary, seed=seed, rank=rank, world=world, resources=resources)
-        self._made_of: dict[str, Any] = {
-            "split": split,
-            "spec": loader.spec,
-            "vocabulary": vocabulary,
-            "seed": seed,
-            "rank": loader.rank,
-            "world": loader.world,
-            "resources": resources,
-        }
+        loader = self._make(rank=rank, world=world)
+        self._rank, self._world = loader.rank, loader.world
         self._loader: Loader | None = loader
         # Shared, so that workers which live on see the next epoch.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
@@ -83,7 +77,7 @@ class BatchDataset(IterableDataset[Batch]):
         """Return this worker's place: what ``StatefulDataLoader`` asks each worker for."""
         info = get_worker_info()
         num_workers = 1 if info is None else info.num_workers
-        return {"epoch": int(self._epoch), "next": self._next, "num_workers": num_workers, "world": self._made_of["world"]}
+        return {"epoch": int(self._epoch), "next": self._next, "num_workers": num_workers, "world": self._world}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Have the next ``iter`` go on where ``state_dict`` was taken."""
@@ -91,16 +85,15 @@ class BatchDataset(IterableDataset[Batch]):
 
     def _check(self, state: Mapping[str, Any], num_workers: int) -> None:
         found = state["num_workers"], state["world"]
-        if found != (num_workers, self._made_of["world"]):
+        if found != (num_workers, self._world):
             raise RequestError(
-                f"this state is of {found[0]} workers on {found[1]} ranks, not of {num_workers} on {self._made_of['world']}; "
+                f"this state is of {found[0]} workers on {found[1]} ranks, not of {num_workers} on {self._world}; "
                 "use as many, or t2vdata.loading.loader, which resumes on any number"
             )
 
     def _opened(self) -> Loader:
         if self._loader is None:
-            made_of = dict(self._made_of)
-            self._loader = Loader(made_of.pop("split"), made_of.pop("spec"), **made_of)
+            self._loader = self._make(rank=self._rank, world=self._world)
         return self._loader
 
     def __getstate__(self) -> dict[str, Any]:
