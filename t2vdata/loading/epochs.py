@@ -160,13 +160,13 @@ class Loader:
     def read(self, batches: list[NDArray[np.int64]], epoch: int) -> Generator[Batch | None, None, None]:
         """Yield the batch for each list of samples, None where none of them is good."""
         pipeline = self._pipeline
-        shards = _Ahead(pipeline, batches)
+        coming = _ComingShards(pipeline, batches)
         making: deque[Begun] = deque()
         waiting = iter(enumerate(batches))
 
         def begin_more() -> None:
             for number, rows in itertools.islice(waiting, pipeline.depth - len(making)):
-                shards.before(number)
+                coming.say_before(number)
                 making.append(pipeline.begin(rows, epoch))
 
         try:
@@ -224,8 +224,12 @@ def _close(pipeline: Pipeline) -> None:
         threading.Thread(target=pipeline.close).start()
 
 
-class _Ahead:
-    """Tells the reader which shards come next, when that changes."""
+class _ComingShards:
+    """Tells the reader of this process which shards come next, whenever that changes.
+
+    A reader that is read from sees by itself which shards are taken. Where worker processes decode, nobody reads from this one:
+    it fetches into the cache that all of them share, and goes on because shards that are done with are no longer named here.
+    """
 
     def __init__(self, pipeline: Pipeline, batches: list[NDArray[np.int64]]) -> None:
         self._pipeline = pipeline
@@ -237,7 +241,7 @@ class _Ahead:
         self._first = np.sort(first)
         self._size = pipeline.spec.batch_size
 
-    def before(self, number: int) -> None:
+    def say_before(self, number: int) -> None:
         """Say so before the batch with this number is begun."""
         begun = int(np.searchsorted(self._first, number * self._size, side="right"))
         ahead = self._shards[max(0, begun - 1) : begun + 2 * _REMOTE_WINDOW]
