@@ -7,7 +7,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, overload
 
 from t2vdata import manifest, storage
@@ -73,7 +73,7 @@ class Dataset:
         if split not in self.manifest.splits:
             raise unknown_name("split", split, self.splits)
         entry = self.manifest.splits[split]
-        return Split(self.path, split, entry.samples, self.manifest.shard_range(split), self.fingerprint)
+        return Split(self.path, split, entry.shards, self.manifest.shard_range(split), self.fingerprint)
 
     def find(self, key: str) -> Item:
         """Return the clip with this key. Raises UnknownNameError with the nearest key when there is none."""
@@ -92,14 +92,19 @@ class Split(Sequence[Item]):
 
     path: str
     name: str
-    num_clips: int
+    entries: tuple[manifest.ShardEntry, ...] = field(repr=False)
+    """Its shards, as the manifest has them."""
     shards: range
     """Its shards' places among all shards of the dataset."""
     fingerprint: str
     """Of the dataset."""
 
     def __len__(self) -> int:
-        return self.num_clips
+        return self._num_clips
+
+    @functools.cached_property
+    def _num_clips(self) -> int:
+        return sum(entry.samples for entry in self.entries)
 
     @overload
     def __getitem__(self, number: int) -> Item: ...

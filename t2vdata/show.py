@@ -63,7 +63,7 @@ def write_preview(dataset: Dataset, out: str) -> None:
     """Write a contact sheet of a dataset's first clips, reading no more of the index than their shard's rows."""
     # A split may have lost all of its clips.
     name, first = next((name, entry.shards[0]) for name, entry in dataset.manifest.splits.items() if entry.shards)
-    write(Split(dataset.path, name, first.samples, dataset.manifest.shard_range(name)[:1], dataset.fingerprint)[:4], out)
+    write(Split(dataset.path, name, (first,), dataset.manifest.shard_range(name)[:1], dataset.fingerprint)[:4], out)
 
 
 def contact_sheet(items: Sequence[Item], *, num_frames: int = SHEET_FRAMES) -> bytes:

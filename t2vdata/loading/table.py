@@ -54,8 +54,7 @@ class SplitTable:
         table = manifest.read_index(split.path, _COLUMNS, shards=split.shards)
         if not table.num_rows:
             raise RequestError(f"split {split.name!r} of {split.path} has no clips; there is nothing to load")
-        entries = manifest.read(split.path).splits[split.name].shards
-        sizes = [entry.samples for entry in entries]
+        sizes = [entry.samples for entry in split.entries]
         captions = table["captions"].combine_chunks()
         texts = captions.flatten().dictionary_encode()
         extensions = table["extension"].combine_chunks().dictionary_encode()
@@ -64,8 +63,8 @@ class SplitTable:
         own = table["label"].combine_chunks().dictionary_encode()
         ids = np.array([label_of[label] for label in own.dictionary.to_pylist()] + [-1], np.int64)
         return cls(
-            shards=entries,
-            shard=np.repeat(np.arange(len(entries)), sizes),
+            shards=split.entries,
+            shard=np.repeat(np.arange(len(sizes)), sizes),
             numbers={name: table[name].combine_chunks().to_numpy(zero_copy_only=False) for name in _NUMBERS},
             extension=extensions.indices.to_numpy(zero_copy_only=False).astype(np.int64),
             extensions=tuple(extensions.dictionary.to_pylist()),
