@@ -7,14 +7,13 @@ before, or their clean copies.
 from __future__ import annotations
 
 import functools
-import importlib.metadata
-import importlib.util
 import io
 from collections.abc import Sequence
 from typing import Any
 
 from t2vdata.errors import DecodeError
 from t2vdata.media.decode import probe as probing
+from t2vdata.media.decode.packages import installed_version, why_not_imported
 from t2vdata.media.decode.probe import AV1_DECODERS
 from t2vdata.media.decode.rewrite import Readable, readable
 from t2vdata.media.decode.video import Facts, Video, cpu_only, upright
@@ -25,24 +24,12 @@ _SEEKS_WELL = ("h264", "vp8", "vp9")
 
 def why_not(device: str) -> str | None:
     """Return why decord cannot decode on ``device``, or None."""
-    reason = cpu_only(device)
-    if reason is None and importlib.util.find_spec("decord") is None:
-        reason = "not installed; pip install decord (Linux x86-64), or decord2"
-    if reason is None:
-        try:
-            _decord()
-        except (ImportError, OSError, RuntimeError) as error:
-            reason = f"does not load: {error}; pip install --force-reinstall decord"
-    return reason
+    install, mend = "pip install decord (Linux x86-64), or decord2", "pip install --force-reinstall decord"
+    return cpu_only(device) or why_not_imported("decord", install=install, mend=mend)
 
 
 def version() -> str | None:
-    for name in ("decord", "decord2"):
-        try:
-            return importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return None
+    return installed_version("decord", "decord2")
 
 
 def open(source: bytes | str, device: str) -> Video:
@@ -51,9 +38,8 @@ def open(source: bytes | str, device: str) -> Video:
     if found.codec in (*AV1_DECODERS, "gif"):
         # It finds no duration in a GIF of one picture, and stale pixels in one that is cut short.
         raise DecodeError(f"decord does not decode {found.codec}; use backend='pyav'")
-    facts = Facts(found.seconds, found.height, found.width, found.fps)
     reader = _Reader(readable(found, ("matroska", "nut")), seeks_wrongly=found.codec not in _SEEKS_WELL)
-    return Video(reader, facts, backend="decord", device=device)
+    return Video(reader, Facts.of(found), backend="decord", device=device)
 
 
 class _Reader:

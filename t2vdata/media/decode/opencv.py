@@ -5,14 +5,13 @@ OpenCV's seeking is not exact, so frames are counted from the start; going backw
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import tempfile
 from collections.abc import Sequence
 from typing import Any
 
 from t2vdata.errors import DecodeError
 from t2vdata.media.decode import probe as probing
+from t2vdata.media.decode.packages import installed_version, why_not_imported
 from t2vdata.media.decode.probe import AV1_DECODERS
 from t2vdata.media.decode.rewrite import Readable, readable
 from t2vdata.media.decode.video import Facts, Video, cpu_only, upright
@@ -20,27 +19,19 @@ from t2vdata.media.decode.video import Facts, Video, cpu_only, upright
 
 def why_not(device: str) -> str | None:
     """Return why OpenCV cannot decode on ``device``, or None."""
-    reason = cpu_only(device)
-    if reason is None and importlib.util.find_spec("cv2") is None:
-        reason = "not installed; pip install opencv-python-headless"
-    if reason is None:
-        try:
-            import cv2
-        except (ImportError, OSError) as error:
-            reason = f"does not load: {error}; pip install opencv-python-headless, which needs no display"
-        else:
-            if cv2.CAP_FFMPEG not in cv2.videoio_registry.getBackends():
-                reason = "built without FFmpeg; pip install opencv-python-headless"
-    return reason
+    install = "pip install opencv-python-headless"
+    reason = cpu_only(device) or why_not_imported("cv2", install=install, mend=f"{install}, which needs no display")
+    if reason:
+        return reason
+    import cv2
+
+    is_able = cv2.CAP_FFMPEG in cv2.videoio_registry.getBackends()
+    return None if is_able else f"built without FFmpeg; {install}"
 
 
 def version() -> str | None:
-    for name in ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python"):
-        try:
-            return importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return None
+    plain = "opencv-python-headless", "opencv-python"
+    return installed_version(*plain, "opencv-contrib-python-headless", "opencv-contrib-python")
 
 
 def open(source: bytes | str, device: str) -> Video:
@@ -54,8 +45,7 @@ def open(source: bytes | str, device: str) -> Video:
     if found.is_interlaced:
         # Its swscale refuses them, of which only standard error hears; the pixels are those of some other memory.
         raise DecodeError("OpenCV cannot convert interlaced frames; use backend='pyav'")
-    facts = Facts(found.seconds, found.height, found.width, found.fps)
-    return Video(_Reader(readable(found)), facts, backend="opencv", device=device)
+    return Video(_Reader(readable(found)), Facts.of(found), backend="opencv", device=device)
 
 
 class _Reader:

@@ -127,8 +127,7 @@ def ffmpeg_version() -> str:
 def open(source: bytes | str, device: str) -> Video:
     """Return a video whose frames PyAV decodes."""
     found = probing.probe(source)
-    facts = Facts(found.seconds, found.height, found.width, found.fps)
-    return Video(_Reader(found), facts, backend="pyav", device=device)
+    return Video(_Reader(found), Facts.of(found), backend="pyav", device=device)
 
 
 class _Reader:

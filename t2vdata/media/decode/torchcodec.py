@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import threading
 from collections.abc import Iterator, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 from t2vdata.errors import DecodeError, RequestError
 from t2vdata.media.decode import probe as probing
+from t2vdata.media.decode.packages import installed_version
 from t2vdata.media.decode.probe import Probe
 from t2vdata.media.decode.rewrite import Readable, readable
 from t2vdata.media.decode.video import Facts, Reader, Video, upright
@@ -41,10 +41,7 @@ def why_not(device: str) -> str | None:
 
 
 def version() -> str | None:
-    try:
-        return importlib.metadata.version("torchcodec")
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    return installed_version("torchcodec")
 
 
 def about_torch() -> dict[str, str]:
@@ -67,8 +64,7 @@ def open(source: bytes | str, device: str) -> Video:
     on_cuda = device != "cpu"
     found = probing.probe(source, decodes=not on_cuda)
     reader: Reader = _CudaReader(found, device) if on_cuda else _CpuReader(readable(found))
-    facts = Facts(found.seconds, found.height, found.width, found.fps)
-    return Video(reader, facts, backend="torchcodec", device=device)
+    return Video(reader, Facts.of(found), backend="torchcodec", device=device)
 
 
 class _CpuReader:
@@ -128,8 +124,7 @@ def uploading(video: Video, device: str) -> Video:
     inner = video._reader
     if inner is None:
         raise RequestError("the video is closed; open it again")
-    facts = Facts(video.seconds, video.height, video.width, video.fps)
-    return Video(_Uploading(inner, device), facts, backend=video.backend, device="cpu")
+    return Video(_Uploading(inner, device), Facts.of(video), backend=video.backend, device="cpu")
 
 
 class _Uploading:

@@ -42,6 +42,10 @@ class Facts:
     width: int
     fps: float
 
+    @classmethod
+    def of(cls, known: probing.Probe | Video) -> Facts:
+        return cls(known.seconds, known.height, known.width, known.fps)
+
 
 class Video:
     """Frames of one file; a context manager. Not for two threads at once, and not to be pickled."""
