@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -17,13 +16,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from t2vdata.errors import RequestError, WorkerDiedError
+from t2vdata.engines.local import child_environment
+from t2vdata.errors import WorkerDiedError
 from t2vdata.loading.cache import CacheSpec
 from t2vdata.loading.reader import open_reader
 from t2vdata.loading.table import SplitTable
 from t2vdata.manifest import ShardEntry
-from t2vdata.media import sheet
-from t2vdata.media.decode import lossless, mp4, pyav
+from t2vdata.media.decode import decoder, mp4, pyav
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -91,15 +90,20 @@ def clips_per_second(job: Job, num_workers: int, *, in_processes: bool) -> float
 
 def decode_alone(job: Job, wait: Callable[[], object]) -> float:
     """Read the clips into memory, wait for the others, then decode and drop them; return clips per second."""
-    members = list(zip((clip.extension for clip in job.clips), job.read(), strict=True))
+    members = [(_decoder(clip.extension), data) for clip, data in zip(job.clips, job.read(), strict=True)]
     wait()
     count, passed, began = 0, 0.0, time.perf_counter()
-    for extension, data in itertools.cycle(members):
-        _decode_and_drop(extension, data)
+    for decode, data in itertools.cycle(members):
+        decode(data, 3)
         count, passed = count + 1, time.perf_counter() - began
         if passed >= job.seconds:
             break
     return count / passed
+
+
+def _decoder(extension: str) -> Callable[[bytes, int], object]:
+    """Return what decodes a pixel member; of a video it looks at each frame's time stamp, and converts none."""
+    return (lambda data, channels: pyav.read_timing(data)) if extension == "mp4" else decoder(extension)
 
 
 def backends(job: Job) -> dict[str, str]:
@@ -113,19 +117,6 @@ def _backend(extension: str, data: bytes) -> str:
     if extension != "mp4":
         return {"jpg": "sheet (Pillow)"}.get(extension, "lossless")
     return "pyav" if mp4.find_packets(data) is None else "fast (PyAV's decoder without its demuxer)"
-
-
-def _decode_and_drop(extension: str, data: bytes) -> None:
-    match extension:
-        case "npy.zst":
-            lossless.decode(data)
-        case "mp4":
-            # Looks at each frame's time stamp, and converts none.
-            pyav.read_timing(data)
-        case "jpg":
-            sheet.decode(data, channels=3)
-        case _:
-            raise RequestError(f"no floor is known for .{extension}; expected npy.zst, mp4 or jpg")
 
 
 def _in_threads(shares: Sequence[Job]) -> float:
@@ -145,7 +136,7 @@ def _in_threads(shares: Sequence[Job]) -> float:
 
 def _in_processes(shares: Sequence[Job]) -> float:
     command = [sys.executable, "-m", "t2vdata.bench.worker"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment = child_environment()
     with contextlib.ExitStack() as stack:
         workers = []
         for share in shares:

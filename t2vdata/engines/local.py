@@ -33,6 +33,11 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def child_environment(**settings: str) -> dict[str, str]:
+    """Return the environment for a Python process that finds modules where this one does, with ``settings`` of its own."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **settings}
+
+
 def run(work: Callable[[Plan], Report], plans: Iterable[Plan], *, num_workers: int) -> Generator[Report, None, None]:
     """Yield the report of each plan as it is done: in this process when ``num_workers`` is 1, else in so many processes."""
     return processes(work, plans, num_workers=num_workers) if num_workers > 1 else serial(work, plans)

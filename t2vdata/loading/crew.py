@@ -19,6 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from t2vdata import errors
+from t2vdata.engines.local import child_environment
 from t2vdata.errors import WorkerDiedError
 from t2vdata.loading.filling import Failure
 from t2vdata.loading.memory import BatchMemory
@@ -110,7 +111,7 @@ class _Worker:
             pass_fds=(job_end, answer_start, memory.file),
             stdin=subprocess.DEVNULL,
             # One thread for OpenCV: there is a worker for each core already.
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENCV_FOR_THREADS_NUM": "1"},
+            env=child_environment(OPENCV_FOR_THREADS_NUM="1"),
             start_new_session=True,
         )
         os.close(job_end)

@@ -22,6 +22,7 @@ import threading
 import time
 from typing import IO, TYPE_CHECKING, Any
 
+from t2vdata.engines.local import child_environment
 from t2vdata.errors import DecodeError
 from t2vdata.media.span import Wish
 from t2vdata.types import Frames
@@ -122,14 +123,13 @@ def take(source: bytes | str, wish: Wish, *, timeout_seconds: float = 60.0) -> F
 
 
 def _start(memory_gigabytes: int) -> subprocess.Popen[bytes]:
-    # Its own BLAS threads would spin, and take address space.
-    settings = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, "-m", __name__, str(memory_gigabytes)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env=settings,
+        # Its own BLAS threads would spin, and take address space.
+        env=child_environment(OPENBLAS_NUM_THREADS="1"),
     )
 
 

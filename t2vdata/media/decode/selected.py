@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from t2vdata.errors import DecodeError
-from t2vdata.media.decode import PIXEL_EXTENSIONS
+from t2vdata.media.decode import decoder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,26 +22,15 @@ def decode(
     ``frames`` are T numbers: a range of step 1, or an array in any order, repeats allowed. ``channels`` are those of the
     member's row in the index. Raises DecodeError when the bytes are not what the extension says, or hold fewer frames.
     """
-    match extension:
-        case "npy.zst":
-            from t2vdata.media.decode import lossless
+    whole = bytes(data)
+    if extension == "mp4":
+        from t2vdata.media.decode import fast
 
-            return _take(lossless.decode(bytes(data)), frames, out)
-        case "mp4":
-            return _video(bytes(data), frames, channels, out)
-        case "jpg":
-            from t2vdata.media import sheet
-
-            return _take(sheet.decode(bytes(data), channels=channels), frames, out)
-        case _:
-            raise DecodeError(f"no decoder for .{extension}; expected one of {', '.join(PIXEL_EXTENSIONS)}")
-
-
-def _video(data: bytes, frames: range | NDArray[Any], channels: int, out: Array | None) -> Array:
-    from t2vdata.media.decode import fast, pyav
-
-    found = fast.decode(data, frames if isinstance(frames, range) else frames.tolist(), channels=channels, out=out)
-    return _take(pyav.decode(data, channels=channels), frames, out) if found is None else found
+        numbers = frames if isinstance(frames, range) else frames.tolist()
+        found = fast.decode(whole, numbers, channels=channels, out=out)
+        if found is not None:
+            return found
+    return _take(decoder(extension)(whole, channels), frames, out)
 
 
 def _take(pixels: Array, frames: range | NDArray[Any], out: Array | None) -> Array:
