@@ -59,7 +59,8 @@ def ours(task: Task) -> Iterator[Batch]:
 
 
 OURS = tuple(
-    Yardstick(f"t2vdata, {extension}", extension, ours, {}, "torch t2vdata.loading.epochs") for extension in ("npy.zst", "mp4")
+    Yardstick(f"t2vdata, {extension}", extension, ours, {}, "torch t2vdata.loading.epochs")
+    for extension in ("npy.zst", "mp4", "jpg")
 )
 
 
@@ -79,6 +80,7 @@ class Row:
 ROWS = (
     Row("mnist", "mnist-motion, 64x64, 32 frames, grey", ("mnist-lossless", "mnist-h264")),
     Row("real64", "real clips, h264, 64x64, 32 frames, RGB", ("real64",)),
+    Row("sheets64", "the same clips as JPEG sheets", ("sheets64",)),
     Row("real256-even", f"real clips, h264, 256x256, {NUM_FRAMES} of 90 frames, evenly spaced", ("real256",), "even", 2),
     Row("real256-crop", f"real clips, h264, 256x256, {NUM_FRAMES} of 90 frames, neighbours", ("real256",), "crop", 2),
 )
@@ -115,7 +117,8 @@ def build(name: str, folder: Path, asked: argparse.Namespace) -> None:
             size = ["--size", "256", "--frames", "90", "--n", "128", "--shard-size", "32"]
         if asked.videos is None:
             sys.exit(f"{name} is cut from real videos; name their folder with --videos, or leave them out with --rows mnist")
-        command += ["benchmarks.real_clips", "--videos", str(asked.videos), *size, "--encoding", "h264"]
+        encoding = "jpeg" if name == "sheets64" else "h264"
+        command += ["benchmarks.real_clips", "--videos", str(asked.videos), *size, "--encoding", encoding]
     tests = str(Path(__file__).resolve().parents[1])
     searched = os.pathsep.join(filter(None, (tests, os.environ.get("PYTHONPATH"))))
     _say(f"building {name}")
@@ -350,7 +353,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="where datasets are built, and kept; a temporary one unless told")
     parser.add_argument("--videos", type=Path, help="folder of the real videos")
-    parser.add_argument("--rows", default="mnist,real64,real256", help="beginnings of their names [%(default)s]")
+    parser.add_argument("--rows", default="mnist,real64,sheets64,real256", help="beginnings of their names [%(default)s]")
     parser.add_argument(
         "--only", action="append", default=[], help="yardsticks with this in their names, and ours; may be repeated"
     )

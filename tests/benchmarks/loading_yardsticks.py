@@ -138,6 +138,17 @@ def decode_torchcodec(data: bytes, task: Task) -> Video:
     return video[..., : task.channels]
 
 
+def decode_opencv(data: bytes, task: Task) -> Video:
+    """Cut a JPEG sheet, decoded by OpenCV, into its frames: they stand in rows of equal width, the first at the top left."""
+    import cv2
+
+    sheet = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    row = task.clips[0]
+    height, width = row["height"], row["width"]
+    tiles = sheet.reshape(sheet.shape[0] // height, height, sheet.shape[1] // width, width, 3).swapaxes(1, 2)
+    return tiles.reshape(-1, height, width, 3)[task.wanted()]
+
+
 def decode_ours(data: bytes, task: Task) -> Video:
     video = _lossless()(".npy.zst", data)
     assert video is not None
@@ -477,6 +488,7 @@ class Yardstick:
 
 
 _DECORD, _TORCHCODEC, _OURS = {"decode": decode_decord}, {"decode": decode_torchcodec}, {"decode": decode_ours}
+_OPENCV = {"decode": decode_opencv}
 _AS_ARRAYS = {"decode": None}
 _TWO, _NONE = {"num_workers": CORES}, {"num_workers": 0}
 
@@ -500,6 +512,8 @@ YARDSTICKS: tuple[Yardstick, ...] = (
     Yardstick(
         "HF datasets, Arrow + our decoder, no workers", "npy.zst", hf_arrow, _OURS | _NONE, "datasets torch", prepare_hf_arrow
     ),
+    Yardstick("webdataset + OpenCV", "jpg", webdataset, _OPENCV | _TWO, "torch cv2 webdataset"),
+    Yardstick("OpenCV on threads", "jpg", threads, _OPENCV, "cv2"),
     Yardstick("floor: PyAV, 2 processes", "mp4", floor_pyav, {}, is_floor=True),
     Yardstick("floor: C, 2 processes", "mp4", floor_c, {"keep": False}, "", prepare_floor_c, is_floor=True),
     Yardstick("floor: C, one decoder for all", "mp4", floor_c, {"keep": True}, "", prepare_floor_c, is_floor=True),
