@@ -240,6 +240,8 @@ def default_folder(spec: BuildSpec) -> str:
 
 def check_can_build(spec: BuildSpec) -> None:
     """Raise RawDataError when raw files are missing, RequestError when the encoding cannot hold such clips."""
+    if getattr(spec.resolved, "keep_original", False) and spec.encoding.extension != "jpg":
+        raise RequestError(f"--keep-original keeps JPEG files, but --encoding is {spec.encoding.name}; add --encoding jpeg")
     why = datasets.missing(spec.dataset, spec.root, spec.resolved)
     if why is not None:
         raise RawDataError(f"{spec.dataset}: {why}")

@@ -6,13 +6,16 @@ is the same for all clips it applies to ("caption over 60 characters"), so that 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from t2vdata import storage
+from t2vdata import language, storage
 from t2vdata.errors import RequestError
 from t2vdata.types import Clip, Frames
+
+_WINDOW = re.compile(r"-w\d+$")
 
 Subject = TypeVar("Subject", contravariant=True)
 
@@ -62,10 +65,12 @@ class CaptionLength:
 
 @dataclass(frozen=True)
 class AnyCaption:
-    """Keeps clips with a caption of at most ``max_chars`` characters and ``max_words`` words; None is no limit."""
+    """Keeps clips with a caption of at most so many characters and words, in a language; None is no limit."""
 
     max_chars: int | None = None
     max_words: int | None = None
+    language: str | None = None
+    """ISO 639-1 code, see ``t2vdata.language``."""
 
     def kept(self, texts: Iterable[str]) -> tuple[str, ...]:
         """Return the captions that are within the limits, in order; all of them when none is."""
@@ -81,6 +86,8 @@ class AnyCaption:
             return f"no caption of {self.max_chars} characters or fewer"
         if self.max_words is not None and len(text.split()) > self.max_words:
             return f"no caption of {self.max_words} words or fewer"
+        if self.language is not None and not language.is_in(text, self.language):
+            return f"no caption in {self.language}"
         return None
 
 
@@ -167,3 +174,71 @@ class Moving:
         return (
             f"static: frames differ by less than {self.min_difference:g} levels" if difference < self.min_difference else None
         )
+
+
+@dataclass(frozen=True)
+class MostSeconds:
+    """Keeps clips that are at most ``at_most`` seconds long."""
+
+    at_most: float
+
+    def why_not(self, frames: Frames, /) -> str | None:
+        return f"longer than {self.at_most:g} s" if frames.num_frames / frames.fps > self.at_most else None
+
+
+@dataclass(frozen=True)
+class SpanMostSeconds:
+    """Keeps clips whose span is at most ``at_most`` seconds long, where both ends are told."""
+
+    at_most: float
+
+    def why_not(self, clip: Clip, /) -> str | None:
+        if clip.end_seconds is None or clip.end_seconds - (clip.start_seconds or 0) <= self.at_most:
+            return None
+        return f"longer than {self.at_most:g} s"
+
+
+@dataclass(frozen=True)
+class Smooth:
+    """Keeps clips whose neighbouring frames match in at least ``min_matches`` features, see ``t2vdata.media.matching``."""
+
+    min_matches: int
+
+    def why_not(self, frames: Frames, /) -> str | None:
+        matches = frames.about["matches"]
+        return f"not smooth: fewer than {self.min_matches} matches" if matches < self.min_matches else None
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Keeps clips whose key, or key without the number of its window, is in a list."""
+
+    keys: frozenset[str]
+
+    def why_not(self, clip: Clip, /) -> str | None:
+        return None if clip.key in self.keys or without_window(clip.key) in self.keys else "not in the clip list"
+
+
+@dataclass(frozen=True)
+class NotListed:
+    """Leaves out clips whose key, or key without the number of its window, is in a list."""
+
+    keys: frozenset[str]
+
+    def why_not(self, clip: Clip, /) -> str | None:
+        return "in the exclude list" if clip.key in self.keys or without_window(clip.key) in self.keys else None
+
+
+@dataclass(frozen=True)
+class OneOfLabels:
+    """Keeps clips whose label is in a list, as it is written."""
+
+    labels: frozenset[str]
+
+    def why_not(self, clip: Clip, /) -> str | None:
+        return None if clip.meta.get("label") in self.labels else "label not in the list"
+
+
+def without_window(key: str) -> str:
+    """Return a key without the number of the clip's window at its end: ``cat-w3`` is ``cat``."""
+    return _WINDOW.sub("", key)

@@ -217,7 +217,13 @@ class TableWriter:
 
     def copy(self, folder: str, shard: int) -> None:
         """Add the rows of a shard from the index of another folder, by the shard's place in it."""
-        self._open().write_table(read_index(folder, shards=range(shard, shard + 1)))
+        writer = self._open()
+        rows = read_index(folder, shards=range(shard, shard + 1))
+        # An index of an older version has fewer columns; those that are new may be null.
+        for place, column in enumerate(writer.schema):
+            if column.name not in rows.column_names:
+                rows = rows.add_column(place, column, _nulls(len(rows), column.type))
+        writer.write_table(rows)
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         self._import.join()
@@ -236,6 +242,12 @@ class TableWriter:
             file = self._stack.enter_context(storage.written_whole(storage.join(self._folder, INDEX)))
             self._writer = self._stack.enter_context(_table_writer(file, index_schema()))
         return self._writer
+
+
+def _nulls(count: int, kind: Any) -> Any:
+    import pyarrow as pa
+
+    return pa.nulls(count, kind)
 
 
 def file_entry(folder: str, name: str) -> FileEntry:
@@ -280,6 +292,7 @@ def index_schema() -> pa.Schema:
         "pts": pa.list_(pa.int64()),
         "key_frames": pa.list_(pa.bool_()),
         "time_base": pa.string(),
+        "phash": pa.string(),
     }
     return pa.schema([pa.field(name, kind, nullable=name not in _REQUIRED) for name, kind in types.items()])
 
@@ -296,6 +309,15 @@ def read_index(folder: str, columns: Sequence[str] | None = None, *, shards: ran
         # A shard's rows are a row group. Not filtered by name: for a scalar to compare with, pyarrow imports pandas.
         groups = range(table.num_row_groups) if shards is None else shards
         return table.read_row_groups(list(groups), columns=None if columns is None else list(columns))
+
+
+def columns(folder: str) -> list[str]:
+    """Return the columns that the index has; one of an older version may lack some."""
+    import pyarrow.parquet as pq
+
+    with _table_file(folder, INDEX) as file:
+        names: list[str] = pq.ParquetFile(file).schema_arrow.names
+    return names
 
 
 def read_index_by_shard(folder: str) -> Iterator[list[dict[str, Any]]]:

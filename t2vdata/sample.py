@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from t2vdata.media import likeness
 from t2vdata.media.encode import Encoded
 from t2vdata.shards import Member
 from t2vdata.types import Clip, Frames, Sample
@@ -49,6 +50,8 @@ def to_sample(clip: Clip, split: str, frames: Frames, encoded: Encoded, extensio
         "key_frames": encoded.key_frames,
         "time_base": encoded.time_base,
     }
+    if clip.media is not None:
+        row["phash"] = likeness.perceptual_hash(frames)
     return Sample(clip.key, files), row
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from t2vdata import datasets, ledger, storage
 from t2vdata.errors import ClipError
 from t2vdata.filters import first_reason
+from t2vdata.media import encode
 from t2vdata.plan import BuildSpec, shard_name
 from t2vdata.sample import to_row, to_sample
 from t2vdata.shards import ShardWriter
@@ -57,7 +58,9 @@ def samples(spec: BuildSpec, plan: ShardPlan, rejects: list[Reject]) -> Iterator
                 rejects.append(Reject(clip.key, plan.split, stage, "rejected", reason, reason))
                 continue
             stage = "encode"
-            result = to_sample(clip, plan.split, frames, encoding.encode(frames), encoding.extension)
+            kept = datasets.original(spec.dataset, clip, options)
+            encoded = encoding.encode(frames) if kept is None else encode.as_it_is(kept, frames)
+            result = to_sample(clip, plan.split, frames, encoded, encoding.extension)
         except ClipError as error:
             rejects.append(Reject(clip.key, plan.split, stage, "failed", type(error).__name__, str(error)))
             continue

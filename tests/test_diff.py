@@ -69,6 +69,11 @@ def test_the_list_of_the_clips_of_both_gives_two_labs_the_same_clips(labs: Path,
     assert done.returncode == 0, done.stderr
     assert "5 clips in both" in done.stdout
     assert (tmp_path / "both.txt").read_text().split() == ["clip-0", "clip-3", "clip-4", "clip-6", "clip-7"]
+    for lab in ("a", "b"):
+        build(labs, lab, f"both-{lab}", clip_list=tmp_path / "both.txt")
+    both = compared(labs, "both-a", "both-b")
+    assert [(one.only_in_a, one.only_in_b) for one in both.splits.values()] == [((), ()), ((), ())]
+    assert both.splits["train"].other_bytes == ("clip-6",)
 
 
 def test_the_list_may_hold_only_what_is_equal_byte_for_byte(labs: Path) -> None:

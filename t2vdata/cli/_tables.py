@@ -13,8 +13,12 @@ if TYPE_CHECKING:
 
     from t2vdata.build import BuildResult
     from t2vdata.diff import Diff
+    from t2vdata.duplicates import Duplicates
     from t2vdata.forecast import Forecast
     from t2vdata.stats import Balance, Spread, Stats
+
+
+_SHOWN_PAIRS = 10
 
 
 def console() -> Console:
@@ -116,6 +120,21 @@ def print_diff(found: Diff) -> None:
         out.print(f"asked for otherwise: {difference}", markup=False)
     if found.is_same:
         out.print("the same clips, byte for byte", markup=False)
+
+
+def print_duplicates(found: Duplicates) -> None:
+    """Print how many clips show the same, and the nearest of them."""
+    out = console()
+    out.print(
+        f"{found.compared:,} clips compared, by hashes of 192 bits; near-duplicates differ in {found.max_distance} at most"
+    )
+    for where, count in found.counts.items():
+        out.print(f"{where}: {count:,} pairs", markup=False)
+    for pair in found.pairs[:_SHOWN_PAIRS]:
+        out.print(f"  {pair.bits:2} bits  {pair.one} ({pair.splits[0]})  {pair.other} ({pair.splits[1]})", markup=False)
+    if not found.pairs:
+        out.print("no near-duplicates but those of one group")
+    out.print(f"of one group, and therefore in one split: {found.of_one_group:,} pairs")
 
 
 def _duration(seconds: float) -> str:

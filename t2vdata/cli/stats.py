@@ -11,12 +11,17 @@ from t2vdata.cli import SETTINGS
 @click.argument("path")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 @click.option("--html", type=click.Path(), help="Also write one self-contained page with plots.")
-def command(path: str, as_json: bool, html: str | None) -> None:
+@click.option("--check-duplicates", is_flag=True, help="Count clips that show the same, within splits and across them.")
+@click.option("--exclude-list", type=click.Path(), help="Write all but one clip of each such heap, for `build --exclude-list`.")
+def command(path: str, as_json: bool, html: str | None, check_duplicates: bool, exclude_list: str | None) -> None:
     """Count what is in the dataset at PATH, from its index alone.
 
     Splits, sizes, caption lengths, words, balance of labels and meanings, frames, rates, resolutions, durations, groups that
     two splits share, and what was rejected and why.
     """
+    if check_duplicates or exclude_list is not None:
+        _print_duplicates(path, as_json, exclude_list)
+        return
     from t2vdata import stats
 
     found = stats.compute(path)
@@ -34,3 +39,19 @@ def command(path: str, as_json: bool, html: str | None) -> None:
     _tables.print_stats(found)
     if html is not None:
         click.echo(f"page: {html}")
+
+
+def _print_duplicates(path: str, as_json: bool, exclude_list: str | None) -> None:
+    from t2vdata import duplicates, storage
+    from t2vdata.cli import _tables
+
+    found = duplicates.find(path)
+    if as_json:
+        import json
+
+        click.echo(json.dumps(found.as_json(), indent=2))
+    else:
+        _tables.print_duplicates(found)
+    if exclude_list is not None:
+        storage.write_whole(exclude_list, "".join(f"{key}\n" for key in found.to_leave_out).encode())
+        click.echo(f"{len(found.to_leave_out):,} clips to leave out: {exclude_list}", err=as_json)

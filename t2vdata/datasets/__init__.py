@@ -15,6 +15,7 @@ and where it needs them
 - ``missing(root, options)``: what raw files are missing and how to get them, or None;
 - ``source(root, options)``: what raw data this is, as JSON values (hashes): part of what a build is;
 - ``frame_size(options)``: (height, width) where all clips have one size;
+- ``original(clip, options)``: the bytes of a picture that goes into the shard as it is, or None for one that is encoded;
 - ``ENCODING``: the name of the encoding that the command line uses unless told, where it is not ``lossless``;
 - ``PACKAGED``: the options that name files of which the package has the same, so that a card need not name them;
 - ``check(options)``: raises RequestError for options that do not go together.
@@ -148,6 +149,12 @@ def renderer(name: str) -> Callable[[Clip, Any], Frames]:
     if draw is None:
         raise RequestError(f"{name} has no render function, and clips from media files are not built yet")
     return cast("Callable[[Clip, Any], Frames]", draw)
+
+
+def original(name: str, clip: Clip, options: Any) -> bytes | None:
+    """Return the bytes of a clip's file where they are to be kept as they are, else None."""
+    keep = getattr(load(name), "original", None)
+    return None if keep is None else cast("bytes | None", keep(clip, options))
 
 
 def filters(name: str, options: Any) -> tuple[Sequence[ClipFilter], Sequence[FrameFilter]]:

@@ -47,6 +47,8 @@ _T2V_CLASSES = {
     "sailing": "sailing",
     "water skiing": "water skiing",
 }
+# The paper cuts videos where neighbouring frames no longer match, and gives no number: this one is ours.
+_T2V_MATCHES = 20
 _SPLIT_NAMES = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
 # train.csv, validate.csv, kinetics-400_val.csv, kinetics600_holdout_test.csv
 _ANNOTATIONS = re.compile(
@@ -67,7 +69,7 @@ class Options(_media.MediaOptions):
     annotations: Path | None = None
     """The annotations, where they are not in --root: a CSV, or a folder of train.csv, val.csv and test.csv."""
     preset: Literal["none", "t2v"] = "none"
-    """`t2v` is the ten classes of "Video Generation From Text", --fps 25 --frames 32."""
+    """`t2v` is the ten classes of "Video Generation From Text", --fps 25 --frames 32 --min-matches 20."""
     clip_list: Path | None = None
     """Only these clips: a file with an id (viVrkZZO6xw) or one with its span (viVrkZZO6xw_000010_000020) a line."""
     template: str = "{label}"
@@ -94,9 +96,10 @@ def missing(root: str | None, options: Options) -> str | None:
         return f"give it --root DIR; {RAW_FILES}"
     if not os.path.isdir(root):
         return f"no folder {root} (--root)"
-    for path, flag in ((options.clip_list, "--clip-list"), (options.captions, "--captions")):
-        if path is not None and not path.is_file():
-            return f"no file {path} ({flag})"
+    if options.captions is not None and not options.captions.is_file():
+        return f"no file {options.captions} (--captions)"
+    if (why := _media.missing(options)) is not None:
+        return why
     if options.annotations is not None and not _annotation_files(root, options.annotations):
         there = "holds no train.csv, val.csv or test.csv" if options.annotations.is_dir() else "is not there"
         return f"{options.annotations} {there} (--annotations)"
@@ -123,18 +126,19 @@ def source(root: str | None, options: Options) -> dict[str, Any]:
     return {
         # Their names, for the JSON of a clip says "train.csv, line 7".
         "files": [[path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for path in told],
-        "decoder": _media.identity(),
+        "decoder": _media.identity(options),
     }
 
 
 def clips(root: str | None, split: str, options: Options, seed: int) -> Sequence[Clip]:
     """Return the clips of an official split. Raises RawDataError for annotations that cannot be understood."""
-    content = str(source(root, options)["files"])
+    content = str(source(root, options))
     return _all_clips(root, _with_preset(options), content).get(split, [])
 
 
 def filters(options: Options) -> tuple[Sequence[ClipFilter], Sequence[FrameFilter]]:
-    before, after = _media.clip_filters(_with_preset(options))
+    # Its own list names ids, of which the clips are made.
+    before, after = _media.clip_filters(replace(_with_preset(options), clip_list=None))
     return [*before, _NotEmpty()], after
 
 
@@ -157,7 +161,9 @@ class _NotEmpty:
 def _with_preset(options: Options) -> Options:
     if options.preset == "none":
         return options
-    return replace(options, fps=options.fps or 25.0, frames=options.frames or 32)
+    return replace(
+        options, fps=options.fps or 25.0, frames=options.frames or 32, min_matches=options.min_matches or _T2V_MATCHES
+    )
 
 
 @dataclass(slots=True)
@@ -195,6 +201,7 @@ def _all_clips(root: str | None, options: Options, content: str) -> dict[str, li
         if listed is not None:
             clip = _clip(row, media.get(row.name), root or ".", told, listed[0], options)
             made[row.split] += _media.windows([clip], options)
+    _media.check_lists(replace(options, clip_list=None), (clip for some in made.values() for clip in some))
     known = {name for row in rows for name in (row.video, row.name)} if wanted is not None else set()
     for name, (_, where) in (wanted or {}).items():
         if name not in known:

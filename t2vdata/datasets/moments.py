@@ -75,7 +75,7 @@ def missing(root: str | None, options: Options) -> str | None:
             return f"{root} is within the release; give --root {outer}"
     needed = [_CATEGORIES, *(name for split in _official(options) for name in _TABLES[split])]
     absent = next((name for name in needed if not (folder / name).exists()), None)
-    return None if absent is None else f"no {absent} in {root} ({_shown(root)}); {_SITE}"
+    return _media.missing(options) if absent is None else f"no {absent} in {root} ({_shown(root)}); {_SITE}"
 
 
 def source(root: str | None, options: Options) -> dict[str, Any]:
@@ -83,13 +83,13 @@ def source(root: str | None, options: Options) -> dict[str, Any]:
     names = [_CATEGORIES, *(_TABLES[split][0] for split in _official(options))]
     return {
         "files": [[name, hashlib.sha256(Path(root or ".", name).read_bytes()).hexdigest()] for name in names],
-        "decoder": _media.identity(),
+        "decoder": _media.identity(options),
     }
 
 
 def clips(root: str | None, split: str, options: Options, seed: int) -> Sequence[Clip]:
     """Return the clips of a split. Raises RawDataError for tables that cannot be understood."""
-    content = str(source(root, options)["files"])
+    content = str(source(root, options))
     return _all_clips(root or ".", _with_preset(options), seed, content).get(split, [])
 
 
@@ -154,6 +154,7 @@ def _all_clips(root: str, options: Options, seed: int, content: str) -> dict[str
     for row in rows:
         split = row.split if options.preset == "none" else split_of(row.video, seed, {"val": 0.01})
         made[split] += _media.windows([_clip(row, keys.of(row), root, ids.get(row.label), options)], options)
+    made["train"] += _media.check_lists(options, [clip for some in made.values() for clip in some])
     return made
 
 

@@ -49,7 +49,7 @@ class Options(_media.MediaOptions):
     """Share of source videos dealt out to val; 0.05 unless told."""
     test_share: float | None = None
     """Share of source videos dealt out to test; 0.05 unless told."""
-    language: str = "English"
+    row_language: str = "English"
     """Language of the descriptions, as the CSV names it; the other files have English alone."""
     rows: Literal["all", "clean", "prefer-clean"] = "all"
     """Rows of the CSV: `clean` loses clips that have none, `prefer-clean` takes all rows of those."""
@@ -72,7 +72,8 @@ def check(options: Options) -> None:
 
 def missing(root: str | None, options: Options) -> str | None:
     """Return what is not in the folder and how to get it, or None."""
-    return _msvd_files.missing(root, options.annotations, options.clip_list, needs_mapping=options.split == "official")
+    why = _msvd_files.missing(root, options.annotations, options.clip_list, needs_mapping=options.split == "official")
+    return why or _media.missing(options)
 
 
 def source(root: str | None, options: Options) -> dict[str, Any]:
@@ -82,19 +83,20 @@ def source(root: str | None, options: Options) -> dict[str, Any]:
     return {
         # Their names, for the JSON of a clip says "video_corpus.csv, line 7".
         "files": [[path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for path in told],
-        "decoder": _media.identity(),
+        "decoder": _media.identity(options),
     }
 
 
 def clips(root: str | None, split: str, options: Options, seed: int) -> Sequence[Clip]:
     """Return the clips of a split. Raises RawDataError for annotations that cannot be understood."""
-    content = str(source(root, options)["files"])
+    content = str(source(root, options))
     return [clip for known, clip in _all_clips(root, _with_preset(options), seed, content) if known == split]
 
 
 def filters(options: Options) -> tuple[Sequence[ClipFilter], Sequence[FrameFilter]]:
     options = _with_preset(options)
-    before, after = _media.clip_filters(options)
+    # Its own list names clips in other ways too; the clips are made of it.
+    before, after = _media.clip_filters(replace(options, clip_list=None))
     if options.min_segment_frames is not None:
         after = [*after, _SegmentFrames(options.min_segment_frames)]
     return before, after
@@ -197,10 +199,10 @@ def _segments(annotations: Sequence[Path], names: Mapping[str, str], options: Op
     if not found:
         raise RawDataError(f"{', '.join(map(str, annotations))}: no row names a clip")
     spoken = {language.lower(): language for language in languages}
-    if options.language.lower() not in spoken:
-        close = nearest(options.language.title(), languages)
+    if options.row_language.lower() not in spoken:
+        close = nearest(options.row_language.title(), languages)
         hint = f"did you mean {close!r}?" if close else f"there is {', '.join(sorted(languages)[:12])}"
-        raise RawDataError(f"{annotations[0].name} has no row in {options.language!r} (--language); {hint}")
+        raise RawDataError(f"{annotations[0].name} has no row in {options.row_language!r} (--row-language); {hint}")
     for segment in found.values():
         _choose_rows(segment, options)
     return found
@@ -214,7 +216,7 @@ def _no_segment(key: str) -> str | None:
 
 
 def _why_not_row(row: _msvd_read.Row, language: str, options: Options) -> str | None:
-    if language.lower() != options.language.lower():
+    if language.lower() != options.row_language.lower():
         return "another language"
     if not row.text:
         return "not UTF-8" if row.text is None else "empty"
@@ -232,7 +234,7 @@ def _choose_rows(segment: _Segment, options: Options) -> None:
             segment.why_not = segment.why_not or "no clean description"
         segment.rows = clean
     if not segment.rows:
-        segment.why_not = segment.why_not or f"no description in {options.language}"
+        segment.why_not = segment.why_not or f"no description in {options.row_language}"
 
 
 def _clip(key: str, segment: _Segment, path: str, vid: str | None, options: Options) -> Clip:

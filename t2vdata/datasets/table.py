@@ -97,6 +97,8 @@ def missing(root: str | None, options: Options) -> str | None:
     """Return what is wrong with ``--table`` or ``--folder``, or None."""
     if (options.table is None) == (options.folder is None):
         return "give it either --table FILE (csv, tsv, jsonl, parquet) or --folder DIR (media beside .txt files)"
+    if (why := _media.missing(options)) is not None:
+        return why
     if options.table is not None:
         return None if options.table.is_file() else f"no file {options.table} (--table)"
     return None if options.folder is not None and options.folder.is_dir() else f"no folder {options.folder} (--folder)"
@@ -114,12 +116,12 @@ def source(root: str | None, options: Options) -> dict[str, Any]:
         for one in _names(options.folder):
             text = (options.folder / one).read_bytes() if one.endswith(".txt") else b""
             digest.update(json.dumps([one, hashlib.sha256(text).hexdigest()]).encode())
-    return {"name": name, "sha256": digest.hexdigest(), "decoder": _media.identity()}
+    return {"name": name, "sha256": digest.hexdigest(), "decoder": _media.identity(options)}
 
 
 def clips(root: str | None, split: str, options: Options, seed: int) -> Sequence[Clip]:
     """Return the clips of a split. Raises RawDataError, with the line, for a table that cannot be understood."""
-    content = source(root, options)["sha256"]
+    content = str(source(root, options))
     return [clip for known, clip in _all_clips(root, options, seed, content) if known == split]
 
 
@@ -153,7 +155,7 @@ def _all_clips(root: str | None, options: Options, seed: int, content: str) -> l
         split = entry.told.get("split") or split_of(entry.told.get("group") or entry.media, seed, _shares(options))
         clip = _clip(entry, keys.of(entry), base, options)
         made += [(split, one) for one in _media.windows([clip], options)]
-    return made
+    return made + [("train", clip) for clip in _media.check_lists(options, (clip for _, clip in made))]
 
 
 def _clip(entry: _Entry, key: str, base: str, options: Options) -> Clip:

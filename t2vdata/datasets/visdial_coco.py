@@ -9,10 +9,11 @@ import functools
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, overload
 
+from t2vdata import storage
 from t2vdata.datasets import _coco, _media, _visdial, _visdial_files
 from t2vdata.errors import RequestError
 from t2vdata.filters import ClipFilter, FrameFilter
@@ -28,7 +29,8 @@ CITATION = (
     "Abhishek Das et al.: Visual Dialog. CVPR 2017. Tsung-Yi Lin et al.: Microsoft COCO: Common Objects in Context. ECCV 2014. "
     "Xinlei Chen et al.: Microsoft COCO Captions: Data Collection and Evaluation Server. arXiv 1504.00325, 2015."
 )
-EXAMPLE = "--root COCO --encoding jpeg"
+EXAMPLE = "--root COCO"
+ENCODING = "jpeg"
 RAW_FILES = (
     "in --root, COCO's annotations/captions_{train,val}2014.json and folders train2014, val2014 (or 2017), "
     "and VisDial's visdial_0.9_{train,val}.json or visdial_1.0_{train,val,test}.json"
@@ -51,10 +53,18 @@ class Options:
     """Height and width of a picture, in pixels; 0 keeps the file's own."""
     resize: Literal["shorter", "squash", "pad"] = "shorter"
     """`shorter` brings the shorter side to the size and cuts out the middle, `squash` ignores proportions, `pad` adds black."""
+    keep_original: bool = False
+    """Keep the bytes of the JPEG files as they are, in the size that they have."""
     max_caption_chars: int | None = None
     """Leave out captions of more characters."""
     max_caption_words: int | None = None
     """Leave out captions of more words."""
+    language: str | None = None
+    """Leave out captions that cannot be in this language, such as en, by their text. Needs t2vdata[language]."""
+    clip_list: Path | None = None
+    """Only these images: a file with a key a line, such as `diff` and `stats` write."""
+    exclude_list: Path | None = None
+    """All but these images: a file with a key a line."""
     min_size: int | None = None
     """Leave out pictures with fewer pixels on their shorter side."""
     timeout: float = 60.0
@@ -63,6 +73,8 @@ class Options:
 
 def check(options: Options) -> None:
     """Raise RequestError for options that cannot be."""
+    if options.keep_original and (options.size, options.resize) != (Options.size, Options.resize):
+        raise RequestError("--keep-original keeps the size that pictures have; leave out --size and --resize")
     if options.captions_per_image < 1:
         raise RequestError(f"--captions-per-image {options.captions_per_image}: expected 1 or more")
     _media.check(_of_media(options))
@@ -76,7 +88,7 @@ def missing(root: str | None, options: Options) -> str | None:
         return f"no folder {root} (--root)"
     why_not = _find(root, options).why_not
     if why_not is None:
-        return None
+        return _media.missing(_of_media(options))
     seen = sorted(os.listdir(root))
     there = f"there is {', '.join(seen[:8])}{' ...' if len(seen) > 8 else ''}" if seen else "the folder is empty"
     return f"{why_not} (in {root} {there})"
@@ -86,7 +98,7 @@ def source(root: str | None, options: Options) -> dict[str, Any]:
     """Return the hashes of the annotations. Images are not read for it."""
     files = _find(root or ".", options)
     told = [[path.name, _sha256(path, *_state(path))] for path in (*files.dialogues, *files.captions)]
-    return {"files": told, "decoder": _media.identity()}
+    return {"files": told, "decoder": _media.identity(_of_media(options))}
 
 
 def clips(root: str | None, split: str, options: Options, seed: int) -> Sequence[Clip]:
@@ -94,7 +106,7 @@ def clips(root: str | None, split: str, options: Options, seed: int) -> Sequence
 
     Raises RawDataError for annotations that cannot be understood.
     """
-    content = str(source(root, options)["files"])
+    content = str(source(root, options))
     return _Images(root or ".", options, content, tuple(_joined(root or ".", options, content).rows[split]))
 
 
@@ -110,9 +122,14 @@ def frame_size(options: Options) -> tuple[int, int] | None:
     return _media.frame_size(_of_media(options))
 
 
+def original(clip: Clip, options: Options) -> bytes | None:
+    return storage.read_bytes(str(clip.media)) if options.keep_original else None
+
+
 def _of_media(options: Options) -> _media.MediaOptions:
     names = {one.name for one in fields(options)} & {one.name for one in fields(_media.MediaOptions)}
-    return _media.MediaOptions(**{name: getattr(options, name) for name in names})
+    told = _media.MediaOptions(**{name: getattr(options, name) for name in names})
+    return replace(told, size=0) if options.keep_original else told
 
 
 def _find(root: str, options: Options) -> _visdial_files.Files:
@@ -140,6 +157,8 @@ class _Row(NamedTuple):
     """Of the dialogue in its file."""
     is_again: bool = False
     """Whether a dialogue of the same image came before."""
+    absent: Clip | None = None
+    """What stands for a line of --clip-list that is no image."""
 
 
 @dataclass
@@ -170,7 +189,21 @@ def _joined(root: str, options: Options, content: str) -> _Joined:
     for image_id in sorted(captions.images):
         if ("coco", image_id) not in spoken:
             made.rows[_split_of(captions, image_id)].append(_Row(image_id))
+    if options.clip_list is not None:
+        keys = {_key(made, row) for rows in made.rows.values() for row in rows}
+        made.rows["train"] += [_Row(0, absent=clip) for clip in _media.absent(_of_media(options), keys)]
     return made
+
+
+def _key(joined: _Joined, row: _Row) -> str:
+    """Return the key of an image; a second dialogue of it has one of its own."""
+    name = _name(joined, row)
+    return f"{name}-{row.which}-{row.number}" if row.is_again else name
+
+
+def _name(joined: _Joined, row: _Row) -> str:
+    one = None if row.which is None else joined.dialogues[row.which]
+    return f"{row.image_id:012d}" if one is None or one.is_coco else f"{one.split}2018-{row.image_id:012d}"
 
 
 def _split_of(captions: _coco.Captions, image_id: int) -> str:
@@ -204,6 +237,8 @@ class _Images(Sequence[Clip]):
 
 
 def _clip(joined: _Joined, row: _Row, root: str, options: Options) -> Clip:
+    if row.absent is not None:
+        return row.absent
     image_id = row.image_id
     one = None if row.which is None else joined.dialogues[row.which]
     is_coco = one is None or one.is_coco
@@ -228,13 +263,12 @@ def _clip(joined: _Joined, row: _Row, root: str, options: Options) -> Clip:
         "dialogue_text": _visdial.flat(turns) if turns else None,
         "why_not": _why_not(turns, bool(captions), row, own, is_coco, options),
     }
-    name = f"{image_id:012d}" if is_coco or one is None else f"{one.split}2018-{image_id:012d}"
     return Clip(
-        f"{name}-{row.which}-{row.number}" if row.is_again else name,
+        _key(joined, row),
         # A picture that nobody speaks about has a reason of its own.
         tuple(text for _, text in captions) or (own or "-",),
         media=os.path.join(root, path),
-        group=name,
+        group=_name(joined, row),
         meta={name: value for name, value in meta.items() if value is not None},
     )
 

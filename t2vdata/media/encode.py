@@ -170,8 +170,25 @@ class Jpeg:
 Encoding = Lossless | H264 | Jpeg
 ENCODINGS: dict[str, type[Lossless] | type[H264] | type[Jpeg]] = {"lossless": Lossless, "h264": H264, "jpeg": Jpeg}
 
+# The tag of EXIF that says how a picture is turned.
+_ORIENTATION = 0x0112
 # Of FFmpeg's AVColorRange and AVColorSpace.
 _LIMITED, _BT601 = 1, 6
+
+
+def as_it_is(data: bytes, frames: Frames) -> Encoded:
+    """Return the bytes of a JPEG picture as they are, as the encoding of ``frames``, which were decoded from it.
+
+    Raises EncodeError for another kind of file, and for one that is turned by a tag, of which readers of the shard do not know.
+    """
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data)) as picture:
+        if picture.format != "JPEG":
+            raise EncodeError(f"a {picture.format} file, where --keep-original keeps JPEG; leave that out")
+        if picture.size != (frames.width, frames.height) or picture.getexif().get(_ORIENTATION, 1) != 1:
+            raise EncodeError("a picture that is turned by its EXIF tag cannot be kept as it is; leave out --keep-original")
+    return Encoded(data, frames.num_frames)
 
 
 def encoding(name: str, **settings: int) -> Encoding:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from t2vdata.errors import DecodeError
+from t2vdata.media import matching, shots
 from t2vdata.media.decode import containers
 from t2vdata.media.decode import probe as probing
 from t2vdata.types import Frames
@@ -54,6 +55,15 @@ class Wish:
     resize: Resize = "shorter"
     """``shorter`` brings the shorter side to the size and cuts out the middle, ``squash`` ignores the file's proportions,
     ``pad`` brings the longer side to the size and puts black bars beside it."""
+    shot: Literal["all", "longest"] = "all"
+    """Whether the span is first cut to its longest shot."""
+    matched: bool = False
+    """Whether ``Frames.about`` has ``matches``: how well neighbouring frames match, at the worst place."""
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether all frames of the span are looked at before some are chosen."""
+        return self.num_frames is None or self.num_windows > 1 or self.shot == "longest"
 
 
 def take(source: bytes | str, wish: Wish) -> Frames:
@@ -65,24 +75,43 @@ def take(source: bytes | str, wish: Wish) -> Frames:
     kind = _picture(probing.head_of(source))
     if kind is not None:
         return _still(source, kind, wish)
-    whole = _whole(source, dataclasses.replace(wish, window=0)) if wish.num_windows > 1 else _taken(source, wish)
-    data = whole.data
+    choosing = wish.num_windows > 1 or wish.shot == "longest"
+    whole = _whole(source, dataclasses.replace(wish, window=0)) if choosing else _taken(source, wish)
+    chosen = slice(0, wish.num_frames)
     if wish.num_frames is not None:
-        room = max(0, len(data) - wish.num_frames)
+        room = max(0, len(whole.data) - wish.num_frames)
         first = round(room * wish.window / max(1, wish.num_windows - 1))
-        data = data[first : first + wish.num_frames]
-    return Frames(data, whole.fps, whole.about)
+        chosen = slice(first, first + wish.num_frames)
+    about: dict[str, Any] = {"original": whole.original}
+    if wish.matched:
+        about["matches"] = matching.fewest_matches(whole.greys[chosen])
+    return Frames(whole.data[chosen], whole.fps, about)
 
 
-_last: tuple[object, Frames] | None = None
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """Frames of a span."""
+
+    data: Array
+    fps: float
+    original: dict[str, Any]
+    greys: list[Array]
+    """The same frames, larger and grey, where they are to be matched."""
 
 
-def _whole(source: bytes | str, wish: Wish) -> Frames:
-    """Return all frames of the span; kept for the next window of the same clip, which asks for the same."""
+_last: tuple[object, _Taken] | None = None
+
+
+def _whole(source: bytes | str, wish: Wish) -> _Taken:
+    """Return all frames of the span, or of its longest shot; kept for the next window of the clip, which asks for the same."""
     global _last
     if _last is None or _last[0] != (source, wish):
         _last = None
-        _last = ((source, wish), _taken(source, wish))
+        whole = _taken(source, wish)
+        if wish.shot == "longest":
+            shot = shots.longest(whole.data)
+            whole = dataclasses.replace(whole, data=whole.data[shot], greys=whole.greys[shot])
+        _last = ((source, wish), whole)
     return _last[1]
 
 
@@ -90,7 +119,7 @@ class _OutOfOrderError(Exception):
     """Time stamps do not rise."""
 
 
-def _taken(source: bytes | str, wish: Wish) -> Frames:
+def _taken(source: bytes | str, wish: Wish) -> _Taken:
     name = containers.demuxer(probing.head_of(source))
     if name in _IN_ORDER:
         try:
@@ -159,12 +188,11 @@ def _again(found: probing.Probe) -> Iterator[av.VideoFrame]:
                 return
 
 
-def _picked(shown: Iterator[_Shown], wish: Wish) -> Frames:
+def _picked(shown: Iterator[_Shown], wish: Wish) -> _Taken:
     """Return the frames of the span at the wished rate and size."""
     import numpy as np
 
     start = wish.start_seconds or 0.0
-    enough = math.inf if wish.num_frames is None or wish.num_windows > 1 else wish.num_frames
     kept = _Kept(wish)
     before: _Shown | None = None
     for now in shown:
@@ -175,7 +203,7 @@ def _picked(shown: Iterator[_Shown], wish: Wish) -> Frames:
         elif before is not None:
             kept.fill(before, now.seconds, start)
         before = now
-        if len(kept.frames) >= enough or (wish.end_seconds is not None and now.seconds >= wish.end_seconds):
+        if len(kept.frames) >= kept.enough or (wish.end_seconds is not None and now.seconds >= wish.end_seconds):
             break
     else:
         if before is not None and wish.fps is not None:
@@ -184,7 +212,7 @@ def _picked(shown: Iterator[_Shown], wish: Wish) -> Frames:
         raise DecodeError("no frame decodes")
     if not kept.frames:
         raise DecodeError(f"no frame from {start:g} s on: the file ends at {before.seconds + 1 / before.fps:.3g} s")
-    return Frames(np.stack(kept.frames), wish.fps or before.fps, {"original": kept.original})
+    return _Taken(np.stack(kept.frames), wish.fps or before.fps, kept.original, kept.greys)
 
 
 class _Kept:
@@ -194,10 +222,12 @@ class _Kept:
         from av.video.reformatter import VideoReformatter
 
         self.frames: list[Array] = []
+        self.greys: list[Array] = []
         self.original: dict[str, Any] = {}
+        self.enough = math.inf if wish.takes_all or wish.num_frames is None else wish.num_frames
         self._wish = wish
         self._reformatter = VideoReformatter()
-        self._made: tuple[object, Array] | None = None
+        self._made: tuple[object, Array, Array | None] | None = None
         self._pixels = 0
 
     def see(self, shown: _Shown) -> None:
@@ -214,8 +244,7 @@ class _Kept:
         wish = self._wish
         fps = wish.fps or 1.0
         end = math.inf if wish.end_seconds is None else wish.end_seconds
-        enough = math.inf if wish.num_frames is None or wish.num_windows > 1 else wish.num_frames
-        while len(self.frames) < enough:
+        while len(self.frames) < self.enough:
             time = start + len(self.frames) / fps
             if time + _ROUNDING_SECONDS >= until or time + _ROUNDING_SECONDS >= end:
                 return
@@ -224,8 +253,10 @@ class _Kept:
     def add(self, shown: _Shown) -> None:
         """Take a frame once more, or for the first time."""
         if self._made is None or self._made[0] is not shown:
-            self._made = (shown, self._pixels_of(shown))
+            self._made = (shown, self._pixels_of(shown), self._grey_of(shown) if self._wish.matched else None)
         self.frames.append(self._made[1])
+        if self._made[2] is not None:
+            self.greys.append(self._made[2])
         self._pixels += self._made[1].size // 3
         if self._pixels > MAX_PIXELS:
             raise DecodeError(f"over {MAX_PIXELS} pixels in one clip; use --frames, a smaller --size, or a shorter span")
@@ -244,6 +275,13 @@ class _Kept:
             frame, width, height, "rgb24", interpolation="BICUBIC", src_color_range=frame.color_range or None, threads=1
         )
         return _fitted(np.rot90(rgb.to_ndarray(), shown.turns), self._wish)
+
+    def _grey_of(self, shown: _Shown) -> Array:
+        assert shown.frame is not None  # noqa: S101  # its pixels were just made
+        height, width = _scaled(shown.frame.height, shown.frame.width, Wish(size=matching.SIDE))
+        grey = self._reformatter.reformat(shown.frame, width, height, "gray", interpolation="AREA", threads=1)
+        pixels: Array = grey.to_ndarray()  # type: ignore[assignment]
+        return pixels
 
 
 def _scaled(height: int, width: int, wish: Wish) -> tuple[int, int]:

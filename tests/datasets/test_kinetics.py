@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -266,11 +267,13 @@ def test_a_clip_list_keeps_these_clips_alone_and_counts_those_that_are_not_there
         clips(root, clip_list=path)
 
 
-def test_preset_t2v_keeps_the_ten_classes_at_25_fps(root: Path, tmp_path: Path) -> None:
-    (root / "train" / f"{FILES['train'][0]}.mp4").write_bytes(video_files.make("large"))
+def test_preset_t2v_keeps_smooth_clips_of_the_ten_classes_at_25_fps(root: Path, tmp_path: Path) -> None:
+    (root / "train" / f"{FILES['train'][0]}.mp4").write_bytes(video_files.of_pictures(video_files.scene(0, 40)))
+    cut = np.concatenate([video_files.scene(seed, 20) for seed in (1, 2)])
+    (root / "train" / f"{FILES['train'][1]}.mp4").write_bytes(video_files.of_pictures(cut))
     tally = build(root, tmp_path / "out", preset="t2v").manifest.tally
-    # Three of the fixture's clips have none of the classes, and the short one has 24 frames.
-    assert dict(tally.rejected) == {"fewer than 32 frames": 1, "none of the ten classes": 4}
+    # Three of the fixture's clips have none of the classes; one has no file, which comes after.
+    assert dict(tally.rejected) == {"none of the ten classes": 4, "not smooth: fewer than 20 matches": 1}
     (golf,) = open_dataset(tmp_path / "out")["train"]
     assert (golf.meta["label"], golf.meta["kinetics_label"], golf.captions) == (
         "playing golf",
@@ -278,6 +281,7 @@ def test_preset_t2v_keeps_the_ten_classes_at_25_fps(root: Path, tmp_path: Path) 
         ("golf putting",),
     )
     assert (golf.frames.data.shape, golf.frames.fps) == ((32, 32, 32, 3), 25.0)
+    assert golf.meta["matches"] > 100
 
 
 def test_windows_are_clips_of_their_own(root: Path) -> None:

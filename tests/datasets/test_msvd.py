@@ -144,10 +144,10 @@ def test_rows_may_be_clean_ones_where_there_are_some(root: Path) -> None:
 
 
 def test_other_languages_are_kept_apart(root: Path) -> None:
-    assert clips(root, language="german")[SQUIRREL][1].captions == ("Ein Hörnchen frisst.",)
-    assert why_not(root, COOK, language="German") == "no description in German"
-    with pytest.raises(RawDataError, match=r"no row in 'Germn' \(--language\); did you mean 'German'"):
-        clips(root, language="Germn")
+    assert clips(root, row_language="german")[SQUIRREL][1].captions == ("Ein Hörnchen frisst.",)
+    assert why_not(root, COOK, row_language="German") == "no description in German"
+    with pytest.raises(RawDataError, match=r"no row in 'Germn' \(--row-language\); did you mean 'German'"):
+        clips(root, row_language="Germn")
 
 
 def test_rows_that_cannot_be_used_cost_themselves_alone(root: Path) -> None:

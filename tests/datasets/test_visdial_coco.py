@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from support import t2vdata
 
 from t2vdata import datasets
 from t2vdata.build import BuildResult, BuildSpec, build_dataset
@@ -19,6 +21,7 @@ from t2vdata.datasets import _json_items, _visdial
 from t2vdata.errors import RawDataError, RequestError
 from t2vdata.media.encode import encoding
 from t2vdata.types import Clip
+from t2vdata.verify import verify
 
 QUESTIONS = ["is it sunny", "how many people?", "is there a dog\u2019s bowl"]
 ANSWERS = ["yes", "2", "no, none"]
@@ -347,3 +350,48 @@ def test_the_real_captions_and_pictures_are_read(shared: Path, tmp_path: Path) -
     assert {len(clip.captions) for clip in found} == {5}
     assert all(text == " ".join(text.split()) for clip in found for text in clip.captions)
     assert build(tmp_path, tmp_path / "out", require="captions").manifest.tally.kept == len(pictures) == 4
+
+
+def test_the_command_line_builds_jpeg_unless_told(root: Path, tmp_path: Path) -> None:
+    assert t2vdata("build", "visdial-coco", "--root", root, "--out", tmp_path / "out", "--workers", "1").returncode == 0
+    assert open_dataset(tmp_path / "out").manifest.spec["encoding"]["name"] == "jpeg"
+
+
+def test_original_files_are_kept_byte_for_byte(root: Path, tmp_path: Path) -> None:
+    result = build(root, tmp_path / "out", keep_original=True)
+    with tarfile.open(tmp_path / "out" / "visdial-coco-train-000000.tar") as shard:
+        kept = shard.extractfile("000000000009.jpg")
+        assert kept is not None
+        assert kept.read() == (root / "train2014" / "COCO_train2014_000000000009.jpg").read_bytes()
+    (one,) = open_dataset(tmp_path / "out")["train"]
+    assert one.frames.data.shape == (1, 48, 64, 3)
+    assert verify(result.out, deep=True).is_sound
+
+
+def test_an_original_that_readers_would_see_otherwise_is_not_kept(root: Path, tmp_path: Path) -> None:
+    turned, drawn = (root / "train2014" / f"COCO_train2014_{image:012d}.jpg" for image in (9, 25))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(turned).save(turned, exif=exif)
+    Image.open(drawn).save(drawn, "PNG")
+    build(root, tmp_path / "out", keep_original=True, require="dialogue")
+    told = {row["key"]: row["message"] for row in pq.read_table(tmp_path / "out" / "rejects.parquet").to_pylist()}
+    assert "turned by its EXIF tag cannot be kept as it is; leave out --keep-original" in told["000000000009"]
+    assert "a PNG file, where --keep-original keeps JPEG" in told["000000000025"]
+
+
+def test_originals_want_jpeg_and_their_own_size(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="--keep-original keeps the size that pictures have; leave out --size"):
+        build(root, tmp_path / "out", keep_original=True, size=64)
+    with pytest.raises(RequestError, match="--keep-original keeps JPEG files, but --encoding is lossless; add --encoding jpeg"):
+        build_dataset(BuildSpec("visdial-coco", {"keep_original": True}, root=str(root)), tmp_path / "out")
+
+
+def test_lists_and_language_choose_images(root: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "list.txt"
+    listed.write_text("000000000009\n000000000042\nnobody\n")
+    result = build(root, tmp_path / "out", clip_list=listed)
+    assert (result.manifest.tally.kept, result.manifest.tally.rejected["not in the annotations"]) == (2, 1)
+    listed.write_text("000000000009\n")
+    result = build(root, tmp_path / "others", exclude_list=listed)
+    assert result.manifest.tally.rejected["in the exclude list"] == 1

@@ -104,6 +104,28 @@ def make(name: str) -> bytes:
     return file.getvalue()
 
 
+def scene(seed: int, count: int, *, width: int = 320, height: int = 240, first: int = 0) -> NDArray[np.uint8]:
+    """Return (T, H, W, 3) uint8: a slow pan over a wall of coloured blocks, another wall for each seed."""
+    draws = np.random.default_rng(seed)
+    paint = draws.integers(0, 256, 3)
+    wall = draws.integers(0, 120, (height // 8, (width + 4 * (first + count)) // 8 + 1, 3)) + paint // 2
+    whole = wall.repeat(8, axis=0).repeat(8, axis=1).astype(np.uint8)
+    return np.stack([whole[:, 2 * place : 2 * place + width] for place in range(first, first + count)])
+
+
+def of_pictures(frames: NDArray[np.uint8], *, quality: int = 20) -> bytes:
+    """Return an H.264 file of these frames."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as out:
+        stream = out.add_stream("libx264", rate=RATE, options={"crf": str(quality), "preset": "ultrafast"})
+        stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
+        stream.codec_context.thread_count = 1
+        for picture in frames:
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        out.mux(stream.encode(None))
+    return file.getvalue()
+
+
 def rotated(data: bytes, turns: int) -> bytes:
     """Return an MP4 file whose header says that its frames are to be turned: the display matrix of its track."""
     at = data.index(b"tkhd") + 4 + 40

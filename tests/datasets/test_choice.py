@@ -1,0 +1,215 @@
+"""What every dataset of media files can leave out: by lists, language, length, cuts and likeness; each with its reason."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from media.video_files import of_pictures, scene
+from PIL import Image
+from support import t2vdata
+
+from t2vdata import duplicates, manifest
+from t2vdata.build import BuildResult, BuildSpec, build_dataset
+from t2vdata.dataset import open_dataset
+from t2vdata.errors import RequestError, UnknownNameError
+from t2vdata.media.encode import encoding
+
+# Name, seeds of the scenes, frames of each, split.
+CLIPS = {
+    "one": ([1], [30], "train"),
+    "two": ([2, 5], [12, 20], "train"),
+    "three": ([4, 3, 6], [10, 10, 10], "train"),
+    "short": ([7], [8], "val"),
+    "again": ([1], [30], "test"),
+}
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Videos of one and of several shots, one of them twice in another quality, and a picture."""
+    folder = tmp_path_factory.mktemp("media")
+    rows = ["path,caption,label,split"]
+    for name, (seeds, lengths, split) in CLIPS.items():
+        frames = np.concatenate([scene(seed, length) for seed, length in zip(seeds, lengths, strict=True)])
+        (folder / f"{name}.mp4").write_bytes(of_pictures(frames, quality=36 if name == "again" else 20))
+        rows.append(
+            f"{name}.mp4,the camera moves along a wall of coloured blocks,{'wall' if name == 'one' else 'Walls'},{split}"
+        )
+    Image.fromarray(scene(8, 1)[0]).save(folder / "picture.png")
+    rows += [
+        "picture.png,eine Wand aus Klötzen,picture,train",
+        "picture.png,the camera moves along a wall of coloured blocks,picture,train",
+    ]
+    (folder / "clips.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def build(media: Path, out: Path, **options: object) -> BuildResult:
+    spec = BuildSpec("table", {"table": media / "clips.csv", "size": 64, **options}, encoding=encoding("jpeg"))
+    return build_dataset(spec, out, num_workers=1)
+
+
+def reasons(result: BuildResult) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for reject in manifest.read_rejects(result.out):
+        found.setdefault(reject.reason, []).append(reject.key)
+    return found
+
+
+def a_list(folder: Path, *lines: str) -> Path:
+    path = folder / "list.txt"
+    path.write_text("# a list\n\n" + "\n".join(lines) + "\n")
+    return path
+
+
+def test_clips_with_a_cut_are_left_out(media: Path, tmp_path: Path) -> None:
+    result = build(media, tmp_path / "out", cuts="reject")
+    assert reasons(result) == {"a cut": ["two", "three"]}
+
+
+def test_a_cut_behind_the_frames_that_are_taken_does_not_count(media: Path, tmp_path: Path) -> None:
+    result = build(media, tmp_path / "out", cuts="reject", frames=11)
+    assert reasons(result) == {"a cut": ["three"], "fewer than 11 frames": ["short"]}
+
+
+def test_the_longest_shot_is_taken_and_windows_are_cut_from_it(media: Path, tmp_path: Path) -> None:
+    whole = open_dataset(build(media, tmp_path / "whole", cuts="longest").out)
+    lengths = {item.key: item.frames.num_frames for split in whole.splits for item in whole[split]}
+    assert lengths == {"one": 30, "two": 20, "three": 10, "picture": 1, "short": 8, "again": 30}
+    cut = open_dataset(build(media, tmp_path / "cut", cuts="longest", frames=8, windows=2).out)
+    full = open_dataset(build(media, tmp_path / "full").out).find("two").frames.data
+    for window, first in (("two-w0", 12), ("two-w1", 24)):
+        frames = cut.find(window).frames.data
+        # A sheet of fewer frames is coded otherwise.
+        assert np.abs(frames.astype(int) - full[first : first + 8]).mean() < 6
+
+
+def test_frames_that_do_not_match_leave_a_clip_out(media: Path, tmp_path: Path) -> None:
+    result = build(media, tmp_path / "out", min_matches=20)
+    assert reasons(result) == {"not smooth: fewer than 20 matches": ["two", "three"]}
+    one = open_dataset(result.out).find("one")
+    assert one.meta["matches"] > 100
+    assert result.manifest.spec["source"]["decoder"]["OpenCV"]
+
+
+def test_captions_in_another_language_are_left_out(media: Path, tmp_path: Path) -> None:
+    english = build(media, tmp_path / "english", language="en")
+    assert open_dataset(english.out).find("picture").captions == ("the camera moves along a wall of coloured blocks",)
+    german = build(media, tmp_path / "german", language="de")
+    assert german.manifest.tally.kept == 1
+    assert list(reasons(german)) == ["no caption in de"]
+
+
+def test_length_is_asked_in_frames_and_seconds(media: Path, tmp_path: Path) -> None:
+    result = build(media, tmp_path / "frames", min_frames=10)
+    assert reasons(result) == {"fewer than 10 frames": ["short"]}
+    result = build(media, tmp_path / "seconds", max_seconds=1.0)
+    assert reasons(result) == {"longer than 1 s": ["one", "two", "three", "again"]}
+
+
+def test_lists_name_the_clips_and_labels_that_are_wanted(media: Path, tmp_path: Path) -> None:
+    wanted = a_list(tmp_path, "one", "picture", "never heard of")
+    result = build(media, tmp_path / "wanted", clip_list=wanted)
+    assert result.manifest.tally.kept == 2
+    assert reasons(result) == {
+        "not in the clip list": ["two", "three", "short", "again"],
+        "not in the annotations": ["never_heard_of"],
+    }
+    told = {reject.key: reject.message for reject in manifest.read_rejects(result.out)}
+    assert told["never_heard_of"] == "list.txt, entry 3: not in the annotations"
+    result = build(media, tmp_path / "unwanted", exclude_list=a_list(tmp_path, "one", "two"))
+    assert reasons(result) == {"in the exclude list": ["one", "two"]}
+    result = build(media, tmp_path / "labels", label_list=a_list(tmp_path, "wall", "picture"))
+    assert reasons(result) == {"label not in the list": ["two", "three", "short", "again"]}
+
+
+def test_a_list_names_a_clip_or_one_of_its_windows(media: Path, tmp_path: Path) -> None:
+    wanted = a_list(tmp_path, "one", "two-w1")
+    result = build(media, tmp_path / "out", clip_list=wanted, frames=8, windows=2)
+    assert [item.key for item in open_dataset(result.out)["train"]] == ["one-w0", "one-w1", "two-w1"]
+
+
+def test_what_a_list_says_is_part_of_what_a_build_is(media: Path, tmp_path: Path) -> None:
+    first = build(media, tmp_path / "out", exclude_list=a_list(tmp_path, "one"))
+    with pytest.raises(RequestError, match=r"source\.decoder\.--exclude-list is"):
+        build(media, tmp_path / "out", exclude_list=a_list(tmp_path, "two"))
+    assert first.manifest.tally.rejected == {"in the exclude list": 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cuts": "cut"}, "--cuts: expected one of keep, longest, reject, got 'cut'"),
+        ({"min_matches": 0}, "--min-matches 0: expected 1 or more"),
+        ({"frames": 8, "min_frames": 9}, "--min-frames 9 is more than --frames 8"),
+        ({"min_seconds": 3.0, "max_seconds": 2.0}, "--min-seconds 3 is more than --max-seconds 2"),
+        ({"language": "english"}, "no language 'english'; there is af"),
+        ({"clip_list": Path("nowhere.txt")}, r"no file nowhere\.txt \(--clip-list\)"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_asked_for_is_refused(media: Path, tmp_path: Path, options: dict[str, object], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        build(media, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_label_that_no_clip_has_is_named_with_the_nearest(media: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match=r"no label .* 'Wall'; did you mean 'Walls'"):
+        build(media, tmp_path / "out", label_list=a_list(tmp_path, "Wall"))
+
+
+def test_a_list_of_nothing_is_refused(media: Path, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"list\.txt names nothing; expected one a line"):
+        build(media, tmp_path / "out", clip_list=a_list(tmp_path))
+
+
+# Near-duplicates
+
+
+@pytest.fixture(scope="module")
+def doubled(media: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset in which a training clip is a test clip in another quality."""
+    return Path(build(media, tmp_path_factory.mktemp("doubled") / "out", frames=8, windows=2).out)
+
+
+def test_clips_of_two_splits_that_show_the_same_are_found(doubled: Path) -> None:
+    found = duplicates.find(str(doubled))
+    assert found.counts == {"train and test": 2}
+    assert {(pair.one, pair.other) for pair in found.pairs} == {("one-w0", "again-w0"), ("one-w1", "again-w1")}
+    assert all(pair.bits <= found.max_distance for pair in found.pairs)
+    # What is left out is the training clip: test sets stay as they are.
+    assert found.to_leave_out == ("one-w0", "one-w1")
+
+
+def test_the_list_of_duplicates_is_what_a_build_leaves_out(doubled: Path, media: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "duplicates.txt"
+    done = t2vdata("stats", doubled, "--check-duplicates", "--exclude-list", listed)
+    assert done.returncode == 0, done.stderr
+    assert "train and test: 2 pairs" in done.stdout
+    assert "2 clips to leave out" in done.stdout
+    result = build(media, tmp_path / "out", frames=8, windows=2, exclude_list=listed)
+    assert not duplicates.find(result.out).pairs
+    assert reasons(result)["in the exclude list"] == ["one-w0", "one-w1"]
+    told = json.loads(t2vdata("stats", doubled, "--check-duplicates", "--json").stdout)
+    assert told["counts"] == {"train and test": 2}
+
+
+def test_windows_of_one_video_are_counted_apart(media: Path, tmp_path: Path) -> None:
+    found = duplicates.find(build(media, tmp_path / "out", frames=28, windows=2).out)
+    assert found.of_one_group >= 2
+    assert set(found.counts) == {"train and test"}
+
+
+def test_a_dataset_without_hashes_says_so(built: BuildResult) -> None:
+    with pytest.raises(RequestError, match="its index has no perceptual hashes; datasets of media files have them"):
+        duplicates.find(built.out)
+
+
+def test_every_clip_of_a_media_file_has_a_hash(doubled: Path) -> None:
+    rows = manifest.read_index(str(doubled), ["key", "phash"]).to_pylist()
+    assert len(rows) == 2 * 5 + 2
+    assert all(len(row["phash"]) == 48 for row in rows)
