@@ -53,8 +53,10 @@ def _command(spec: BuildSpec, wanted: Mapping[str, Any]) -> str:
         words += ["--root", "RAW_FILES"]
     # Files by their names alone: where they lie is not what a build is.
     packaged = getattr(datasets.load(spec.dataset), "PACKAGED", ())
-    paths = {name: value for name, value in spec.options.items() if isinstance(value, Path) and name not in packaged}
-    words += [word for name, path in paths.items() for word in (f"--{name.replace('_', '-')}", path.name)]
+    files = {
+        name: value for name, value in spec.options.items() if value is not None and name not in (*wanted["options"], *packaged)
+    }
+    words += [word for name, path in files.items() for word in (f"--{name.replace('_', '-')}", Path(path).name)]
     defaults = datasets.option_values(datasets.load(spec.dataset).Options())
     for name, value in wanted["options"].items():
         if name == "n" or value != defaults.get(name):

@@ -52,6 +52,16 @@ def read_bytes(path: str) -> bytes:
         return file.read()
 
 
+def read_at_most(url: str, max_bytes: int) -> bytes | None:
+    """Return the whole content of a URL, or None when it is larger; no more than that is fetched."""
+    parts: list[bytes] = []
+    for block in remote.blocks(url):
+        parts.append(block)
+        if sum(map(len, parts)) > max_bytes:
+            return None
+    return b"".join(parts)
+
+
 def read_range(path: str, offset: int, size: int, *, timeout_seconds: float = remote.TIMEOUT_SECONDS) -> bytes:
     """Return ``size`` bytes from ``offset``, in a single read. Raises StorageError when the file is shorter."""
     if is_url(path):

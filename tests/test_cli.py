@@ -13,10 +13,13 @@ from pathlib import Path
 import pytest
 from support import ROOT, t2vdata
 
+from t2vdata import datasets
 from t2vdata.build import BuildResult
 from t2vdata.cli import VERBS
 
 EXAMPLES = str(ROOT / "tests" / "examples")
+# The folder at the top of the tree that `datasets NAME` prints.
+TOP = {"table": "mydata", "msvd": "MSVD", "kinetics": "k400", "moments": "Moments_in_Time_Mini", "visdial-coco": "COCO"}
 
 
 def test_help_of_every_verb_ends_in_an_example() -> None:
@@ -175,6 +178,10 @@ def test_show_does_not_write_over_a_picture_that_it_was_not_told_to(built: Build
 
 def test_datasets_lists_and_describes() -> None:
     assert "mnist-motion" in t2vdata("datasets").stdout
+    for name in datasets.names():
+        told = t2vdata("datasets", name).stdout
+        assert ("made by the build" in told) == (name == "mnist-motion")
+        assert name == "mnist-motion" or f"\n  {TOP[name]}/" in told
     one = t2vdata("datasets", "mnist-motion").stdout
     for text in ("CC BY-SA 3.0", "Citation:", "Raw files: none", "t2vdata build mnist-motion --n 40000"):
         assert text in one

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from t2vdata import datasets
+from t2vdata import datasets, storage
 
 
 def dataset_flags(dataset: datasets.Dataset) -> list[click.Option]:
@@ -35,7 +35,18 @@ def _click_type(kind: Any) -> Any:
     if typing.get_origin(kind) is typing.Literal:
         return _Choice(typing.get_args(kind))
     kinds = [one for one in typing.get_args(kind) or (kind,) if one is not type(None)]
+    if Path in kinds and str in kinds:
+        return _PathOrUrl()
     return click.Path(path_type=Path) if Path in kinds else kinds[0]
+
+
+class _PathOrUrl(click.ParamType[Any]):
+    """A path, or a URL, which as a path would lose a slash."""
+
+    name = "path or url"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if isinstance(value, Path) or storage.is_url(value) else Path(value)
 
 
 class _Choice(click.Choice[Any]):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import click
 
 from t2vdata import datasets
@@ -23,6 +25,8 @@ def command(name: str | None) -> None:
     click.echo(f"{name} (version {dataset.VERSION}), splits: {', '.join(dataset.SPLITS)}\n")
     click.echo((dataset.__doc__ or "").strip())
     click.echo(f"\nRaw files: {getattr(dataset, 'RAW_FILES', 'none; the data is made by the build')}")
+    if hasattr(dataset, "TREE"):
+        click.echo("\n" + textwrap.indent(dataset.TREE.strip("\n"), "  ") + "\n")
     click.echo(f"Licence: {dataset.LICENCE}")
     click.echo(f"Citation: {dataset.CITATION}")
     click.echo(f"Build it: t2vdata build {name} {getattr(dataset, 'EXAMPLE', '')}".rstrip())

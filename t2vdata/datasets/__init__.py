@@ -16,6 +16,8 @@ and where it needs them
 - ``source(root, options)``: what raw data this is, as JSON values (hashes): part of what a build is;
 - ``frame_size(options)``: (height, width) where all clips have one size;
 - ``original(clip, options)``: the bytes of a picture that goes into the shard as it is, or None for one that is encoded;
+- ``EXAMPLE``, ``RAW_FILES``, ``TREE``: texts for the command line: flags that make an example, what raw files it needs and
+  where, and the tree of folders in which they lie;
 - ``ENCODING``: the name of the encoding that the command line uses unless told, where it is not ``lossless``;
 - ``PACKAGED``: the options that name files of which the package has the same, so that a card need not name them;
 - ``check(options)``: raises RequestError for options that do not go together.

@@ -17,15 +17,16 @@ _OF_NUMBERS = re.compile(r"[-+.eE0-9]*")
 _BLANKS = re.compile(r"[ \t\r\n]*")
 
 
-def items(path: Path) -> Iterator[tuple[str, Any]]:
+def items(path: Path, *, nested: bool = True) -> Iterator[tuple[str, Any]]:
     """Yield (name, item) for every item of the arrays of the outermost object and of the objects directly in it, in order.
 
-    A value that is no array is an item too. Raises RawDataError, with the place, for what is not JSON or ends early.
+    A value that is no array is an item too. Objects in the outermost one are items themselves unless ``nested``. Raises
+    RawDataError, with the place, for what is not JSON or ends early.
     """
     with open(path, encoding="utf-8-sig") as file:
         text = _Text(path, file)
         try:
-            yield from _members(text, depth=0)
+            yield from _members(text, depth=0 if nested else 1)
         except UnicodeDecodeError as error:
             raise RawDataError(f"{path} is not UTF-8 ({error.reason}); download it again") from None
 

@@ -60,6 +60,8 @@ class MediaOptions:
     """What to do with a clip of several shots: take it, take its longest shot, or leave it out."""
     min_matches: int | None = None
     """Leave out clips that are not smooth: neighbouring frames match in fewer features. 20 finds cuts. Needs OpenCV."""
+    max_file_mb: int = 2048
+    """Megabytes of a file behind a URL, which is fetched whole; a clip of a larger one has failed."""
     timeout: float = 60.0
     """Seconds that decoding a clip may take; a clip that takes longer has failed."""
 
@@ -72,6 +74,7 @@ _LEAST = {
     "max_caption_chars": 1,
     "max_caption_words": 1,
     "min_matches": 1,
+    "max_file_mb": 1,
 }
 
 
@@ -263,17 +266,20 @@ def render(clip: Clip, options: MediaOptions) -> Frames:
         matched=options.min_matches is not None,
     )
     try:
-        return sandbox.take(_source(str(clip.media)), wish, timeout_seconds=options.timeout)
+        return sandbox.take(_source(str(clip.media), options.max_file_mb), wish, timeout_seconds=options.timeout)
     except DecodeError as error:
         where = clip.meta.get("source")
         raise DecodeError(f"{where}: {error}" if where else str(error)) from error
 
 
-def _source(media: str) -> bytes | str:
+def _source(media: str, max_megabytes: int) -> bytes | str:
     """Return the absolute path of a local file, or the bytes at a URL: the helper that decodes stays off the network."""
     try:
         if storage.is_url(media):
-            return storage.read_bytes(media)
+            data = storage.read_at_most(media, max_megabytes * 1_000_000)
+            if data is None:
+                raise DecodeError(f"{media} has over {max_megabytes} MB; allow more with --max-file-mb, or fetch it first")
+            return data
         if not os.path.isfile(media):
             # Nor a pipe, which would never end.
             raise DecodeError(f"no file {media}")

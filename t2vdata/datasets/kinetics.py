@@ -6,19 +6,17 @@ folders by label (ActivityNet's crawler, mmaction2), in the folder of replacemen
 
 from __future__ import annotations
 
-import csv
 import functools
 import hashlib
 import os
 import re
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from t2vdata import captions as texts
-from t2vdata.datasets import _media, _rows
+from t2vdata.datasets import _kinetics_lists, _kinetics_rows, _media, _rows
+from t2vdata.datasets._packed import PackedClips
 from t2vdata.errors import RawDataError, RequestError
 from t2vdata.filters import ClipFilter, FrameFilter
 from t2vdata.types import Clip, Frames
@@ -28,6 +26,13 @@ SPLITS = ("train", "val", "test")
 LICENCE = "Annotations: CC BY 4.0 (Google). The videos are their uploaders': for research, not to be passed on."
 CITATION = "Will Kay, Joao Carreira, Karen Simonyan et al.: The Kinetics Human Action Video Dataset. arXiv:1705.06950, 2017."
 EXAMPLE = "--root k400 --fps 25 --frames 32"
+TREE = """
+k400/
+  annotations/train.csv, val.csv, test.csv      or annotations/deepmind/, kinetics400/train.csv ..., or .json of DeepMind's
+  train/-3B32lodo2M_000059_000069.mp4 ...       flat, as CVDF has them; or in folders by label, as crawlers make them
+  val/ ...  test/ ...
+  replacement/replacement_for_corrupted_k400/   goes before the file of the same name
+"""
 RAW_FILES = "in --root, the folder of one release (k400, k600, k700-2020): annotations/{train,val,test}.csv, and the videos"
 
 # The ten classes of "Video Generation From Text" (arXiv:1710.00421) by the labels of Kinetics: its published list of ids
@@ -49,14 +54,6 @@ _T2V_CLASSES = {
 }
 # The paper cuts videos where neighbouring frames no longer match, and gives no number: this one is ours.
 _T2V_MATCHES = 20
-_SPLIT_NAMES = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
-# train.csv, validate.csv, kinetics-400_val.csv, kinetics600_holdout_test.csv
-_ANNOTATIONS = re.compile(
-    r"(?:k(?:inetics)?[-_]?(?:[467]00)?(?:[-_]2020)?[-_])?(?:holdout[-_])?(train|val|validate|validation|test)\.(?:csv|txt)"
-)
-_VIDEO = re.compile(r"[A-Za-z0-9_-]{11}")
-_NAME = re.compile(r"([A-Za-z0-9_-]{11})(?:_(\d{6})_(\d{6}))?")
-_MEDIA = (".mp4", ".mkv", ".webm", ".avi")
 _HOW = (
     "get them from https://s3.amazonaws.com/kinetics/400/annotations/train.csv, val.csv and test.csv "
     "(400, 600 or 700_2020), or unpack kinetics700_2020.tar.gz from "
@@ -100,10 +97,10 @@ def missing(root: str | None, options: Options) -> str | None:
         return f"no file {options.captions} (--captions)"
     if (why := _media.missing(options)) is not None:
         return why
-    if options.annotations is not None and not _annotation_files(root, options.annotations):
+    if options.annotations is not None and not _kinetics_rows.files(root, options.annotations):
         there = "holds no train.csv, val.csv or test.csv" if options.annotations.is_dir() else "is not there"
         return f"{options.annotations} {there} (--annotations)"
-    if not _annotation_files(root, options.annotations):
+    if not _kinetics_rows.files(root, options.annotations):
         return _no_annotations(Path(root))
     if next(_files(root), None) is None:
         packed = next((place for place in sorted(Path(root).rglob("*.tar.gz"))), None)
@@ -121,7 +118,7 @@ def missing(root: str | None, options: Options) -> str | None:
 
 def source(root: str | None, options: Options) -> dict[str, Any]:
     """Return the hashes of the annotations, the captions and the list of clips. Media files are not read for it."""
-    told = [path for _, path in _annotation_files(root, options.annotations)]
+    told = [path for _, path in _kinetics_rows.files(root, options.annotations)]
     told += filter(None, (options.clip_list, options.captions))
     return {
         # Their names, for the JSON of a clip says "train.csv, line 7".
@@ -133,7 +130,7 @@ def source(root: str | None, options: Options) -> dict[str, Any]:
 def clips(root: str | None, split: str, options: Options, seed: int) -> Sequence[Clip]:
     """Return the clips of an official split. Raises RawDataError for annotations that cannot be understood."""
     content = str(source(root, options))
-    return _all_clips(root, _with_preset(options), content).get(split, [])
+    return _all_clips(root, _with_preset(options), content)[split]
 
 
 def filters(options: Options) -> tuple[Sequence[ClipFilter], Sequence[FrameFilter]]:
@@ -166,69 +163,47 @@ def _with_preset(options: Options) -> Options:
     )
 
 
-@dataclass(slots=True)
-class _Row:
-    """A row of the annotations."""
-
-    where: str
-    """``train.csv, line 7``"""
-    split: str
-    video: str
-    span: tuple[int, int]
-    label: str
-    is_cc: str | None
-    why_not: str | None = None
-
-    @property
-    def name(self) -> str:
-        """Return the name of its file, without the ending."""
-        return f"{self.video}_{self.span[0]:06d}_{self.span[1]:06d}"
-
-
 @functools.lru_cache(maxsize=1)
-def _all_clips(root: str | None, options: Options, content: str) -> dict[str, list[Clip]]:
+def _all_clips(root: str | None, options: Options, content: str) -> dict[str, PackedClips]:
     """Return {split: clips}; read once for all splits, and again when the ``content`` has changed."""
-    rows = [row for split, path in _annotation_files(root, options.annotations) for row in _annotations(split, path)]
-    if not rows:
-        raise RawDataError(f"the annotations of {root} have no rows")
-    _mark_doubles(rows)
-    told = None if options.captions is None else _captions(options.captions, {row.video for row in rows})
-    wanted = None if options.clip_list is None else _clip_list(options.clip_list)
+    told = None if options.captions is None else _kinetics_lists.captions(options.captions, _videos(root, options))
+    wanted = None if options.clip_list is None else _kinetics_lists.clip_list(options.clip_list)
     media = _media_files(root or ".")
-    made: dict[str, list[Clip]] = {split: [] for split in SPLITS}
-    for row in rows:
+    made = {split: PackedClips(options.windows) for split in SPLITS}
+    known: set[str] = set()
+    has_rows = False
+    for row in _kinetics_rows.rows(root, options.annotations):
+        has_rows = True
         listed = (wanted.get(row.video) or wanted.get(row.name)) if wanted is not None else ("", "")
+        if wanted is not None:
+            known |= {row.video, row.name}
         if listed is not None:
-            clip = _clip(row, media.get(row.name), root or ".", told, listed[0], options)
-            made[row.split] += _media.windows([clip], options)
-    _media.check_lists(replace(options, clip_list=None), (clip for some in made.values() for clip in some))
-    known = {name for row in rows for name in (row.video, row.name)} if wanted is not None else set()
-    for name, (_, where) in (wanted or {}).items():
-        if name not in known:
-            made["train"].append(
-                Clip(name, ("-",), group=name[:11], meta={"source": where, "why_not": "not in the annotations"})
-            )
+            made[row.split].add(_clip(row, media.get(row.name), root or ".", told, listed[0], options))
+    if not has_rows:
+        raise RawDataError(f"the annotations of {root} have no rows")
+    _media.check_lists(replace(options, clip_list=None), (clip for some in made.values() for clip in some.whole()))
+    absent = {name: where for name, (_, where) in (wanted or {}).items() if name not in known}
+    made["train"].add_last(
+        [
+            Clip(name, ("-",), group=name[:11], meta={"source": where, "why_not": "not in the annotations"})
+            for name, where in absent.items()
+        ]
+    )
     return made
 
 
-def _mark_doubles(rows: Sequence[_Row]) -> None:
-    """Say of a clip that is listed before that it is, and of a video that is in two splits that training loses it."""
-    place = {"test": 0, "val": 1, "train": 2}
-    first: dict[str, str] = {}
-    for row in rows:
-        if row.why_not is None and place[row.split] < place.get(first.get(row.video, ""), 3):
-            first[row.video] = row.split
-    seen: set[str] = set()
-    for row in rows:
-        if row.why_not is None and first[row.video] != row.split:
-            row.why_not = f"its video is in {first[row.video]} too"
-        elif row.why_not is None and row.name in seen:
-            row.why_not = "listed before"
-        elif row.why_not is None:
-            seen.add(row.name)
+def _videos(root: str | None, options: Options) -> set[str]:
+    return {row.video for row in _kinetics_rows.rows(root, options.annotations)}
 
 
-def _clip(row: _Row, path: str | None, root: str, told: _Captions | None, listed_class: str, options: Options) -> Clip:
+def _clip(
+    row: _kinetics_rows.Row,
+    path: str | None,
+    root: str,
+    told: _kinetics_lists.Captions | None,
+    listed_class: str,
+    options: Options,
+) -> Clip:
     why_not, label, kinetics_label = row.why_not, row.label, None
     if options.preset == "t2v":
         # A list of clips is somebody's choice; it says the class itself, or leaves it to the label.
@@ -262,121 +237,6 @@ def _clip(row: _Row, path: str | None, root: str, told: _Captions | None, listed
     )
 
 
-def _annotation_files(root: str | None, annotations: Path | None) -> list[tuple[str, Path]]:
-    """Return (split, file) of the annotations; the first folder that has any counts."""
-    folder = Path(root or ".")
-    if annotations is not None and annotations.is_file():
-        told = _ANNOTATIONS.fullmatch(annotations.name)
-        return [(_SPLIT_NAMES[told[1]] if told else "train", annotations)]
-    places = ["annotations", "annotations/deepmind", "", "kinetics400", "kinetics600", "kinetics700", "kinetics700_2020"]
-    for place in [annotations] if annotations is not None else [folder / name for name in places]:
-        found: dict[str, Path] = {}
-        # CVDF's train.txt before its train.csv, which it calls incomplete; test.csv before the hold-out.
-        for path in sorted(place.glob("*"), key=lambda path: (path.suffix != ".txt", "holdout" in path.name, path.name)):
-            told = _ANNOTATIONS.fullmatch(path.name)
-            if told is not None and path.is_file():
-                found.setdefault(_SPLIT_NAMES[told[1]], path)
-        if found:
-            return [(split, found[split]) for split in SPLITS if split in found]
-    return []
-
-
-def _annotations(split: str, path: Path) -> Iterator[_Row]:
-    """Yield the rows of an annotation file, with or without labels. Raises RawDataError for a file that is none."""
-    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
-        reader = csv.reader(file)
-        names = [name.strip() for name in next(reader, [])]
-        lacking = [name for name in ("youtube_id", "time_start", "time_end") if name not in names]
-        if lacking:
-            raise RawDataError(
-                f"{path} has no column {', '.join(lacking)}; its first line is {','.join(names)[:80]!r}; "
-                "expected label,youtube_id,time_start,time_end,split (say --annotations FILE to read another)"
-            )
-        for fields in reader:
-            if any(field.strip() for field in fields):
-                values = dict(zip(names, (field.strip().strip('"') for field in fields), strict=False))
-                yield _row(values, split, f"{path.name}, line {reader.line_num}")
-
-
-def _row(values: Mapping[str, str], split: str, where: str) -> _Row:
-    video, label, is_cc = values.get("youtube_id", ""), values.get("label", ""), values.get("is_cc")
-    why_not = None if _VIDEO.fullmatch(video) else "no YouTube id of eleven characters"
-    start, end = _number(values.get("time_start")), _number(values.get("time_end"))
-    if start is None or end is None:
-        why_not = why_not or "start or end is no number of seconds"
-    elif end <= start:
-        why_not = why_not or "ends before it starts"
-    own = _SPLIT_NAMES.get(values.get("split", "").lower(), split)
-    return _Row(where, own, video, (start or 0, end or 0), sys.intern(texts.clean(label)), is_cc or None, why_not)
-
-
-def _number(value: Any) -> int | None:
-    try:
-        return int(float(value))
-    except (TypeError, ValueError, OverflowError):
-        return None
-
-
-@dataclass(frozen=True)
-class _Captions:
-    """The captions of the user's table."""
-
-    name: str
-    by_clip: Mapping[tuple[str, int | None], list[str]]
-
-    def of(self, video: str, start: int) -> tuple[str, ...]:
-        """Return the captions of a clip, or else those that are told of its video as a whole."""
-        return tuple(self.by_clip.get((video, start)) or self.by_clip.get((video, None)) or ())
-
-
-def _captions(path: Path, videos: set[str]) -> _Captions:
-    """Return a table's captions of these videos. Raises RawDataError where it has none."""
-    table = _rows.read(path)
-    id_column = _column(table, "youtube_id", "video_id", "id", "video")
-    caption_column = _column(table, "caption", "captions", "title", "text", "sentence", "description")
-    start_column = table.optional(None, ("time_start", "start", "start_seconds"), "")
-    found: dict[tuple[str, int | None], list[str]] = {}
-    for _, row in table.rows:
-        video, said = str(row.get(id_column)), row.get(caption_column)
-        if video in videos:
-            start = None if start_column is None else _number(row.get(start_column))
-            several = said if isinstance(said, list) else [said]
-            cleaned = [texts.clean(str(one)) for one in several if one is not None and one == one]
-            found.setdefault((video, start), []).extend(filter(None, cleaned))
-    if not found:
-        raise RawDataError(f"--captions {path}: no {id_column} in it is in the annotations")
-    return _Captions(path.name, found)
-
-
-def _column(table: _rows.Table, *usual: str) -> str:
-    found = table.optional(None, usual, "")
-    if found is None:
-        there = ", ".join(map(repr, table.columns[:20]))
-        raise RawDataError(f"--captions {table.path} has no column {' or '.join(usual)}; there is {there}: rename one")
-    return found
-
-
-def _clip_list(path: Path) -> dict[str, tuple[str, str]]:
-    """Return {id, or id with span: (folder before it, ``file, line 7``)}. Raises RequestError with the line."""
-    found: dict[str, tuple[str, str]] = {}
-    for number, line in enumerate(path.read_text("utf-8-sig", "replace").splitlines(), start=1):
-        text = line.strip()
-        if not text or text.startswith("#"):
-            continue
-        folder, _, name = text.rpartition("/")
-        stem, ending = os.path.splitext(name)
-        told = _NAME.fullmatch(stem if ending in _MEDIA else name)
-        if told is None:
-            raise RequestError(
-                f"--clip-list {path}, line {number}: expected a clip such as sailing/viVrkZZO6xw or viVrkZZO6xw_000010_000020, "
-                f"got {text[:60]!r}"
-            )
-        found[told[0]] = (folder.rpartition("/")[2], f"{path.name}, line {number}")
-    if not found:
-        raise RequestError(f"--clip-list {path} names no clip; expected one a line, such as viVrkZZO6xw")
-    return found
-
-
 def _files(root: str) -> Iterator[tuple[str, str]]:
     """Yield (name without ending, path below the root) of every video below the root, in order."""
     for folder, folders, names in os.walk(root):
@@ -384,7 +244,7 @@ def _files(root: str) -> Iterator[tuple[str, str]]:
         below = os.path.relpath(folder, root)
         for name in sorted(names):
             stem, ending = os.path.splitext(name)
-            if ending.lower() in _MEDIA and len(stem) > 11 and _NAME.fullmatch(stem):
+            if ending.lower() in _kinetics_lists.MEDIA and len(stem) > 11 and _kinetics_lists.NAME.fullmatch(stem):
                 yield stem, name if below == "." else f"{below}/{name}"
 
 
@@ -398,10 +258,10 @@ def _media_files(root: str) -> dict[str, str]:
 
 
 def _no_annotations(root: Path) -> str:
-    inner = next((one for one in sorted(root.iterdir()) if one.is_dir() and _annotation_files(str(one), None)), None)
+    inner = next((one for one in sorted(root.iterdir()) if one.is_dir() and _kinetics_rows.files(str(one), None)), None)
     if inner is not None:
         return f"{root} holds {inner.name}; give --root {inner}"
-    if _annotation_files(str(root.resolve().parent), None):
+    if _kinetics_rows.files(str(root.resolve().parent), None):
         return f"{root} is one part of the release ({_shown(root)}); give --root the folder that holds it"
     return f"no annotations in {root} ({_shown(root)}); {_HOW.format(place=root / 'annotations')}"
 

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from t2vdata import captions
 from t2vdata.datasets import _media
+from t2vdata.datasets._packed import PackedClips
 from t2vdata.datasets._splits import split_of
 from t2vdata.errors import RawDataError, RequestError
 from t2vdata.filters import ClipFilter, FrameFilter
@@ -31,6 +32,13 @@ CITATION = (
     "IEEE Transactions on Pattern Analysis and Machine Intelligence, 2019."
 )
 EXAMPLE = "--root Moments_in_Time_Mini --frames 30"
+TREE = """
+Moments_in_Time_Mini/                           or Moments_in_Time_Raw, Moments_in_Time_256x256_30fps
+  moments_categories.txt                        adult+female+singing,7
+  trainingSet.csv, validationSet.csv            no header: category/file.mp4, category, positive and negative responses
+  training/adult+female+singing/yt-jX-hTAlTcqY_15.mp4 ...
+  validation/ ...
+"""
 RAW_FILES = (
     "in --root (Moments_in_Time_Raw, Moments_in_Time_Mini or Moments_in_Time_256x256_30fps): moments_categories.txt, "
     "trainingSet.csv, validationSet.csv, training/CATEGORY/NAME.mp4, validation/CATEGORY/NAME.mp4"
@@ -90,7 +98,7 @@ def source(root: str | None, options: Options) -> dict[str, Any]:
 def clips(root: str | None, split: str, options: Options, seed: int) -> Sequence[Clip]:
     """Return the clips of a split. Raises RawDataError for tables that cannot be understood."""
     content = str(source(root, options))
-    return _all_clips(root or ".", _with_preset(options), seed, content).get(split, [])
+    return _all_clips(root or ".", _with_preset(options), seed, content)[split]
 
 
 def filters(options: Options) -> tuple[Sequence[ClipFilter], Sequence[FrameFilter]]:
@@ -133,7 +141,7 @@ class _Row:
 
 
 @functools.lru_cache(maxsize=1)
-def _all_clips(root: str, options: Options, seed: int, content: str) -> dict[str, list[Clip]]:
+def _all_clips(root: str, options: Options, seed: int, content: str) -> dict[str, PackedClips]:
     """Return {split: clips}; read once for all splits, and again when the ``content`` has changed."""
     ids = _categories(Path(root, _CATEGORIES))
     rows = [row for split in _official(options) for row in _rows_of(split, Path(root, _TABLES[split][0]))]
@@ -150,11 +158,11 @@ def _all_clips(root: str, options: Options, seed: int, content: str) -> dict[str
         rows.sort(key=lambda row: row.path)
     _mark(rows, ids)
     keys = _Keys()
-    made: dict[str, list[Clip]] = {split: [] for split in SPLITS}
+    made = {split: PackedClips(options.windows) for split in SPLITS}
     for row in rows:
         split = row.split if options.preset == "none" else split_of(row.video, seed, {"val": 0.01})
-        made[split] += _media.windows([_clip(row, keys.of(row), root, ids.get(row.label), options)], options)
-    made["train"] += _media.check_lists(options, [clip for some in made.values() for clip in some])
+        made[split].add(_clip(row, keys.of(row), root, ids.get(row.label), options))
+    made["train"].add_last(_media.check_lists(options, (clip for some in made.values() for clip in some)))
     return made
 
 

@@ -31,6 +31,16 @@ CITATION = (
     "Annual Meeting of the Association for Computational Linguistics (ACL), 2011."
 )
 EXAMPLE = "--root MSVD --frames 32"
+RAW_FILES = "in --root: the clips, and the annotations in one of their forms"
+TREE = """
+MSVD/
+  YouTubeClips/-4wsuPCjDBc_5_15.avi ...     YouTubeClips.tar, 1,970 files; or vid1.avi ..., with youtube_mapping.txt
+  MSR Video Description Corpus.csv          or video_corpus.csv; or one of the following
+  AllVideoDescriptions.txt                  English alone
+  sents_train_lc_nopunc.txt ...             S2VT's, with youtube_mapping.txt
+  training_label.json, testing_label.json   MLDS's
+  youtube_mapping.txt                       for --split official, and wherever clips are called vid1
+"""
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,13 @@ CITATION = (
 )
 EXAMPLE = "--root COCO"
 ENCODING = "jpeg"
+TREE = """
+COCO/
+  annotations/captions_train2014.json, captions_val2014.json        or ...2017.json
+  train2014/COCO_train2014_000000000009.jpg ...  val2014/ ...       or train2017/000000000009.jpg; also below images/
+  visdial_0.9_train.json, visdial_0.9_val.json                      or visdial_1.0_{train,val,test}.json
+  VisualDialog_val2018/VisualDialog_val2018_000000185565.jpg ...    images of 1.0's val and test, which are not COCO's
+"""
 RAW_FILES = (
     "in --root, COCO's annotations/captions_{train,val}2014.json and folders train2014, val2014 (or 2017), "
     "and VisDial's visdial_0.9_{train,val}.json or visdial_1.0_{train,val,test}.json"

@@ -284,6 +284,39 @@ def test_preset_t2v_keeps_smooth_clips_of_the_ten_classes_at_25_fps(root: Path, 
     assert golf.meta["matches"] > 100
 
 
+def test_the_json_of_deepmind_is_read_as_well(root: Path) -> None:
+    told = {
+        GOLF: {
+            "annotations": {"label": "golf putting", "segment": [10.0, 20.0]},
+            "duration": 10.0,
+            "subset": "train",
+            "url": "u",
+        },
+        SAIL: {"annotations": {"label": "sailing", "segment": [0, 10]}, "duration": 10.0, "subset": "validate", "url": "u"},
+        "testtesttes": {"duration": 10.0, "subset": "test", "url": "u", "annotations": {"segment": [1, 11]}},
+        "nosegmentsx": {"subset": "train", "annotations": {"label": "sailing"}},
+    }
+    path = root / "train.json"
+    path.write_text(json.dumps(told))
+    found = clips(root, annotations=path)
+    assert [split for split, _ in found.values()] == ["train", "train", "val", "test"]
+    split, golf = found[f"{GOLF}_000010_000020"]
+    assert (split, golf.captions, golf.meta["source"]) == ("train", ("golf putting",), "train.json, entry 1")
+    assert found["testtesttes_000001_000011"][1].meta["why_not"] == "no label"
+    assert [clip.meta.get("why_not") for _, clip in found.values()].count("start or end is no number of seconds") == 1
+    path.write_text('["a"]')
+    with pytest.raises(RawDataError, match=r"train\.json, character 0: expected {, got \["):
+        clips(root, annotations=path)
+    path.write_text('{"a": 3}')
+    with pytest.raises(RawDataError, match=r"train\.json, entry 1: expected an object with annotations, got '3'"):
+        clips(root, annotations=path)
+
+
+def test_csvs_go_before_the_json_of_the_same_archive(root: Path) -> None:
+    (root / "annotations" / "train.json").write_text("{}")
+    assert len(clips(root)) == 6
+
+
 def test_windows_are_clips_of_their_own(root: Path) -> None:
     assert f"{FILES['train'][0]}-w1" in clips(root, frames=4, windows=2)
 

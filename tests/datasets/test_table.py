@@ -13,8 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import servers
 from media import video_files
 from PIL import Image
+from support import t2vdata
 
 from t2vdata import datasets
 from t2vdata.build import BuildResult, BuildSpec, build_dataset
@@ -280,3 +282,42 @@ def test_real_and_mutated_files_cost_themselves_alone(shared: Path, tmp_path: Pa
     first, second = (open_dataset(one.out)["train"] for one in (alone, mixed))
     for key, number in first.keys.items():
         assert np.array_equal(first[number].frames.data, second[second.keys[key]].frames.data)
+
+
+def test_a_table_and_its_files_may_lie_on_a_server(media: Path, tmp_path: Path) -> None:
+    table(media, "path,caption\ncat.mp4,a cat\nmore/dog v1.2.webm,a dog\nlost.mp4,nothing\nred.png,red\n")
+    with servers.plain_server(media) as url:
+        result = build_dataset(
+            BuildSpec("table", {"table": f"{url}/clips.csv", "size": 32, "val_share": 0.0, "test_share": 0.0}),
+            tmp_path / "out",
+            num_workers=1,
+            max_failures=1,
+        )
+    assert [item.key for item in open_dataset(tmp_path / "out")["train"]][:1] == ["cat"]
+    assert (result.manifest.tally.kept, dict(result.manifest.tally.failed)) == (3, {"DecodeError": 1})
+    assert url.encode() not in (tmp_path / "out" / "manifest.json").read_bytes()
+    assert "--table clips.csv" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_file_that_is_too_large_to_fetch_has_failed(media: Path, tmp_path: Path) -> None:
+    (media / "large.mp4").write_bytes(b"\0" * 1_000_001)
+    table(media, "path,caption\nlarge.mp4,a film\ncat.mp4,a cat\n")
+    with servers.plain_server(media) as url:
+        options = {"table": f"{url}/clips.csv", "size": 32, "max_file_mb": 1, "val_share": 0.0, "test_share": 0.0}
+        build_dataset(BuildSpec("table", options), tmp_path / "out", num_workers=1, max_failures=1)
+    assert "large.mp4 has over 1 MB; allow more with --max-file-mb" in rejects(tmp_path / "out")["large"]
+
+
+def test_a_table_that_is_not_on_the_server_is_named(media: Path, tmp_path: Path) -> None:
+    with (
+        servers.plain_server(media) as url,
+        pytest.raises(RawDataError, match=r"nothing to read at .*/nowhere\.csv \(--table\)"),
+    ):
+        build_dataset(BuildSpec("table", {"table": f"{url}/nowhere.csv"}), tmp_path / "out")
+
+
+def test_the_command_line_takes_a_url(media: Path, tmp_path: Path) -> None:
+    table(media, "path,caption,split\ncat.mp4,a cat,train\n")
+    with servers.plain_server(media) as url:
+        done = t2vdata("build", "table", "--table", f"{url}/clips.csv", "--size", "32", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,91 @@
+"""Reading and planning 650,000 clips, the size of Kinetics-700: seconds and memory of fresh processes.
+
+python tests/benchmarks/bench_plan.py [--n 650000]
+
+Annotations are made up, in the official formats; there is no media file, so that every clip becomes a reject, which the plan
+holds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import random
+import string
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+LETTERS = string.ascii_letters + string.digits + "-_"
+RUN = """
+import resource, sys, time
+from pathlib import Path
+from t2vdata.plan import BuildSpec, plan_shards, splits
+name, root, windows = sys.argv[1:]
+options = {"frames": 8, "windows": int(windows)}
+if name == "table":
+    options["table"] = Path(root) / "clips.csv"
+begun = time.perf_counter()
+spec = BuildSpec(name, options, root=None if name == "table" else root)
+found = splits(spec)
+read = time.perf_counter() - begun
+clips = sum(len(one.clips) + len(one.rejects) for one in plan_shards(spec, found))
+planned = time.perf_counter() - begun - read
+memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(f"| {name} | {windows} | {clips:,} | {read:.1f} | {planned:.1f} | {memory:,.0f} |")
+"""
+
+
+def kinetics(folder: Path, n: int, draws: random.Random) -> None:
+    """Write a CSV of Kinetics-700, and one video, without which nothing would be read."""
+    (folder / "annotations").mkdir(parents=True)
+    (folder / "train").mkdir()
+    (folder / "train" / "aaaaaaaaaaa_000000_000010.mp4").write_bytes(b"")
+    with open(folder / "annotations" / "train.csv", "w") as file:
+        file.write("label,youtube_id,time_start,time_end,split\n")
+        for number in range(n):
+            start = draws.randrange(600)
+            video = "".join(draws.choices(LETTERS, k=11))
+            file.write(f"action number {number % 700} (of some kind),{video},{start},{start + 10},train\n")
+
+
+def moments(folder: Path, n: int, draws: random.Random) -> None:
+    """Write the tables of Moments in Time."""
+    for name in ("training", "validation"):
+        (folder / name).mkdir(parents=True)
+    (folder / "moments_categories.txt").write_text("".join(f"action+{number},{number}\n" for number in range(339)))
+    with open(folder / "trainingSet.csv", "w") as train, open(folder / "validationSet.csv", "w") as val:
+        for number in range(n):
+            label = f"action+{number % 339}"
+            name = f"yt-{''.join(draws.choices(LETTERS, k=11))}_{number % 300}.mp4"
+            (train if number % 25 else val).write(f"{label}/{name},{label},3,0\n")
+
+
+def table(folder: Path, n: int, draws: random.Random) -> None:
+    """Write a CSV of one's own."""
+    folder.mkdir()
+    with open(folder / "clips.csv", "w") as file:
+        file.write("path,caption,start,end,label\n")
+        for number in range(n):
+            label, start = f"action number {number % 700}", draws.randrange(600)
+            video = "".join(draws.choices(LETTERS, k=11))
+            file.write(f"videos/{video}.mp4,a person is doing {label} in the garden,{start},{start + 10},{label}\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--n", type=int, default=650_000)
+    n = parser.parse_args().n
+    print(f"Python {platform.python_version()}, {platform.machine()}; {n:,} rows\n")
+    print("| dataset | windows | clips | reading, s | planning, s | memory, MiB |\n|---|--:|--:|--:|--:|--:|")
+    for write in (kinetics, moments, table):
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place) / "raw"
+            write(folder, n, random.Random(0))
+            for windows in (1, 2):
+                subprocess.run([sys.executable, "-c", RUN, write.__name__, str(folder), str(windows)], check=True)
+
+
+if __name__ == "__main__":
+    main()
