@@ -218,7 +218,7 @@ def _coder(channels: int, gop: int) -> dict[str, str]:
 def _steady_asm() -> str:
     """Return the setting that keeps x264 from AVX-512, where there is any.
 
-    With it, x264 165 codes one small clip in a hundred or so otherwise than before, by where its buffers happen to lie in memory.
+    With it, x264 165 codes one small clip in a hundred or so otherwise than before, by where its buffers lie in memory.
     The bytes are those of most other times, and the speed is the same.
     """
     try:
