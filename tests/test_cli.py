@@ -23,7 +23,7 @@ TOP = {"table": "mydata", "msvd": "MSVD", "kinetics": "k400", "moments": "Moment
 
 
 def test_help_of_every_verb_ends_in_an_example() -> None:
-    assert len(VERBS) == 9
+    assert len(VERBS) == 10
     for words in ([], *([verb] for verb in VERBS), ["build", "mnist-motion"]):
         done = t2vdata(*words, "--help")
         assert done.returncode == 0

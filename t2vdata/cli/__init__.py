@@ -23,6 +23,7 @@ VERBS = {
     "verify": "Check a built dataset against its manifest.",
     "vocab": "Make a vocabulary, and say how much of each split it knows.",
     "show": "Draw clips of a dataset: a contact sheet or a GIF.",
+    "score": "Say how often clips of moving digits show what their captions ask for.",
     "bench": "Measure how fast a dataset is read into batches.",
     "doctor": "Say which video decoders work here, and how fast.",
 }

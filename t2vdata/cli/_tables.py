@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from t2vdata.diff import Diff
     from t2vdata.duplicates import Duplicates
     from t2vdata.forecast import Forecast
+    from t2vdata.scoring.score import Score, Share
     from t2vdata.stats import Balance, Spread, Stats
 
 
@@ -22,11 +23,11 @@ _SHOWN_PAIRS = 10
 
 
 def console() -> Console:
-    """Return where tables go: standard output, at least 80 columns, without colour codes when it is no terminal."""
+    """Return where tables go: standard output; where that is no terminal, of at least 120 columns and without colour codes."""
     from rich.console import Console
 
     found = Console(highlight=False)
-    return found if found.is_terminal else Console(highlight=False, width=max(100, found.width))
+    return found if found.is_terminal else Console(highlight=False, width=max(120, found.width))
 
 
 def table(*columns: str, rows: Iterable[Sequence[str]]) -> Table:
@@ -135,6 +136,25 @@ def print_duplicates(found: Duplicates) -> None:
     if not found.pairs:
         out.print("no near-duplicates but those of one group")
     out.print(f"of one group, and therefore in one split: {found.of_one_group:,} pairs")
+
+
+def print_scores(rows: Mapping[str, Score]) -> None:
+    """Print how well clips match their captions, a line for each set of clips."""
+    lines = [
+        [name, f"{one.caption.num_clips:,}", _share(one.caption), f"{one.digit.value:.1%}", f"{one.axis.value:.1%}",
+         f"{one.direction.value:.1%}", f"{one.constancy:.1%}", f"{one.no_digit:.1%}", f"{one.jitter:.1f} %",
+         "" if one.diversity is None else f"{one.diversity:.1f}"]
+        for name, one in rows.items()
+    ]  # fmt: skip
+    columns = ("clips", "n", "caption", "digit", "axis", "direction", "constancy", "no digit", "jitter", "diversity")
+    out = console()
+    out.print(table(*columns, rows=lines))
+    out.print("caption with Wilson's interval of 95 %; by chance, 2.5 % are right")
+
+
+def _share(share: Share) -> str:
+    low, high = share.interval
+    return f"{share.value:.1%} ({100 * low:.0f}-{100 * high:.0f})"
 
 
 def _duration(seconds: float) -> str:

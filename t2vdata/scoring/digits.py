@@ -1,0 +1,82 @@
+"""Which digit a frame shows, told by a small network that was trained here, on handwriting of MNIST's training images.
+
+A frame is cut to a square around the bright pixels, 1.4 times as wide as their box, with their centre of mass in its middle,
+and brought to 28x28: MNIST's own norm, whatever the size of digit and frame. Of eleven classes the last is no digit: blank,
+noise, two digits. The weights are in digits.safetensors; ``python -m t2vdata.scoring.train`` makes them.
+Tensors carry their shape: N frames, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+import functools
+from importlib import resources
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load
+from torch import nn
+from torch.nn import functional
+
+from t2vdata.scoring.motion import Video, places
+
+NO_DIGIT = 10
+SIDE = 28
+_MARGIN = 1.4
+_WEIGHTS = "digits.safetensors"
+_AT_ONCE = 4096
+
+
+class DigitNetwork(nn.Module):
+    """(N, 1, 28, 28) float, 0 to 1, to features (N, 64) and scores of the eleven classes (N, 11)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2, self.conv3 = nn.Conv2d(1, 24, 3), nn.Conv2d(24, 48, 3), nn.Conv2d(48, 64, 3)
+        self.narrow, self.classes = nn.Linear(64 * 9, 64), nn.Linear(64, NO_DIGIT + 1)
+
+    def features(self, crops_N1HW: torch.Tensor) -> torch.Tensor:
+        half = functional.max_pool2d(functional.relu(self.conv1(crops_N1HW)), 2)
+        quarter = functional.max_pool2d(functional.relu(self.conv2(half)), 2)
+        return functional.relu(self.narrow(functional.relu(self.conv3(quarter)).flatten(1)))
+
+    def forward(self, crops_N1HW: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.classes(self.features(crops_N1HW))
+        return found
+
+
+def crops(frames: Video) -> torch.Tensor:
+    """Return the digits of frames (N, H, W) uint8 as (N, 1, 28, 28) float, 0 to 1; what is beyond the frame is black."""
+    num_frames, height, width = frames.shape
+    where = places(frames)
+    side = _MARGIN * np.maximum(where.bottom - where.top, where.right - where.left)
+    # Of affine_grid, which counts from -1 to 1 from edge to edge.
+    grid = torch.zeros(num_frames, 2, 3)
+    grid[:, 0, 0], grid[:, 0, 2] = torch.from_numpy(side / width), torch.from_numpy(2 * where.column / width - 1)
+    grid[:, 1, 1], grid[:, 1, 2] = torch.from_numpy(side / height), torch.from_numpy(2 * where.row / height - 1)
+    pixels = torch.from_numpy(np.array(frames)).unsqueeze(1).float() / 255
+    places_NHW2 = functional.affine_grid(grid, [num_frames, 1, SIDE, SIDE], align_corners=False)
+    return functional.grid_sample(pixels, places_NHW2, align_corners=False)
+
+
+@functools.cache
+def network() -> DigitNetwork:
+    """Return the trained network that comes with the package."""
+    made = DigitNetwork().eval()
+    data = resources.files("t2vdata.scoring").joinpath(_WEIGHTS).read_bytes()
+    made.load_state_dict({name: array.float() for name, array in load(data).items()})
+    return made
+
+
+def look(frames: Video) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the class (N,) of each frame (N, H, W) uint8, NO_DIGIT for none, and its features (N, 64)."""
+    classes, features = [np.zeros(0, np.int64)], [np.zeros((0, 64), np.float32)]
+    with torch.inference_mode():
+        for first in range(0, len(frames), _AT_ONCE):
+            some = frames[first : first + _AT_ONCE]
+            seen = network().features(crops(some))
+            told = network().classes(seen).argmax(dim=1).numpy()
+            told[places(some).is_blank] = NO_DIGIT
+            classes.append(told)
+            features.append(seen.numpy())
+    return np.concatenate(classes), np.concatenate(features)
