@@ -84,6 +84,12 @@ class Loader:
         return self._pipeline.table.labels
 
     @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(C, T, H, W) of every clip."""
+        frames, height, width, channels = self._pipeline.shape
+        return channels, frames, height, width
+
+    @property
     def num_workers(self) -> int:
         """Threads or processes that decode."""
         return self._pipeline.num_workers

@@ -1,0 +1,45 @@
+"""``python -m baselines.train RECIPE``: train a model, or go on with a run that was stopped."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from baselines import recipe as recipes
+from baselines.loop import train
+from baselines.ranks import joined
+from t2vdata.errors import T2VError
+
+
+@click.command(epilog="Example: python -m baselines.train recipes/tgansc-mnist-motion-cpu.yaml run.steps=2000")
+@click.argument("recipe", type=click.Path())
+@click.argument("overrides", nargs=-1, metavar="[SECTION.NAME=VALUE]...")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.  [default: runs/NAME OF THE RECIPE]")
+def command(recipe: str, overrides: tuple[str, ...], out: Path | None) -> None:
+    """Train the model of a recipe until its last step.
+
+    The same command goes on with a run that was stopped. SECTION.NAME=VALUE takes the place of what the recipe says. Start it
+    with torchrun for several processes.
+    """
+    made = recipes.read(recipe, overrides)
+    with joined(made.run.device) as ranks:
+        train(made, out or Path("runs") / Path(recipe).stem, ranks)
+
+
+def run(command: click.Command) -> None:
+    """Run a command; what we raise on purpose is told in one line."""
+    try:
+        command(standalone_mode=False)
+    except click.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except T2VError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    run(command)
