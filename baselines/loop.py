@@ -62,7 +62,10 @@ class Run:
         self.dataset = open_dataset(recipe.data.path)
         self.words = Vocabulary.load(self.dataset.vocabulary_path, fingerprint=self.dataset.fingerprint)
         self.reading = open_loader(recipe, self.dataset, self.words, ranks, self.device)
-        self.trainer = make_trainer(recipe, self.reading, self.words, self.device, ranks)
+        self.fps = frame_rate(recipe, self.dataset)
+        self.setting = setting_of(recipe, self.reading, self.words, self.device, ranks)
+        torch.manual_seed(recipe.seed)
+        self.trainer = family.load(recipe.family).Trainer(recipe, self.setting)
         self.checkpoints = Checkpoints(path / "checkpoints", keep=self.spec.keep)
         self.step = self.num_returns = 0
         self.journal: Journal | None = None
@@ -76,7 +79,7 @@ class Run:
     def begin_or_go_on(self) -> None:
         """Load the last checkpoint, or write one of the beginning."""
         if self.ranks.is_first:
-            folder.begin(self.path, self.recipe, self.dataset)
+            folder.begin(self.path, self.recipe, self.setting, self.dataset.fingerprint, self.fps)
             if not self.checkpoints.steps():
                 self.checkpoints.save(0, self._state(0))
         self.ranks.wait()
@@ -118,7 +121,7 @@ class Run:
         captions = judgement.captions_of(self._pictured)
         made = judgement.sample(self.trainer, captions, seed=_PICTURE_SEED, device=self.device)
         name = self.path / "pictures" / f"step-{self.step:08d}"
-        pictures.write_pair(real, made, captions, frame_rate(self.recipe, self.dataset), name)
+        pictures.write_pair(real, made, captions, self.fps, name)
 
     def judge(self) -> None:
         """Judge the model on held-out captions and clips."""
@@ -237,16 +240,14 @@ def open_loader(recipe: Recipe, dataset: Dataset, words: Vocabulary, ranks: Rank
     )  # fmt: skip
 
 
-def make_trainer(recipe: Recipe, reading: Loader, words: Vocabulary, device: torch.device, ranks: Ranks) -> family.Trainer:
-    """Return the family's trainer, with the first weights that the recipe's seed gives."""
-    torch.manual_seed(recipe.seed)
+def setting_of(recipe: Recipe, reading: Loader, words: Vocabulary, device: torch.device, ranks: Ranks) -> family.Setting:
+    """Return what a trainer works on, and how."""
     bfloat16 = recipe.run.precision == "bfloat16"
-    setting = family.Setting(
+    return family.Setting(
         vocabulary=words, labels=reading.labels, shape=reading.shape, device=device,
         autocast=lambda: torch.autocast(device.type, torch.bfloat16, enabled=bfloat16),
         rank=ranks.rank, world=ranks.world,
     )  # fmt: skip
-    return family.load(recipe.family).Trainer(recipe, setting)
 
 
 def endless(reading: Loader) -> Iterator[Batch]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
 from baselines import recipe as recipes
+from baselines.command import run
 from baselines.loop import train
 from baselines.ranks import joined
-from t2vdata.errors import T2VError
 
 
 @click.command(epilog="Example: python -m baselines.train recipes/tgansc-mnist-motion-cpu.yaml run.steps=2000")
@@ -26,19 +25,6 @@ def command(recipe: str, overrides: tuple[str, ...], out: Path | None) -> None:
     made = recipes.read(recipe, overrides)
     with joined(made.run.device) as ranks:
         train(made, out or Path("runs") / Path(recipe).stem, ranks)
-
-
-def run(command: click.Command) -> None:
-    """Run a command; what we raise on purpose is told in one line."""
-    try:
-        command(standalone_mode=False)
-    except click.Abort:
-        sys.exit(130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except T2VError as error:
-        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -197,8 +197,8 @@ def test_a_best_that_no_judgement_gives_is_told(recipe_file: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (("run.steps=x",), "error: .*run.steps: expected a whole number, got 'x'"),
-        (("data.path=nowhere",), "error: .*nowhere"),
+        (("run.steps=x",), "baselines: .*run.steps: expected a whole number, got 'x'"),
+        (("data.path=nowhere",), "baselines: .*nowhere"),
     ],
 )
 def test_mistakes_are_told_in_a_line(recipe_file: Path, tmp_path: Path, wrong: tuple[str, ...], message: str) -> None:

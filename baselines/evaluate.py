@@ -1,0 +1,80 @@
+"""``python -m baselines.evaluate RUN``: the table of a trained model, with the controls that say what its numbers mean."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from baselines import judgement
+from baselines.command import run
+from baselines.draws import Draws
+from baselines.pictures import as_clips
+from baselines.trained import Trained, open_run
+from t2vdata import storage
+from t2vdata.cli import _tables
+from t2vdata.scoring.score import Score, controls
+
+_SEED = 3
+
+
+def evaluate(trained: Trained, split: str, num_clips: int) -> tuple[dict[str, Score], dict[str, float]]:
+    """Return the scores of a model's clips and of the controls, and what the model's family measures, on a split.
+
+    The captions, and the real clips beside them, are ``num_clips`` of the split, which ones a fixed seed decides.
+    """
+    device = trained.setting.device
+    batches = judgement.clips(trained.recipe, trained.dataset, split, num_clips, trained.setting.vocabulary, seed=_SEED)
+    captions = judgement.captions_of(batches)
+    scores: dict[str, Score] = {}
+    if judgement.can_be_scored(captions):
+        scores["model"] = judgement.scored(trained.trainer, captions, seed=_SEED, device=device)
+        scores |= controls([clip for batch in batches for clip in as_clips(batch.video)], captions)
+    measure = getattr(trained.trainer, "evaluate", None)
+    found = measure((batch.to(device) for batch in batches), Draws(_SEED, use="evaluate", device=device)) if measure else {}
+    return scores, found
+
+
+def numbers(scores: dict[str, Score], found: dict[str, float]) -> dict[str, float]:
+    """Return the model's numbers by their names, as columns of a table have them."""
+    told = scores["model"].as_json() if scores else {}
+    plain = {name: value["share"] if isinstance(value, dict) else value for name, value in told.items()}
+    return {**{name: value for name, value in plain.items() if value is not None}, **found}
+
+
+@click.command(epilog="Example: python -m baselines.evaluate runs/tgansc-mnist-motion-cpu --split test")
+@click.argument("path", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--split", default="test", show_default=True, help="Split whose captions and clips are taken.")
+@click.option("--n", "number", default=400, show_default=True, help="Clips.")
+@click.option("--checkpoint", default="best", show_default=True, help="best, last or a step.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def command(path: Path, split: str, number: int, checkpoint: str, device: str, as_json: bool) -> None:
+    """Say how good the model of RUN is on clips it has not seen.
+
+    What is printed is also written to RUN/evaluation-SPLIT.json.
+    """
+    trained = open_run(path, checkpoint, device=device)
+    scores, found = evaluate(trained, split, number)
+    written: dict[str, Any] = {
+        "split": split,
+        "clips": number,
+        "step": trained.step,
+        "numbers": numbers(scores, found),
+        "scores": {name: one.as_json() for name, one in scores.items()},
+    }
+    storage.write_whole(str(path / f"evaluation-{split}.json"), json.dumps(written, indent=1).encode())
+    if as_json:
+        click.echo(json.dumps(written, indent=1))
+        return
+    click.echo(f"{path}, step {trained.step:,}, split {split}")
+    if scores:
+        _tables.print_scores(scores)
+    for name, value in found.items():
+        click.echo(f"{name}: {value:.4f}")
+
+
+if __name__ == "__main__":
+    run(command)
