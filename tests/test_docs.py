@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from support import ROOT
 
+from baselines import recipe as recipes
 from t2vdata import manifest
 from t2vdata.build import BuildResult
 
@@ -32,6 +34,15 @@ def test_the_command_line_page_is_what_help_says(monkeypatch: pytest.MonkeyPatch
 def test_the_example_in_the_page_is_the_one_that_is_tested() -> None:
     (example,) = [block for block in blocks(ROOT / "docs" / "add-a-dataset.md", "python") if "VERSION" in block]
     assert example == (ROOT / "tests" / "examples" / "mydata" / "wavy_lines.py").read_text()
+
+
+def test_the_example_of_a_model_is_the_one_that_is_tested(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = ROOT / "docs" / "recipes.md"
+    (example,) = blocks(page, "python")
+    assert example == (ROOT / "tests" / "examples" / "mymodel" / "regression.py").read_text()
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "examples"))
+    recipe = blocks(page, "yaml")[-1]
+    assert recipes.checked(yaml.safe_load(recipe)).sections["model"].width == 16
 
 
 def test_every_link_to_a_file_leads_somewhere() -> None:
