@@ -20,6 +20,7 @@ from t2vdata.errors import BuildError, RawDataError, RequestError, TooManyFailur
 from t2vdata.finish import finish
 from t2vdata.manifest import Manifest, ShardEntry, SplitEntry
 from t2vdata.plan import BuildSpec, Splits, plan_shards, shard_name, shard_number
+from t2vdata.stock import Stock
 from t2vdata.types import ShardPlan, ShardReport, Tally
 from t2vdata.work import build_shard
 
@@ -90,7 +91,7 @@ def build_dataset(
     if ledger.is_appending(folder):
         raise RequestError(f"{folder}: --retry-failed was stopped; run the same command again with --retry-failed")
     work = functools.partial(build_shard, spec, folder)
-    with ledger.locked(folder), ledger.swept(folder):
+    with ledger.locked(folder) as check_still_ours, ledger.swept(folder):
         # Once more, now that nobody else can build here: somebody may just have finished.
         finished = ledger.open_folder(folder, wanted)
         if finished is not None and has_tables(folder, finished):
@@ -108,6 +109,7 @@ def build_dataset(
         with manifest.TableWriter(folder) as tables:
             contents = _Contents(folder, sum(len(clips) for _, clips in splits), max_failures, tables, on_progress)
             built = _build_missing(spec, splits, contents, run)
+            check_still_ours()
         whole = finish(folder, spec, wanted, contents.splits(), tables.files)
         ledger.close_folder(folder)
     return BuildResult(folder, whole, built)
@@ -180,10 +182,11 @@ def _unbuilt(spec: BuildSpec, splits: Splits, contents: _Contents) -> Iterator[S
     """Yield the plans of shards that are not there; take in the reports of those that are."""
     out = contents.out
     clip_filters, _ = datasets.filters(spec.dataset, spec.resolved)
-    for one in plan_shards(spec, splits, planned=functools.partial(ledger.read_plan, out)):
+    stock = Stock(out)
+    for one in plan_shards(spec, splits, planned=stock.plan):
         name = shard_name(spec, one.split, one.index)
         contents.expect(name)
-        report = ledger.read_report(out, name)
+        report = stock.report(name)
         if report is not None:
             contents.add(report)
             continue
@@ -195,7 +198,7 @@ def _unbuilt(spec: BuildSpec, splits: Splits, contents: _Contents) -> Iterator[S
 def _stop_if_hopeless(out: str, tally: Tally, max_failures: float) -> None:
     if tally.seen < _JUDGED_AFTER or tally.num_failed <= max_failures * tally.seen:
         return
-    manifest.write_rejects(out, [reject for report in ledger.reports(out) for reject in report.rejects])
+    manifest.write_rejects(out, [reject for report in Stock(out).reports() for reject in report.rejects])
     counts = ", ".join(f"{error} {count}" for error, count in sorted(tally.failed.items(), key=lambda item: -item[1]))
     raise TooManyFailuresError(
         f"{tally.num_failed} of {tally.seen} clips failed, more than {max_failures:.0%}: {counts}; "
@@ -205,12 +208,14 @@ def _stop_if_hopeless(out: str, tally: Tally, max_failures: float) -> None:
 
 def has_tables(out: str, finished: Manifest) -> bool:
     """Return whether a finished dataset still has its index and its other tables, whole."""
-    return all(storage.size(storage.join(out, file.name)) == file.bytes for file in finished.files)
+    found = storage.patiently(lambda: storage.sizes(out))
+    return all(found.get(file.name) == file.bytes for file in finished.files)
 
 
 def lost_shards(out: str, finished: Manifest) -> set[str]:
     """Return the shards that a finished dataset no longer has, or has cut short."""
-    return {shard.name for _, shard in finished.shards() if storage.size(storage.join(out, shard.name)) != shard.bytes}
+    found = storage.patiently(lambda: storage.sizes(out))
+    return {shard.name for _, shard in finished.shards() if found.get(shard.name) != shard.bytes}
 
 
 def _plans_of(lost: set[str], out: str, finished: Manifest, splits: Splits) -> Iterator[ShardPlan]:

@@ -36,11 +36,12 @@ def finish(
         files=tables,
     )
     if "train" in splits:
-        Vocabulary.build(Dataset(out, whole)["train"]).save(Dataset(out, whole).vocabulary_path)
+        words = storage.patiently(lambda: Vocabulary.build(Dataset(out, whole)["train"]))
+        words.save(Dataset(out, whole).vocabulary_path)
         # With all words of the training captions; ``t2vdata vocab`` makes others.
         whole = replace(whole, files=(*tables, manifest.file_entry(out, manifest.VOCABULARY)))
     if whole.tally.kept:
-        show.write_preview(Dataset(out, whole), storage.join(out, card.PICTURE))
+        storage.patiently(lambda: show.write_preview(Dataset(out, whole), storage.join(out, card.PICTURE)))
     card.write(out, whole, _command(spec, written))
     manifest.write(out, whole)
     return whole

@@ -1,25 +1,28 @@
 """What of a build is already on disk: its spec, the plan and the report of each shard, and who is writing.
 
-Kept in ``.t2vdata-build`` inside the output folder while a build goes on, and removed when the manifest is written.
+Kept in ``.t2vdata-build`` inside the output folder while a build goes on, and removed when the manifest is written. The folder
+may be in an object store.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import orjson
 
-from t2vdata import manifest, storage
-from t2vdata.errors import NotADatasetError, OtherSpecError
+from t2vdata import lease, manifest, storage
+from t2vdata.errors import NotADatasetError, OtherSpecError, StorageError
 from t2vdata.manifest import Manifest
-from t2vdata.types import Planned, Reject, ShardPlan, ShardReport
+from t2vdata.types import ShardPlan, ShardReport
 
 FOLDER = manifest.BUILD_FOLDER
-_SPEC, _LOCK, _REPORTS, _PLANS, _BEFORE, _ENDING = "spec.json", "lock", "reports", "plans", "before", ".jsonl"
+REPORTS, PLANS = "reports", "plans"
+_SPEC, _LOCK, _BEFORE, _ENDING = "spec.json", "lock", "before", ".jsonl"
 _HEAD = ("name", "split", "samples", "bytes", "sha256", "rejects")
 # What a disk puts into its own root; a folder with only these is empty.
 _NOT_OURS = ("lost+found",)
@@ -40,7 +43,8 @@ def open_folder(out: str, spec: Mapping[str, Any]) -> Manifest | None:
     if started is not None:
         _same_or_raise(out, started, spec)
     else:
-        others = [name for name in storage.list_names(out) if name not in _NOT_OURS and name != FOLDER]
+        there = storage.patiently(lambda: storage.list_names(out))
+        others = [name for name in there if name not in _NOT_OURS and name != FOLDER]
         if others:
             raise OtherSpecError(f"{out} is not empty and not a build of ours: it holds {others[0]}; choose another --out")
     return None
@@ -48,27 +52,36 @@ def open_folder(out: str, spec: Mapping[str, Any]) -> Manifest | None:
 
 def is_open(out: str) -> bool:
     """Return whether a build into the folder is going on, or was stopped."""
-    return storage.exists(_path(out))
+    # In a store a folder is a name, which some go on listing when it is empty.
+    return storage.patiently(lambda: storage.exists(_path(out, _SPEC) if storage.is_url(out) else _path(out)))
 
 
 def start(out: str, spec: Mapping[str, Any]) -> None:
     """Say which spec is being built; a build that goes on finds it."""
-    storage.make_folder(_path(out, _REPORTS))
-    storage.make_folder(_path(out, _PLANS))
+    storage.make_folder(_path(out, REPORTS))
+    storage.make_folder(_path(out, PLANS))
     if _started(out) is None:
         storage.write_whole(_path(out, _SPEC), json.dumps(spec, indent=2).encode())
 
 
 @contextlib.contextmanager
-def locked(out: str) -> Iterator[None]:
-    """Hold the output folder against a second build at the same time; it is let go when this process ends, however it ends."""
+def locked(out: str) -> Iterator[Callable[[], None]]:
+    """Hold the output folder against a second build at the same time; it is let go when this process ends, however it ends.
+
+    Gives a function that raises OtherSpecError when the folder was lost meanwhile, which only one in a store can be: see
+    ``lease``.
+    """
+    lock = _path(out, _LOCK)
+    if storage.is_url(out):
+        with lease.held(lock) as mine:
+            yield mine.check
+        return
     storage.make_folder(_path(out))
-    path = _path(out, _LOCK)
-    with open(path, "a+b") as file:
+    with open(lock, "a+b") as file:
         try:
             import fcntl
         except ImportError:  # Windows has no flock; two builds into one folder are the user's to avoid there.
-            yield
+            yield lambda: None
             return
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -79,78 +92,67 @@ def locked(out: str) -> Iterator[None]:
         file.truncate(0)
         file.write(f"process {os.getpid()}".encode())
         file.flush()
-        yield
+        yield lambda: None
 
 
 def write_report(out: str, report: ShardReport) -> None:
     """Say that a shard is whole, after it has its name: one line of JSON for the report, and one for each row of the index."""
     head = {name: getattr(report, name) for name in _HEAD}
-    storage.write_whole(_path(out, _REPORTS, report.name + _ENDING), b"".join((line(head), *report.rows)))
+    storage.write_whole(path(out, REPORTS, report.name), b"".join((line(head), *report.rows)))
 
 
-def read_report(out: str, name: str) -> ShardReport | None:
-    """Return the report of a shard that is whole on disk, without its rows, or None when it must be built."""
-    try:
-        with storage.open_read(_path(out, _REPORTS, name + _ENDING)) as file:
-            body = orjson.loads(file.readline())
-        report = ShardReport(**{**body, "rejects": tuple(Reject(**reject) for reject in body["rejects"])})
-    except (FileNotFoundError, orjson.JSONDecodeError, TypeError):
-        return None
-    is_there = report.samples == 0 or storage.size(storage.join(out, name)) == report.bytes
-    return report if is_there else None
+def names(out: str, folder: str) -> list[str]:
+    """Return the names of the shards that have an entry in a folder of the build, sorted."""
+    found = storage.patiently(lambda: storage.list_names(_path(out, folder)))
+    return [name.removesuffix(_ENDING) for name in found if name.endswith(_ENDING)]
 
 
-def reports(out: str) -> Iterator[ShardReport]:
-    """Yield the reports of all whole shards, one at a time, without their rows."""
-    for name in storage.list_names(_path(out, _REPORTS)):
-        report = read_report(out, name.removesuffix(_ENDING)) if name.endswith(_ENDING) else None
-        if report is not None:
-            yield report
+def path(out: str, folder: str, name: str) -> str:
+    """Return where the entry of a shard is in a folder of the build, or would be."""
+    return _path(out, folder, name + _ENDING)
 
 
 def read_rows(out: str, name: str) -> bytes:
     """Return the index rows of a whole shard, as lines of JSON."""
-    return storage.read_bytes(_path(out, _REPORTS, name + _ENDING)).split(b"\n", 1)[1]
+    place = path(out, REPORTS, name)
+    try:
+        return storage.patiently(lambda: storage.read_bytes(place)).split(b"\n", 1)[1]
+    except FileNotFoundError:
+        raise StorageError(
+            f"{name} was built, but its report is not at {place}; where workers are on other machines, --out must be a folder "
+            "that all of them share, or a URL"
+        ) from None
 
 
 def write_plan(out: str, name: str, plan: ShardPlan) -> None:
     """Say how a shard was planned: a build that goes on plans it so again, whatever files have come or gone."""
     planned = {"num_clips": len(plan.clips) + len(plan.rejects), "rejects": plan.rejects}
-    storage.write_whole(_path(out, _PLANS, name + _ENDING), line(planned))
-
-
-def read_plan(out: str, name: str) -> Planned | None:
-    """Return how a shard was planned when this build first came to it, or None."""
-    try:
-        body = orjson.loads(storage.read_bytes(_path(out, _PLANS, name + _ENDING)))
-        return Planned(body["num_clips"], tuple(Reject(**reject) for reject in body["rejects"]))
-    except (FileNotFoundError, orjson.JSONDecodeError, TypeError):
-        return None
+    storage.write_whole(path(out, PLANS, name), line(planned))
 
 
 def keep_before(out: str) -> str:
     """Return a folder with the dataset's tables and manifest as they were before this build changes them."""
     before = _path(out, _BEFORE)
-    if not storage.exists(storage.join(before, manifest.MANIFEST)):
+    if not is_appending(out):
         storage.make_folder(before)
         # The manifest last: with it, all are there.
         for name in (manifest.INDEX, manifest.REJECTS, manifest.MANIFEST):
-            storage.write_whole(storage.join(before, name), storage.read_bytes(storage.join(out, name)))
+            content = storage.patiently(functools.partial(storage.read_bytes, storage.join(out, name)))
+            storage.write_whole(storage.join(before, name), content)
     return before
 
 
 def is_appending(out: str) -> bool:
     """Return whether clips are being appended to the finished dataset in the folder, or were when that was stopped."""
-    return storage.exists(_path(out, _BEFORE))
+    return storage.patiently(lambda: storage.exists(_path(out, _BEFORE, manifest.MANIFEST)))
 
 
 def close_folder(out: str) -> None:
     """Remove what only a build in progress needs: files of ours, by name."""
-    for folder in (_REPORTS, _PLANS, _BEFORE):
-        if storage.exists(_path(out, folder)):
-            for name in storage.list_names(_path(out, folder)):
-                storage.remove(_path(out, folder, name))
-            storage.remove_folder(_path(out, folder))
+    for folder in (REPORTS, PLANS, _BEFORE):
+        names = storage.patiently(functools.partial(storage.list_names, _path(out, folder)))
+        storage.remove_all([_path(out, folder, name) for name in names])
+        storage.remove_folder(_path(out, folder))
     storage.remove(_path(out, _SPEC))
     storage.remove(_path(out, _LOCK))
     storage.remove_folder(_path(out))
@@ -173,7 +175,10 @@ def line(value: object) -> bytes:
 
 
 def _sweep(out: str) -> None:
-    for folder in (out, _path(out), *(_path(out, name) for name in (_REPORTS, _PLANS, _BEFORE))):
+    if storage.is_url(out):
+        storage.sweep(out)
+        return
+    for folder in (out, _path(out), *(_path(out, name) for name in (REPORTS, PLANS, _BEFORE))):
         storage.sweep(folder)
 
 
@@ -182,17 +187,18 @@ def _path(out: str, *names: str) -> str:
 
 
 def _finished(out: str) -> Manifest | None:
-    if not storage.exists(storage.join(out, manifest.MANIFEST)):
-        return None
+    place = storage.join(out, manifest.MANIFEST)
     try:
-        return manifest.read(out)
+        return Manifest.from_bytes(storage.patiently(lambda: storage.read_bytes(place)), place)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except NotADatasetError as error:
         raise OtherSpecError(f"{error}; choose another --out, nothing here was touched") from error
 
 
 def _started(out: str) -> dict[str, Any] | None:
     try:
-        started: dict[str, Any] = orjson.loads(storage.read_bytes(_path(out, _SPEC)))
+        started: dict[str, Any] = orjson.loads(storage.patiently(lambda: storage.read_bytes(_path(out, _SPEC))))
     except (FileNotFoundError, orjson.JSONDecodeError):
         return None
     return started

@@ -218,7 +218,7 @@ class TableWriter:
     def copy(self, folder: str, shard: int) -> None:
         """Add the rows of a shard from the index of another folder, by the shard's place in it."""
         writer = self._open()
-        rows = read_index(folder, shards=range(shard, shard + 1))
+        rows = storage.patiently(lambda: read_index(folder, shards=range(shard, shard + 1)))
         # An index of an older version has fewer columns; those that are new may be null.
         for place, column in enumerate(writer.schema):
             if column.name not in rows.column_names:
@@ -253,7 +253,7 @@ def _nulls(count: int, kind: Any) -> Any:
 def file_entry(folder: str, name: str) -> FileEntry:
     """Return the entry of a file that was just written."""
     path = storage.join(folder, name)
-    return FileEntry(name, storage.size(path) or 0, storage.sha256(path))
+    return storage.patiently(lambda: FileEntry(name, storage.size(path) or 0, storage.sha256(path)))
 
 
 def write(folder: str, manifest: Manifest) -> None:
@@ -374,6 +374,9 @@ def _table_file(folder: str, name: str) -> Iterator[Any]:
             yield pa.PythonFile(file, mode="r")
     except FileNotFoundError:
         raise DataError(f"{path} is missing; run the build command again, it makes what is not there") from None
+    except StorageError:
+        # It could not be read: nothing is said of what is in it.
+        raise
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path} is damaged: {error}; remove it and run the build command again") from error
 

@@ -56,12 +56,14 @@ def open_read(url: str) -> IO[bytes]:
     return io.BufferedReader(_File(url, num_bytes), BLOCK)
 
 
-def ask(url: str, question: Callable[[Any], Answer]) -> Answer:
+def ask(url: str, question: Callable[[Any], Answer], *, doing: str = "read") -> Answer:
     """Return what the file system of a URL answers, with its errors as ours."""
-    with _our_errors(url):
+    with _our_errors(url, doing):
         import fsspec
 
-        return question(fsspec.core.url_to_fs(url)[0])
+        # Listings are not kept: other processes write there too.
+        options = {} if _is_http(url) else {"use_listings_cache": False}
+        return question(fsspec.core.url_to_fs(url, **options)[0])
 
 
 class _File(io.RawIOBase):
@@ -224,17 +226,17 @@ def _check_status(response: _Response, url: str) -> None:
 
 
 @contextlib.contextmanager
-def _our_errors(url: str) -> Iterator[None]:
+def _our_errors(url: str, doing: str = "read") -> Iterator[None]:
     """Map whatever a store's library raises: each has exceptions of its own, which we must not need to import."""
     try:
         yield
     except StorageError:
         raise
     except Exception as error:
-        raise _meaning(error, url) from error
+        raise _meaning(error, url, doing) from error
 
 
-def _meaning(error: Exception, url: str) -> Exception:
+def _meaning(error: Exception, url: str, doing: str) -> Exception:
     """Return what an error of fsspec, or of a library under it, means here."""
     name, text = type(error).__name__, str(error) or type(error).__name__
     if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
@@ -247,4 +249,4 @@ def _meaning(error: Exception, url: str) -> Exception:
     # InvalidURL of aiohttp is a ValueError too.
     if isinstance(error, ValueError):
         return RequestError(f"cannot open {url}: {text}")
-    return TransientError(f"cannot read {url}: {text}" if isinstance(error, OSError) else f"cannot read {url}: {name}: {text}")
+    return TransientError(f"cannot {doing} {url}: {text if isinstance(error, OSError) else f'{name}: {text}'}")

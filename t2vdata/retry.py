@@ -28,6 +28,7 @@ from t2vdata.errors import BuildError, RequestError
 from t2vdata.finish import finish
 from t2vdata.manifest import Manifest, ShardEntry, SplitEntry
 from t2vdata.plan import BuildSpec, Splits, filtered_shards, shard_name, shard_number
+from t2vdata.stock import Stock
 from t2vdata.types import Reject, ShardPlan, ShardReport, Tally
 from t2vdata.work import build_shard
 
@@ -58,20 +59,22 @@ def retry_failed(
     if not ledger.is_appending(folder) and (not has_tables(folder, finished) or lost_shards(folder, finished)):
         raise RequestError(f"{folder} lost files; run the command without --retry-failed first, it makes them again")
     splits = plan.splits(spec)
-    with ledger.locked(folder), ledger.swept(folder):
+    with ledger.locked(folder) as check_still_ours, ledger.swept(folder):
         ledger.start(folder, wanted)
+        stock = Stock(folder)
         before = ledger.keep_before(folder)
         old = manifest.read(before)
         rejects = manifest.read_rejects(before)
         again = {(reject.split, reject.key) for reject in rejects if _is_worth_it(reject)}
-        planned = _plans(spec, splits, old, again, functools.partial(ledger.read_plan, folder))
+        planned = _plans(spec, splits, old, again, stock.plan)
         work = functools.partial(build_shard, spec, folder)
         reports, built = _built(
-            folder, spec, planned, len(again), on_progress, functools.partial(engine, work, num_workers=num_workers)
+            stock, spec, planned, len(again), on_progress, functools.partial(engine, work, num_workers=num_workers)
         )
         if sum(report.tally.seen for report in reports) != len(again):
             raise BuildError(f"{len(again)} clips to try again, but not all were seen; this is a bug in {spec.dataset}")
         stay = [reject for reject in rejects if (reject.split, reject.key) not in again]
+        check_still_ours()
         whole = _append(folder, spec, wanted, before, reports, stay)
         ledger.close_folder(folder)
     return BuildResult(folder, whole, built)
@@ -93,7 +96,7 @@ def _plans(
 
 
 def _built(
-    out: str,
+    stock: Stock,
     spec: BuildSpec,
     plans: Iterator[ShardPlan],
     total: int,
@@ -107,9 +110,9 @@ def _built(
     def missing() -> Iterator[ShardPlan]:
         for one in plans:
             name = shard_name(spec, one.split, one.index)
-            there[name] = ledger.read_report(out, name)
+            there[name] = stock.report(name)
             if there[name] is None:
-                ledger.write_plan(out, name, one)
+                ledger.write_plan(stock.out, name, one)
                 yield one
 
     # Closed, so that no worker outlives an error or Ctrl-C here.

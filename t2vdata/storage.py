@@ -1,6 +1,6 @@
-"""Files and object stores behind one door: local paths directly, URLs through ``remote``.
+"""Files and object stores behind one door: local paths directly, URLs through ``remote`` and ``upload``.
 
-Reading works for both. Writing is local for now; what is written appears whole under its name or not at all.
+What is written appears whole under its name or not at all, here and there.
 """
 
 from __future__ import annotations
@@ -10,15 +10,19 @@ import errno
 import hashlib
 import mmap
 import os
-from collections.abc import Iterator
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
-from t2vdata import remote
+from t2vdata import remote, upload
 from t2vdata.errors import RequestError, StorageError
 
 # Written aside under this ending and renamed when whole; a build sweeps what a killed one left.
 ASIDE = ".t2vdata-aside"
+
+Answer = TypeVar("Answer")
 
 
 def is_url(path: str) -> bool:
@@ -86,6 +90,14 @@ def map_file(path: str) -> memoryview:
         return memoryview(b"" if is_empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
+def patiently(work: Callable[[], Answer]) -> Answer:
+    """Return what ``work`` returns, called again as long as an object store that it reads is away or busy.
+
+    Builds wait so for minutes; whoever reads a dataset is told at once.
+    """
+    return upload.patiently(work)
+
+
 def exists(path: str) -> bool:
     """Return whether there is a file or folder at ``path``."""
     return bool(remote.ask(path, lambda system: system.exists(path))) if is_url(path) else os.path.exists(path)
@@ -110,16 +122,43 @@ def size(path: str) -> int | None:
 def list_names(folder: str) -> list[str]:
     """Return the names in a folder, sorted; none when it is not there."""
     if is_url(folder):
-        if not exists(folder):
-            return []
-        entries = remote.ask(folder, lambda system: system.ls(folder, detail=False))
-        return sorted(str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in entries)
+        return sorted(_told_sizes(folder))
     try:
         return sorted(os.listdir(folder))
     except FileNotFoundError:
         return []
     except OSError as error:
         raise StorageError(_sentence(error, folder)) from error
+
+
+def sizes(folder: str) -> dict[str, int]:
+    """Return {name: bytes} of the files in a folder, by one listing of it; none when it is not there."""
+    if is_url(folder):
+        return {name: told for name, told in _told_sizes(folder).items() if told is not None}
+    found: dict[str, int] = {}
+    # One that is removed meanwhile is not there.
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):
+                if entry.is_file():
+                    found[entry.name] = entry.stat().st_size
+    return found
+
+
+def _told_sizes(folder: str) -> dict[str, int | None]:
+    """Return {name: bytes, or None for a folder} of what a store lists."""
+    try:
+        entries = remote.ask(folder, lambda system: system.ls(folder, detail=True))
+    except FileNotFoundError:
+        return {}
+    # Some stores list the folder itself, as an empty object.
+    own = folder.partition("://")[2].strip("/")
+    names = {str(entry["name"]).strip("/"): entry for entry in entries}
+    return {
+        name.rpartition("/")[2]: entry["size"] if entry["type"] == "file" else None
+        for name, entry in names.items()
+        if name != own
+    }
 
 
 def sha256(path: str) -> str:
@@ -136,14 +175,21 @@ def sha256(path: str) -> str:
 
 
 @contextlib.contextmanager
-def written_whole(path: str) -> Iterator[IO[bytes]]:
-    """Open ``path`` for writing so that it appears whole, or not at all.
+def written_whole(path: str, *, patient: bool = True) -> Iterator[IO[bytes]]:
+    """Open ``path``, a local path or a URL, for writing so that it appears whole, or not at all.
 
     What is written goes to a file aside, is flushed to the disk, and renamed when the block ends; when it raises, the file
-    aside is removed and ``path`` stays as it was.
+    aside is removed and ``path`` stays as it was. For a URL the file aside is a nameless one in the folder of temporary
+    files (``TMPDIR``), which goes with its process however that ends, and is uploaded when the block ends; a ``patient``
+    writer waits for a store that is away.
     """
-    # The process id keeps a process that lost its parent from writing into a successor's file.
-    aside = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}{ASIDE}")
+    if is_url(path):
+        with _scratch(path) as file:
+            yield file
+            upload.put(file, path, patient=patient)
+        return
+    # Nobody else's: not that of a process which lost its parent, nor that of another machine on the same disk.
+    aside = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{secrets.token_hex(4)}{ASIDE}")
     try:
         # Samples are small; a large buffer saves a system call for each.
         with open(aside, "wb", buffering=1 << 20) as file:
@@ -161,16 +207,37 @@ def written_whole(path: str) -> Iterator[IO[bytes]]:
             Path(aside).unlink(missing_ok=True)
 
 
-def write_whole(path: str, data: bytes) -> None:
-    """Write a small file whole, or not at all."""
-    with written_whole(path) as file:
+@contextlib.contextmanager
+def _scratch(url: str) -> Iterator[IO[bytes]]:
+    try:
+        with tempfile.TemporaryFile(buffering=1 << 20) as file:
+            yield file
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"cannot keep {url} in {tempfile.gettempdir()} until it is uploaded: {error.strerror or error}; make room there, "
+            "or set TMPDIR to another folder"
+        ) from error
+
+
+def write_whole(path: str, data: bytes, *, patient: bool = True) -> None:
+    """Write a small file whole, or not at all: see ``written_whole``."""
+    with written_whole(path, patient=patient) as file:
         file.write(data)
 
 
+def create(url: str, data: bytes) -> bool:
+    """Write a small file to a store unless there is one; return whether it was written: see ``upload.create``."""
+    return upload.create(url, data)
+
+
 def make_folder(folder: str) -> None:
-    """Make a local folder and its parents; nothing happens when it is there."""
+    """Make a local folder and its parents; nothing happens when it is there, or for a URL, where files make their folders."""
+    if folder.startswith(("http://", "https://")):
+        raise RequestError(f"cannot write to {folder}: http takes no files; use a folder, or a store such as s3://bucket/name")
     if is_url(folder):
-        raise RequestError(f"cannot write to {folder}: builds write to a local folder; build there and copy it")
+        return
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:
@@ -178,22 +245,39 @@ def make_folder(folder: str) -> None:
 
 
 def sweep(folder: str) -> None:
-    """Remove the files that a killed build left aside in a local folder."""
+    """Remove what a killed build left aside: files in a local folder, parts of uploads anywhere below a URL."""
+    if is_url(folder):
+        upload.abandon(folder)
+        return
     for name in list_names(folder):
         if name.startswith(".") and name.endswith(ASIDE):
             remove(os.path.join(folder, name))
 
 
-def remove(path: str) -> None:
-    """Remove one local file of ours; nothing happens when it is not there."""
+def remove(path: str, *, patient: bool = True) -> None:
+    """Remove one file of ours; nothing happens when it is not there. Waits for a store that is away, if ``patient``."""
+    if is_url(path):
+        upload.remove([path], patient=patient)
+        return
     try:
         Path(path).unlink(missing_ok=True)
     except OSError as error:
         raise StorageError(_sentence(error, path)) from error
 
 
+def remove_all(paths: Sequence[str]) -> None:
+    """Remove files of ours, all local or all of one store; those that are not there are passed over."""
+    if paths and is_url(paths[0]):
+        upload.remove(paths)
+        return
+    for path in paths:
+        remove(path)
+
+
 def remove_folder(folder: str) -> None:
-    """Remove an empty local folder of ours; nothing happens when it is not there."""
+    """Remove an empty local folder of ours; nothing happens when it is not there. In stores, folders are only names."""
+    if is_url(folder):
+        return
     try:
         os.rmdir(folder)
     except FileNotFoundError:

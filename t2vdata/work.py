@@ -48,6 +48,8 @@ def samples(spec: BuildSpec, plan: ShardPlan, rejects: list[Reject]) -> Iterator
     options, encoding = spec.resolved, spec.encoding
     render = datasets.renderer(spec.dataset)
     _, frame_filters = datasets.filters(spec.dataset, options)
+    # Asked once: to look a dataset up takes as long as to draw a small clip.
+    keeps_files = hasattr(datasets.load(spec.dataset), "original")
     for clip in plan.clips:
         stage = "render"
         try:
@@ -58,7 +60,7 @@ def samples(spec: BuildSpec, plan: ShardPlan, rejects: list[Reject]) -> Iterator
                 rejects.append(Reject(clip.key, plan.split, stage, "rejected", reason, reason))
                 continue
             stage = "encode"
-            kept = datasets.original(spec.dataset, clip, options)
+            kept = datasets.original(spec.dataset, clip, options) if keeps_files else None
             encoded = encoding.encode(frames) if kept is None else encode.as_it_is(kept, frames)
             result = to_sample(clip, plan.split, frames, encoded, encoding.extension)
         except ClipError as error:

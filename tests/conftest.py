@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
+import servers
 from support import SHARED, skip_or_fail, tiny_spec
 
 from t2vdata.build import BuildResult, build_dataset
@@ -29,3 +32,21 @@ def shared() -> Path:
     if not SHARED.exists():
         skip_or_fail(f"no {SHARED}")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The endpoint of an S3 server."""
+    with servers.s3_server(tmp_path_factory.mktemp("s3")) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def s3_settings(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The environment of one who may read and write at the S3 server; gives its endpoint."""
+    for name, value in servers.s3_environment(s3).items():
+        monkeypatch.setenv(name, value)
+    # File systems are kept by their arguments, which say nothing of the environment.
+    fsspec.filesystem("s3").clear_instance_cache()
+    yield s3
+    fsspec.filesystem("s3").clear_instance_cache()

