@@ -6,7 +6,8 @@ The hash is the common one by the discrete cosine transform, of the frames at 1/
 Measured on 186 windows of 32 frames of real videos in 64x64: of the same windows as JPEG of quality 50, 99 % were within 10
 bits, in 48x48 95 % within 14, as H.264 of rate factor 30 90 % within 13, a frame later 95 % within 10. Cutting 3 % off each
 side moves half of them by 20 or more, and mirrored clips are not found. Of 16,118 pairs of windows of different videos none
-was within 47 bits.
+was within 47 bits. A picture is three times the same frame: of 91 real ones, all were within 20 bits of their copies as JPEG
+of quality 50 and in 48x48, and no two within 41.
 """
 
 from __future__ import annotations
@@ -25,15 +26,21 @@ MAX_DISTANCE = 20
 
 _AT = (1 / 6, 1 / 2, 5 / 6)
 _SIDE, _LOWEST = 32, 8
+# Of the cosines, which are whole numbers: fractions would be rounded otherwise by other processors, and where a picture is
+# symmetric or has bands, half of the frequencies are 0 but for the rounding.
+_COSINE_ONE = 1 << 16
 # Grey levels by which pixels deviate from their mean. A frame that is one colour has no look; its hash would be noise.
 _LEAST_SPREAD = 2.0
+# Ones of 64 bits, of which a usual frame has 31. A slope, a disc or a chequerboard has few frequencies and still fewer ones:
+# all of them would be alike. A picture with one axis of symmetry has half of the frequencies, and some fifteen.
+_LEAST_ONES = 10
 _WORDS, _WORD_BITS = 12, 16
 # Pairs that are looked at together: some hundred megabytes.
 _PAIRS_AT_ONCE = 1 << 21
 
 
 def perceptual_hash(frames: Frames) -> str | None:
-    """Return 48 hexadecimal digits, or None for a clip without anything to see."""
+    """Return 48 hexadecimal digits, the same on all machines, or None for a clip with nothing, or too little, to see."""
     import numpy as np
 
     places = [min(frames.num_frames - 1, int(frames.num_frames * at)) for at in _AT]
@@ -41,12 +48,15 @@ def perceptual_hash(frames: Frames) -> str | None:
     if max(float(one.std()) for one in small) < _LEAST_SPREAD:
         return None
     steps = np.arange(_SIDE)
-    waves = np.cos(np.pi * (2 * steps[None] + 1) * steps[:_LOWEST, None] / (2 * _SIDE))
+    cosines = np.cos(np.pi * (2 * steps[None] + 1) * steps[:_LOWEST, None] / (2 * _SIDE))
+    waves = np.rint(cosines * _COSINE_ONE).astype(np.int64)
     bits = []
     for one in small:
         # Without the mean; the last bit is always 0.
         lowest = (waves @ one @ waves.T).ravel()[1:]
         bits.append(np.append(lowest > np.median(lowest), False))
+    if max(int(some.sum()) for some in bits) < _LEAST_ONES:
+        return None
     return np.packbits(np.concatenate(bits)).tobytes().hex()
 
 
@@ -73,13 +83,13 @@ def near(hashes: list[str], *, max_distance: int = MAX_DISTANCE) -> Iterator[tup
                 yield int(min(one, other)), int(max(one, other)), int(count)
 
 
-def _small(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
+def _small(picture: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Return a frame in grey, 32x32."""
     import numpy as np
     from PIL import Image
 
     grey = Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture).convert("L")
-    return np.asarray(grey.resize((_SIDE, _SIDE), Image.Resampling.BOX), np.float64)
+    return np.asarray(grey.resize((_SIDE, _SIDE), Image.Resampling.BOX), np.int64)
 
 
 def _alike(words: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from media.video_files import scene
@@ -52,6 +56,45 @@ def test_other_clips_are_far() -> None:
 def test_a_picture_has_a_hash_and_a_clip_of_one_colour_has_none() -> None:
     assert len(hashed(blurred(1)[:1])) == 48
     assert likeness.perceptual_hash(Frames(np.full((5, 32, 32, 1), 40, np.uint8), 25.0)) is None
+
+
+SYMMETRIC = """
+import numpy as np
+from t2vdata.media.likeness import perceptual_hash
+from t2vdata.types import Frames
+
+for seed in range(8):
+    half = np.random.default_rng(seed).integers(0, 256, (8, 4), np.uint8).repeat(8, axis=0).repeat(8, axis=1)
+    for picture in (np.hstack([half, half[:, ::-1]]), np.vstack([half, half[::-1]])):
+        print(perceptual_hash(Frames(np.ascontiguousarray(picture)[None, :, :, None], 25.0)))
+"""
+
+
+def test_a_hash_does_not_depend_on_the_processor() -> None:
+    # Half of a symmetric picture's frequencies are 0: with fractions, their signs were whatever rounding left.
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", SYMMETRIC],
+            env={**os.environ, **kernel, "OPENBLAS_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        # This processor's arithmetic, and that of an old one.
+        for kernel in ({}, {"OPENBLAS_CORETYPE": "Prescott"})
+    }
+    assert len(told) == 1
+    assert len(set(told.pop().split())) == 16
+
+
+@pytest.mark.parametrize("what", ["slope", "disc", "chequers"])
+def test_a_picture_with_too_little_to_see_has_no_hash(what: str) -> None:
+    across, down = np.meshgrid(np.arange(64), np.arange(64))
+    discs = [((across - 31.5) ** 2 + (down - 31.5) ** 2 < radius) * 200 for radius in (150, 400)]
+    made = {"slope": [down * 4, across * 4], "disc": discs, "chequers": [(across // 8 + down // 8) % 2 * 255]}
+    for picture in made[what]:
+        # They would have one hash, or nearly so, and be taken for the same.
+        assert likeness.perceptual_hash(Frames(picture.astype(np.uint8)[None, :, :, None], 25.0)) is None
 
 
 @pytest.mark.parametrize("max_distance", [0, 7, 20, 23])
