@@ -52,6 +52,10 @@ def _print_duplicates(path: str, as_json: bool, exclude_list: str | None) -> Non
         click.echo(json.dumps(found.as_json(), indent=2))
     else:
         _tables.print_duplicates(found)
+    leaks = sum(pair.splits[0] != pair.splits[1] for pair in found.pairs)
+    if leaks:
+        hint = "" if exclude_list is not None else "; write those to leave out with --exclude-list FILE"
+        click.echo(f"warning: {leaks:,} pairs of near-duplicates are in two splits{hint}", err=True)
     if exclude_list is not None:
         storage.write_whole(exclude_list, "".join(f"{key}\n" for key in found.to_leave_out).encode())
         click.echo(f"{len(found.to_leave_out):,} clips to leave out: {exclude_list}", err=as_json)

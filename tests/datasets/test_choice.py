@@ -191,8 +191,10 @@ def test_the_list_of_duplicates_is_what_a_build_leaves_out(doubled: Path, media:
     assert done.returncode == 0, done.stderr
     assert "train and test: 2 pairs" in done.stdout
     assert "2 clips to leave out" in done.stdout
+    assert "warning: 2 pairs of near-duplicates are in two splits" in done.stderr
     result = build(media, tmp_path / "out", frames=8, windows=2, exclude_list=listed)
     assert not duplicates.find(result.out).pairs
+    assert "warning" not in t2vdata("stats", result.out, "--check-duplicates").stderr
     assert reasons(result)["in the exclude list"] == ["one-w0", "one-w1"]
     told = json.loads(t2vdata("stats", doubled, "--check-duplicates", "--json").stdout)
     assert told["counts"] == {"train and test": 2}
