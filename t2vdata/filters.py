@@ -123,12 +123,12 @@ class SpanSeconds:
 
 @dataclass(frozen=True)
 class Seconds:
-    """Keeps clips that are at least ``at_least`` seconds long."""
+    """Keeps clips that are at least ``at_least`` seconds long: their spans, where frames were chosen from them."""
 
     at_least: float
 
     def why_not(self, frames: Frames, /) -> str | None:
-        return f"shorter than {self.at_least:g} s" if frames.num_frames / frames.fps < self.at_least else None
+        return f"shorter than {self.at_least:g} s" if _seconds(frames) < self.at_least else None
 
 
 @dataclass(frozen=True)
@@ -178,12 +178,16 @@ class Moving:
 
 @dataclass(frozen=True)
 class MostSeconds:
-    """Keeps clips that are at most ``at_most`` seconds long."""
+    """Keeps clips that are at most ``at_most`` seconds long: their spans, where frames were chosen from them."""
 
     at_most: float
 
     def why_not(self, frames: Frames, /) -> str | None:
-        return f"longer than {self.at_most:g} s" if frames.num_frames / frames.fps > self.at_most else None
+        return f"longer than {self.at_most:g} s" if _seconds(frames) > self.at_most else None
+
+
+def _seconds(frames: Frames) -> float:
+    return float(frames.about.get("seconds", frames.num_frames / frames.fps))
 
 
 @dataclass(frozen=True)

@@ -161,12 +161,12 @@ def _after(options: MediaOptions) -> list[FrameFilter]:
     made: list[FrameFilter] = [filters.StandardRange()]
     if options.min_size is not None:
         made.append(filters.OriginalSize(options.min_size))
+    if options.min_seconds is not None:
+        made.append(_OfVideos(filters.Seconds(options.min_seconds)))
+    if options.max_seconds is not None:
+        made.append(_OfVideos(filters.MostSeconds(options.max_seconds)))
     if options.frames is not None:
         made.append(_OfVideos(filters.NumFrames(options.frames)))
-    elif options.min_seconds is not None:
-        made.append(filters.Seconds(options.min_seconds))
-    if options.frames is None and options.max_seconds is not None:
-        made.append(filters.MostSeconds(options.max_seconds))
     if options.min_frames is not None:
         made.append(_OfVideos(filters.NumFrames(options.min_frames)))
     if options.min_motion is not None:
@@ -264,6 +264,8 @@ def render(clip: Clip, options: MediaOptions) -> Frames:
         options.resize,
         shot="longest" if options.cuts == "longest" else "all",
         matched=options.min_matches is not None,
+        # Without --frames, the clip is as long as its frames.
+        timed=options.frames is not None and (options.min_seconds, options.max_seconds) != (None, None),
     )
     try:
         return sandbox.take(_source(str(clip.media), options.max_file_mb), wish, timeout_seconds=options.timeout)

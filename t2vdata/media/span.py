@@ -59,6 +59,8 @@ class Wish:
     """Whether the span is first cut to its longest shot."""
     matched: bool = False
     """Whether ``Frames.about`` has ``matches``: how well neighbouring frames match, at the worst place."""
+    timed: bool = False
+    """Whether ``Frames.about`` has ``seconds``: how long the span is, or its longest shot, before frames are chosen."""
 
     @property
     def takes_all(self) -> bool:
@@ -85,6 +87,8 @@ def take(source: bytes | str, wish: Wish) -> Frames:
     about: dict[str, Any] = {"original": whole.original}
     if wish.matched:
         about["matches"] = matching.fewest_matches(whole.greys[chosen])
+    if wish.timed:
+        about["seconds"] = round(whole.seconds, 3)
     return Frames(whole.data[chosen], whole.fps, about)
 
 
@@ -97,6 +101,8 @@ class _Taken:
     original: dict[str, Any]
     greys: list[Array]
     """The same frames, larger and grey, where they are to be matched."""
+    seconds: float
+    """Of the span, where it was read to its end."""
 
 
 _last: tuple[object, _Taken] | None = None
@@ -110,7 +116,8 @@ def _whole(source: bytes | str, wish: Wish) -> _Taken:
         whole = _taken(source, wish)
         if wish.shot == "longest":
             shot = shots.longest(whole.data)
-            whole = dataclasses.replace(whole, data=whole.data[shot], greys=whole.greys[shot])
+            seconds = (shot.stop - shot.start) / whole.fps
+            whole = dataclasses.replace(whole, data=whole.data[shot], greys=whole.greys[shot], seconds=seconds)
         _last = ((source, wish), whole)
     return _last[1]
 
@@ -192,18 +199,18 @@ def _picked(shown: Iterator[_Shown], wish: Wish) -> _Taken:
     """Return the frames of the span at the wished rate and size."""
     import numpy as np
 
-    start = wish.start_seconds or 0.0
+    start, end = wish.start_seconds or 0.0, math.inf if wish.end_seconds is None else wish.end_seconds
     kept = _Kept(wish)
     before: _Shown | None = None
     for now in shown:
         kept.see(now)
         if wish.fps is None:
-            if now.seconds >= start - _ROUNDING_SECONDS and (wish.end_seconds is None or now.seconds < wish.end_seconds):
+            if start - _ROUNDING_SECONDS <= now.seconds < end and len(kept.frames) < kept.enough:
                 kept.add(now)
         elif before is not None:
             kept.fill(before, now.seconds, start)
         before = now
-        if len(kept.frames) >= kept.enough or (wish.end_seconds is not None and now.seconds >= wish.end_seconds):
+        if now.seconds >= end or (len(kept.frames) >= kept.enough and not wish.timed):
             break
     else:
         if before is not None and wish.fps is not None:
@@ -212,7 +219,8 @@ def _picked(shown: Iterator[_Shown], wish: Wish) -> _Taken:
         raise DecodeError("no frame decodes")
     if not kept.frames:
         raise DecodeError(f"no frame from {start:g} s on: the file ends at {before.seconds + 1 / before.fps:.3g} s")
-    return _Taken(np.stack(kept.frames), wish.fps or before.fps, kept.original, kept.greys)
+    seconds = min(end, before.seconds + 1 / before.fps) - start
+    return _Taken(np.stack(kept.frames), wish.fps or before.fps, kept.original, kept.greys, seconds)
 
 
 class _Kept:

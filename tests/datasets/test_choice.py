@@ -108,6 +108,24 @@ def test_length_is_asked_in_frames_and_seconds(media: Path, tmp_path: Path) -> N
     assert reasons(result) == {"fewer than 10 frames": ["short"]}
     result = build(media, tmp_path / "seconds", max_seconds=1.0)
     assert reasons(result) == {"longer than 1 s": ["one", "two", "three", "again"]}
+    result = build(media, tmp_path / "both", min_seconds=0.5, max_seconds=1.25)
+    assert reasons(result) == {"longer than 1.25 s": ["two"], "shorter than 0.5 s": ["short"]}
+
+
+@pytest.mark.parametrize("more", [{}, {"fps": 10.0}, {"windows": 2}], ids=str)
+def test_seconds_are_those_of_the_clip_not_of_the_frames_taken_from_it(
+    media: Path, tmp_path: Path, more: dict[str, object]
+) -> None:
+    result = build(media, tmp_path / "out", frames=3, min_seconds=0.5, max_seconds=1.25, **more)
+    videos = {reason: sorted({key.split("-w")[0] for key in keys}) for reason, keys in reasons(result).items()}
+    assert videos == {"longer than 1.25 s": ["two"], "shorter than 0.5 s": ["short"]}
+    named = "one-w0" if "windows" in more else "one"
+    assert open_dataset(result.out).find(named).meta["seconds"] == 1.2
+
+
+def test_of_a_clip_cut_to_its_longest_shot_the_shot_is_timed(media: Path, tmp_path: Path) -> None:
+    result = build(media, tmp_path / "out", frames=3, cuts="longest", min_seconds=0.5)
+    assert reasons(result) == {"shorter than 0.5 s": ["three", "short"]}
 
 
 def test_lists_name_the_clips_and_labels_that_are_wanted(media: Path, tmp_path: Path) -> None:
