@@ -64,17 +64,20 @@ def near(hashes: list[str], *, max_distance: int = MAX_DISTANCE) -> Iterator[tup
     """Yield (place, later place, bits) of each pair of hashes that differ in at most ``max_distance`` bits; each pair once.
 
     Two hashes within 23 bits have one of twelve words of 16 bits in which they differ in one bit or none; only pairs with such
-    a word are looked at. Takes 3.5 s for 100,000 hashes, and with their square.
+    a word are looked at. Takes 0.7 s for 100,000 hashes, a minute for a million.
     """
     import numpy as np
 
     if not 0 <= max_distance < 2 * _WORDS:
         raise ValueError(f"max_distance {max_distance}: expected 0 to {2 * _WORDS - 1}")
     words = np.frombuffer(bytes.fromhex("".join(hashes)), ">u2").reshape(-1, _WORDS).astype(np.int64)
-    longs = np.frombuffer(bytes.fromhex("".join(hashes)), ">u8").reshape(-1, 3).astype(np.uint64)
+    longs = np.frombuffer(bytes.fromhex("".join(hashes)), ">u8").reshape(-1, 3).T.astype(np.uint64, order="C")
     for place in range(_WORDS):
         for ones, others in _alike(words[:, place]):
-            bits = _num_bits(longs[ones] ^ longs[others])
+            # Hardly any pair comes past the first third of its bits, so the others are not fetched for it.
+            perhaps = np.flatnonzero(_num_bits(longs[0][ones] ^ longs[0][others]) <= max_distance)
+            ones, others = ones[perhaps], others[perhaps]
+            bits = _num_bits(longs[:, ones] ^ longs[:, others]).sum(axis=0)
             # A pair that an earlier word has found is not told again.
             earlier = words[ones, :place] ^ words[others, :place]
             known = ((earlier & (earlier - 1)) == 0).any(axis=1)
@@ -128,13 +131,12 @@ def _blocks(
         begin = end
 
 
-def _num_bits(values: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Return the number of ones in each row."""
+def _num_bits(values: NDArray[np.uint64]) -> NDArray[np.uint8]:
+    """Return the number of ones in each value."""
     import numpy as np
 
     if hasattr(np, "bitwise_count"):
-        counts = np.bitwise_count(values)
-    else:
-        # Before NumPy 2.
-        counts = np.unpackbits(np.ascontiguousarray(values).view(np.uint8), axis=1)
-    return np.asarray(counts.sum(axis=1, dtype=np.int64))
+        return np.asarray(np.bitwise_count(values))
+    # Before NumPy 2.
+    octets = np.unpackbits(values.view(np.uint8)).reshape(*values.shape, 64)
+    return np.asarray(octets.sum(axis=-1, dtype=np.uint8))

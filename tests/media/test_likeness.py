@@ -119,6 +119,14 @@ def test_all_pairs_within_the_distance_are_found_once(max_distance: int) -> None
     assert set(found) == expected
 
 
+def test_pairs_are_found_without_what_numpy_2_brought(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashes = ["00" * 24, "0f" * 2 + "00" * 22, "ff" * 24]
+    expected = list(likeness.near(hashes))
+    assert expected == [(0, 1, 8)]
+    monkeypatch.delattr(np, "bitwise_count", raising=False)
+    assert list(likeness.near(hashes)) == expected
+
+
 def test_no_hashes_have_no_pairs() -> None:
     assert list(likeness.near([])) == []
     with pytest.raises(ValueError, match="max_distance 24: expected 0 to 23"):
