@@ -220,7 +220,7 @@ class Listed:
     keys: frozenset[str]
 
     def why_not(self, clip: Clip, /) -> str | None:
-        return None if clip.key in self.keys or without_window(clip.key) in self.keys else "not in the clip list"
+        return "not in the clip list" if self.keys.isdisjoint(names(clip)) else None
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,7 @@ class NotListed:
     keys: frozenset[str]
 
     def why_not(self, clip: Clip, /) -> str | None:
-        return "in the exclude list" if clip.key in self.keys or without_window(clip.key) in self.keys else None
+        return None if self.keys.isdisjoint(names(clip)) else "in the exclude list"
 
 
 @dataclass(frozen=True)
@@ -243,6 +243,7 @@ class OneOfLabels:
         return None if clip.meta.get("label") in self.labels else "label not in the list"
 
 
-def without_window(key: str) -> str:
-    """Return a key without the number of the clip's window at its end: ``cat-w3`` is ``cat``."""
-    return _WINDOW.sub("", key)
+def names(clip: Clip) -> set[str]:
+    """Return what a list may call a clip: its key, and that of the clip which it is a window of."""
+    # A file may be called cat-w3 by itself.
+    return {clip.key, _WINDOW.sub("", clip.key)} if "window" in clip.meta else {clip.key}

@@ -193,18 +193,30 @@ def _lines(path: Path) -> list[str]:
 def check_lists(options: MediaOptions, clips: Iterable[Clip]) -> list[Clip]:
     """Return a clip to be counted for each line of ``--clip-list`` that is none of ``clips``, which are those of all splits.
 
-    Raises RequestError for a label in ``--label-list`` that no clip has.
+    Raises RequestError for a label in ``--label-list`` that no clip has, and for an ``--exclude-list`` that names no clip.
     """
-    if options.clip_list is None and options.label_list is None:
+    if not _lists(options):
         return []
     keys, labels = set[str](), set[str]()
     for clip in clips:
-        keys |= {clip.key, filters.without_window(clip.key)}
+        keys |= filters.names(clip)
         labels.add(str(clip.meta.get("label")))
+    _check_excluded(options.exclude_list, keys)
     for label in _lines(options.label_list) if options.label_list is not None else ():
         if label not in labels:
             raise unknown_name(f"label (--label-list {options.label_list})", label, labels)
     return absent(options, keys)
+
+
+def _check_excluded(path: Path | None, keys: set[str]) -> None:
+    """Raise RequestError for a list none of whose lines is a clip: ids that this dataset writes otherwise, most likely."""
+    # A line may be a window of a clip whose windows are not counted here.
+    if (
+        path is not None
+        and keys
+        and keys.isdisjoint(name for line in _lines(path) for name in (line, line.rpartition("-w")[0]))
+    ):
+        raise RequestError(f"{path} (--exclude-list) names no clip of this dataset; expected keys such as {min(keys)!r}")
 
 
 def absent(options: MediaOptions, keys: Container[str]) -> list[Clip]:

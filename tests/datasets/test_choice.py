@@ -25,6 +25,8 @@ CLIPS = {
     "short": ([7], [8], "val"),
     "again": ([1], [30], "test"),
 }
+# Name of the video, key.
+LIKE_WINDOWS = [("one", "cat"), ("two", "cat-w1"), ("short", "dog-w0")]
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +150,27 @@ def test_a_list_names_a_clip_or_one_of_its_windows(media: Path, tmp_path: Path) 
     wanted = a_list(tmp_path, "one", "two-w1")
     result = build(media, tmp_path / "out", clip_list=wanted, frames=8, windows=2)
     assert [item.key for item in open_dataset(result.out)["train"]] == ["one-w0", "one-w1", "two-w1"]
+
+
+def test_a_file_that_is_called_like_a_window_is_a_clip_of_its_own(media: Path, tmp_path: Path) -> None:
+    table = tmp_path / "clips.csv"
+    rows = "".join(f"{media}/{name}.mp4,a wall,{key},train\n" for name, key in LIKE_WINDOWS)
+    table.write_text(f"path,caption,key,split\n{rows}")
+    listed = a_list(tmp_path, "cat", "dog")
+    result = build(tmp_path, tmp_path / "unwanted", exclude_list=listed)
+    assert reasons(result) == {"in the exclude list": ["cat"]}
+    result = build(tmp_path, tmp_path / "wanted", clip_list=listed)
+    assert reasons(result) == {"not in the clip list": ["cat-w1", "dog-w0"], "not in the annotations": ["dog"]}
+
+
+def test_an_exclude_list_that_names_no_clip_is_refused(media: Path, tmp_path: Path) -> None:
+    # Most likely its ids are written otherwise, and nothing would be left out.
+    listed = a_list(tmp_path, "one.mp4", "two.mp4")
+    with pytest.raises(RequestError, match=r"list\.txt \(--exclude-list\) names no clip .* expected keys such as 'again'"):
+        build(media, tmp_path / "out", exclude_list=listed)
+    # Those of another number of windows are known.
+    result = build(media, tmp_path / "windows", frames=8, windows=2, exclude_list=a_list(tmp_path, "one-w5"))
+    assert result.manifest.tally.rejected == {}
 
 
 def test_what_a_list_says_is_part_of_what_a_build_is(media: Path, tmp_path: Path) -> None:
