@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 import re
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -193,30 +193,33 @@ def _lines(path: Path) -> list[str]:
 def check_lists(options: MediaOptions, clips: Iterable[Clip]) -> list[Clip]:
     """Return a clip to be counted for each line of ``--clip-list`` that is none of ``clips``, which are those of all splits.
 
-    Raises RequestError for a label in ``--label-list`` that no clip has, and for an ``--exclude-list`` that names no clip.
+    Raises RequestError for lists that ``check_names`` refuses.
     """
     if not _lists(options):
         return []
     keys, labels = set[str](), set[str]()
     for clip in clips:
         keys |= filters.names(clip)
-        labels.add(str(clip.meta.get("label")))
-    _check_excluded(options.exclude_list, keys)
-    for label in _lines(options.label_list) if options.label_list is not None else ():
-        if label not in labels:
-            raise unknown_name(f"label (--label-list {options.label_list})", label, labels)
+        if "label" in clip.meta:
+            labels.add(str(clip.meta["label"]))
+    check_names(options, keys, labels)
     return absent(options, keys)
 
 
-def _check_excluded(path: Path | None, keys: set[str]) -> None:
-    """Raise RequestError for a list none of whose lines is a clip: ids that this dataset writes otherwise, most likely."""
+def check_names(options: MediaOptions, keys: Set[str], labels: Set[str]) -> None:
+    """Raise RequestError for a label in ``--label-list`` that no clip has, and for an ``--exclude-list`` that names no clip."""
     # A line may be a window of a clip whose windows are not counted here.
-    if (
-        path is not None
-        and keys
-        and keys.isdisjoint(name for line in _lines(path) for name in (line, line.rpartition("-w")[0]))
-    ):
-        raise RequestError(f"{path} (--exclude-list) names no clip of this dataset; expected keys such as {min(keys)!r}")
+    excluded = _lines(options.exclude_list) if options.exclude_list is not None else []
+    if keys and excluded and not any(name in keys for line in excluded for name in (line, line.rpartition("-w")[0])):
+        raise RequestError(
+            # Written otherwise than here, most likely.
+            f"{options.exclude_list} (--exclude-list) names no clip of this dataset; expected keys such as {min(keys)!r}"
+        )
+    for label in _lines(options.label_list) if options.label_list is not None else ():
+        if not labels:
+            raise RequestError(f"no clip has a label here; leave out --label-list {options.label_list}")
+        if label not in labels:
+            raise unknown_name(f"label (--label-list {options.label_list})", label, labels)
 
 
 def absent(options: MediaOptions, keys: Container[str]) -> list[Clip]:

@@ -170,18 +170,21 @@ def _all_clips(root: str | None, options: Options, content: str) -> dict[str, Pa
     wanted = None if options.clip_list is None else _kinetics_lists.clip_list(options.clip_list)
     media = _media_files(root or ".")
     made = {split: PackedClips(options.windows) for split in SPLITS}
-    known: set[str] = set()
+    known, names = set[str](), set[str]()
     has_rows = False
     for row in _kinetics_rows.rows(root, options.annotations):
         has_rows = True
         listed = (wanted.get(row.video) or wanted.get(row.name)) if wanted is not None else ("", "")
         if wanted is not None:
             known |= {row.video, row.name}
+        if options.exclude_list is not None:
+            names.add(row.name)
         if listed is not None:
             made[row.split].add(_clip(row, media.get(row.name), root or ".", told, listed[0], options))
     if not has_rows:
         raise RawDataError(f"the annotations of {root} have no rows")
-    _media.check_lists(replace(options, clip_list=None), (clip for some in made.values() for clip in some.whole()))
+    listed_clips = (clip for some in made.values() for clip in some.whole()) if options.label_list is not None else ()
+    _media.check_names(options, names, {str(clip.meta["label"]) for clip in listed_clips if "label" in clip.meta})
     absent = {name: where for name, (_, where) in (wanted or {}).items() if name not in known}
     made["train"].add_last(
         [

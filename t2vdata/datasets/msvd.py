@@ -169,6 +169,8 @@ def _all_clips(root: str | None, options: Options, seed: int, content: str) -> l
     names = _msvd_read.mapping(files.mapping) if files.mapping else {}
     vids = {clip: vid for vid, clip in names.items()}
     segments = _segments(files.annotations, names, options)
+    # By all segments: a list of clips leaves few of them.
+    _media.check_names(options, segments.keys(), frozenset())
     if options.clip_list is not None:
         wanted = _msvd_read.clip_list(options.clip_list, names)
         segments = {

@@ -196,8 +196,9 @@ def _joined(root: str, options: Options, content: str) -> _Joined:
     for image_id in sorted(captions.images):
         if ("coco", image_id) not in spoken:
             made.rows[_split_of(captions, image_id)].append(_Row(image_id))
-    if options.clip_list is not None:
+    if (options.clip_list, options.exclude_list) != (None, None):
         keys = {_key(made, row) for rows in made.rows.values() for row in rows}
+        _media.check_names(_of_media(options), keys, frozenset())
         made.rows["train"] += [_Row(0, absent=clip) for clip in _media.absent(_of_media(options), keys)]
     return made
 

@@ -203,6 +203,13 @@ def test_a_label_that_no_clip_has_is_named_with_the_nearest(media: Path, tmp_pat
         build(media, tmp_path / "out", label_list=a_list(tmp_path, "Wall"))
 
 
+def test_labels_are_refused_where_no_clip_has_one(media: Path, tmp_path: Path) -> None:
+    table = tmp_path / "clips.csv"
+    table.write_text(f"path,caption\n{media}/one.mp4,a wall\n")
+    with pytest.raises(RequestError, match=r"no clip has a label here; leave out --label-list .*list\.txt"):
+        build(tmp_path, tmp_path / "out", label_list=a_list(tmp_path, "None"))
+
+
 def test_a_list_of_nothing_is_refused(media: Path, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"list\.txt names nothing; expected one a line"):
         build(media, tmp_path / "out", clip_list=a_list(tmp_path))

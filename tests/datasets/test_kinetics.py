@@ -267,6 +267,16 @@ def test_a_clip_list_keeps_these_clips_alone_and_counts_those_that_are_not_there
         clips(root, clip_list=path)
 
 
+def test_an_exclude_list_is_judged_by_all_rows_though_a_clip_list_keeps_few(root: Path, tmp_path: Path) -> None:
+    wanted, unwanted = tmp_path / "wanted.txt", tmp_path / "unwanted.txt"
+    wanted.write_text(f"{GOLF}\n")
+    unwanted.write_text(f"{FILES['train'][1]}\n")
+    assert build(root, tmp_path / "out", clip_list=wanted, exclude_list=unwanted).manifest.tally.kept == 1
+    unwanted.write_text(f"{SAIL}\n")
+    with pytest.raises(RequestError, match=rf"\(--exclude-list\) names no clip .* keys such as '{FILES['train'][0]}'"):
+        clips(root, exclude_list=unwanted)
+
+
 def test_preset_t2v_keeps_smooth_clips_of_the_ten_classes_at_25_fps(root: Path, tmp_path: Path) -> None:
     (root / "train" / f"{FILES['train'][0]}.mp4").write_bytes(video_files.of_pictures(video_files.scene(0, 40)))
     cut = np.concatenate([video_files.scene(seed, 20) for seed in (1, 2)])

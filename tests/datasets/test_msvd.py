@@ -219,6 +219,20 @@ def test_a_list_of_clips_is_followed_exactly(root: Path, tmp_path: Path) -> None
         clips(root, clip_list=wanted)
 
 
+def test_lists_that_name_nothing_are_refused(root: Path, tmp_path: Path) -> None:
+    listed, unwanted, labels = (tmp_path / f"{name}.txt" for name in ("wanted", "unwanted", "labels"))
+    listed.write_text(f"{SQUIRREL}\n")
+    unwanted.write_text(f"{COOK}.avi\n")
+    with pytest.raises(RequestError, match=rf"unwanted\.txt \(--exclude-list\) names no clip .* keys such as '{SQUIRREL}'"):
+        clips(root, exclude_list=unwanted)
+    # A list of duplicates of the whole corpus says nothing about the clips of another list, and that is no mistake.
+    unwanted.write_text(f"{COOK}\n")
+    assert build(root, tmp_path / "both", clip_list=listed, exclude_list=unwanted).manifest.tally.rejected == {}
+    labels.write_text("cooking\n")
+    with pytest.raises(RequestError, match=r"no clip has a label here; leave out --label-list .*labels\.txt"):
+        clips(root, label_list=labels)
+
+
 def test_all_video_descriptions_are_read_below_their_heading(root: Path) -> None:
     text = (
         f"# MSVD\nDescriptions\n\n{SQUIRREL} a squirrel is eating a peanut in it's shell\n{COOK} a man cooks\n{SQUIRREL}\nx y\n"

@@ -395,3 +395,6 @@ def test_lists_and_language_choose_images(root: Path, tmp_path: Path) -> None:
     listed.write_text("000000000009\n")
     result = build(root, tmp_path / "others", exclude_list=listed)
     assert result.manifest.tally.rejected["in the exclude list"] == 1
+    listed.write_text("COCO_train2014_000000000009.jpg\n")
+    with pytest.raises(RequestError, match=r"list\.txt \(--exclude-list\) names no clip .* keys such as '000000000009'"):
+        build(root, tmp_path / "none", exclude_list=listed)
