@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.uint8]
 
 Resize = Literal["shorter", "squash", "pad"]
-# Of what is kept of one clip: 30 s at 30 fps in 640x360.
+# Of three bytes, of what is kept of one span: 30 s at 30 fps in 640x360.
 MAX_PIXELS = 1 << 28
 # Time stamps are rounded by their containers.
 _ROUNDING_SECONDS = 1e-6
@@ -236,7 +236,7 @@ class _Kept:
         self._wish = wish
         self._reformatter = VideoReformatter()
         self._made: tuple[object, Array, Array | None] | None = None
-        self._pixels = 0
+        self._bytes = 0
 
     def see(self, shown: _Shown) -> None:
         """Note what the file is, once."""
@@ -262,12 +262,14 @@ class _Kept:
         """Take a frame once more, or for the first time."""
         if self._made is None or self._made[0] is not shown:
             self._made = (shown, self._pixels_of(shown), self._grey_of(shown) if self._wish.matched else None)
+            # A grey frame that comes again is the same object.
+            self._bytes += 0 if self._made[2] is None else self._made[2].size
         self.frames.append(self._made[1])
         if self._made[2] is not None:
             self.greys.append(self._made[2])
-        self._pixels += self._made[1].size // 3
-        if self._pixels > MAX_PIXELS:
-            raise DecodeError(f"over {MAX_PIXELS} pixels in one clip; use --frames, a smaller --size, or a shorter span")
+        self._bytes += self._made[1].size
+        if self._bytes > 3 * MAX_PIXELS:
+            raise DecodeError(f"over {MAX_PIXELS} pixels in one {_what_to_change(self._wish)}")
 
     def _pixels_of(self, shown: _Shown) -> Array:
         import numpy as np
@@ -290,6 +292,15 @@ class _Kept:
         grey = self._reformatter.reformat(shown.frame, width, height, "gray", interpolation="AREA", threads=1)
         pixels: Array = grey.to_ndarray()  # type: ignore[assignment]
         return pixels
+
+
+def _what_to_change(wish: Wish) -> str:
+    """Return what has too many pixels, and how it gets fewer."""
+    what = "clip; use --frames, " if wish.num_frames is None else "clip; use fewer --frames, "
+    if wish.num_frames is not None and wish.takes_all:
+        what = "span, all of which is looked at before frames are chosen; use "
+    # In 64x64, a minute of 340x256 at 25 fps has 6 million pixels, and its larger grey frames the bytes of 38 million.
+    return f"{what}a smaller --size, {'no --min-matches, ' if wish.matched else ''}or a shorter span"
 
 
 def _scaled(height: int, width: int, wish: Wish) -> tuple[int, int]:

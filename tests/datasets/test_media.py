@@ -68,6 +68,31 @@ def test_sizes_are_cut_squashed_or_padded(tmp_path: Path) -> None:
     assert padded[:, 4:28].any()
 
 
+def test_what_is_kept_of_a_span_has_a_limit_that_says_what_to_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = file(tmp_path, "h264")
+    monkeypatch.setattr(span, "MAX_PIXELS", 24 * 16 * 16)
+    assert span.take(path, Wish(size=16)).num_frames == 24
+    for wish, hint in (
+        (Wish(size=17), "clip; use --frames, a smaller --size, or a shorter span"),
+        (Wish(size=32, num_frames=20), "clip; use fewer --frames, a smaller --size, or a shorter span"),
+        (Wish(size=17, num_frames=4, shot="longest"), "span, all of which .* chosen; use a smaller --size, or a shorter span"),
+    ):
+        with pytest.raises(DecodeError, match=f"over 6144 pixels in one {hint}"):
+            span.take(path, wish)
+
+
+def test_the_larger_frames_that_are_matched_count_too_once_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = file(tmp_path, "h264")
+    own, grey = 16 * 16, 240 * 320 // 3
+    monkeypatch.setattr(span, "MAX_PIXELS", 24 * grey + 48 * own)
+    # At twice the file's rate, each frame comes twice.
+    assert span.take(path, Wish(size=16, fps=50.0, matched=True)).num_frames == 48
+    monkeypatch.setattr(span, "MAX_PIXELS", 24 * grey + 24 * own - 1)
+    assert span.take(path, Wish(size=16)).num_frames == 24
+    with pytest.raises(DecodeError, match="use --frames, a smaller --size, no --min-matches, or a shorter span"):
+        span.take(path, Wish(size=16, matched=True))
+
+
 def test_a_span_after_the_end_says_where_the_file_ends(tmp_path: Path) -> None:
     with pytest.raises(DecodeError, match=r"no frame from 9 s on: the file ends at 0\.96 s"):
         span.take(file(tmp_path, "h264"), Wish(start_seconds=9.0, fps=5.0))
