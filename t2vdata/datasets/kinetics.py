@@ -21,7 +21,7 @@ from t2vdata.errors import RawDataError, RequestError
 from t2vdata.filters import ClipFilter, FrameFilter
 from t2vdata.types import Clip, Frames
 
-VERSION = 1
+VERSION = 2
 SPLITS = ("train", "val", "test")
 LICENCE = "Annotations: CC BY 4.0 (Google). The videos are their uploaders': for research, not to be passed on."
 CITATION = "Will Kay, Joao Carreira, Karen Simonyan et al.: The Kinetics Human Action Video Dataset. arXiv:1705.06950, 2017."

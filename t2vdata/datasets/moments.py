@@ -24,7 +24,7 @@ from t2vdata.errors import RawDataError, RequestError
 from t2vdata.filters import ClipFilter, FrameFilter
 from t2vdata.types import Clip, Frames
 
-VERSION = 1
+VERSION = 2
 SPLITS = ("train", "val")
 LICENCE = "Moments in Time's own (license.txt of the download, which must go with the data): for research without commerce."
 CITATION = (

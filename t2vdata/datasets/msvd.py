@@ -20,7 +20,7 @@ from t2vdata.errors import RawDataError, RequestError, nearest
 from t2vdata.filters import ClipFilter, FrameFilter
 from t2vdata.types import Clip, Frames
 
-VERSION = 1
+VERSION = 2
 SPLITS = ("train", "val", "test")
 LICENCE = (
     "None is stated. Microsoft Research's terms of download hold, and the rights of the clips' owners on YouTube: "

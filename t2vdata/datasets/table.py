@@ -24,7 +24,7 @@ from t2vdata.errors import RawDataError, RequestError
 from t2vdata.filters import ClipFilter, FrameFilter
 from t2vdata.types import Clip, Frames
 
-VERSION = 1
+VERSION = 2
 SPLITS = ("train", "val", "test")
 LICENCE = "That of the files that it was built from; t2vdata does not know it."
 CITATION = "That of the files that it was built from."

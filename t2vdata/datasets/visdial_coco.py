@@ -19,7 +19,7 @@ from t2vdata.errors import RequestError
 from t2vdata.filters import ClipFilter, FrameFilter
 from t2vdata.types import Clip, Frames
 
-VERSION = 1
+VERSION = 2
 SPLITS = ("train", "val", "test")
 LICENCE = (
     "VisDial's dialogues and COCO's captions: CC BY 4.0. Images: each has the Flickr licence of its owner, "
