@@ -182,6 +182,8 @@ def test_datasets_lists_and_describes() -> None:
         told = t2vdata("datasets", name).stdout
         assert ("made by the build" in told) == (name == "mnist-motion")
         assert name == "mnist-motion" or f"\n  {TOP[name]}/" in told
+        assert f"\nLicence: {datasets.load(name).LICENCE}\nCitation: {datasets.load(name).CITATION}\n" in told
+        assert f"Build it: t2vdata build {name} " in told
     one = t2vdata("datasets", "mnist-motion").stdout
     for text in ("CC BY-SA 3.0", "Citation:", "Raw files: none", "t2vdata build mnist-motion --n 40000"):
         assert text in one

@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ import yaml
 from support import ROOT
 
 from baselines import recipe as recipes
-from t2vdata import manifest
+from t2vdata import datasets, manifest
 from t2vdata.build import BuildResult
+from t2vdata.datasets._media import MediaOptions
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TOOLS = ROOT / "tests" / "tools"
@@ -79,6 +81,23 @@ def test_commands_of_the_documents_have_flags_that_exist() -> None:
             assert {word for word in words if word.startswith("--")} <= known, line
             checked += 1
     assert checked >= 6
+
+
+def test_every_dataset_of_raw_files_has_a_section_with_tree_command_options_licence_and_citation() -> None:
+    _, *sections = re.split(r"^## ", (ROOT / "docs" / "datasets.md").read_text(), flags=re.M)
+    told = {section.split("\n")[0]: section for section in sections}
+    assert sorted(told) == [name for name in datasets.names() if name != "mnist-motion"]
+    for name, section in told.items():
+        assert re.search(r"^```\n\S+/\s", section, re.M), f"{name}: no tree"
+        assert f"```bash\nt2vdata build {name} " in section
+        assert re.search(r"licence", section, re.I)
+        assert re.search(r"citation", section, re.I)
+        for option, kind in typing.get_type_hints(datasets.load(name).Options).items():
+            if option == "preset":
+                for preset in set(typing.get_args(kind)) - {"none"}:
+                    assert f"--preset {preset}" in section
+            if option not in MediaOptions.__dataclass_fields__ and not (name == "table" and option.endswith("_column")):
+                assert f"--{option.replace('_', '-')}" in section, f"{name}: --{option.replace('_', '-')}"
 
 
 def test_every_column_of_the_index_is_described() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,9 @@ def test_nothing_is_written(table: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "nothing was written" in done.stdout
     assert "rejected 10: no media file" in done.stdout
+    assert re.search(r"\btrain +22 +8\b.*\bval +8 +2\b", done.stdout, re.S)
+    assert f"of {SAMPLE} clips made on trial, " in done.stdout
+    assert re.search(r"expected: about \d+ clips, [\d.,]+ \w+, \S+ .*on \d+ processes", done.stdout)
     assert not list(tmp_path.iterdir())
 
 

@@ -129,8 +129,7 @@ def _all_clips(root: str | None, options: Options, seed: int, content: str) -> d
     """Return {split: clips}; read once for all splits, and again when the ``content`` has changed."""
     entries = list(_entries(options))
     if not entries:
-        where = options.table if options.table is not None else options.folder
-        raise RawDataError(f"{where} has no rows" if options.table is not None else f"no media files and no texts in {where}")
+        raise RawDataError(f"{options.table} has no rows" if options.folder is None else _no_entries(options.folder))
     base = root or str(options.folder if options.table is None else _table_entries.folder_of(str(options.table)))
     keys = _Keys()
     made = {split: PackedClips(options.windows) for split in SPLITS}
@@ -139,6 +138,12 @@ def _all_clips(root: str | None, options: Options, seed: int, content: str) -> d
         made[split].add(_clip(entry, keys.of(entry), base, options))
     made["train"].add_last(_media.check_lists(options, (clip for some in made.values() for clip in some)))
     return made
+
+
+def _no_entries(folder: Path) -> str:
+    names = sorted(one.name for one in folder.iterdir())
+    found = f"found {', '.join(names[:6])}{' ...' if len(names) > 6 else ''}" if names else "which is empty"
+    return f"no media files and no texts in {folder} ({found}); expected such as cat.mp4 beside its cat.txt"
 
 
 def _entries(options: Options) -> Iterator[_table_entries.Entry]:

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import io
+import json
+import re
 from pathlib import Path
 
 import pytest
 from layouts import LAYOUTS, Layout
+from PIL import Image
 from support import hashes
 
-from t2vdata import datasets, manifest, stats
+from t2vdata import datasets, manifest, show, stats
 from t2vdata.build import BuildResult, BuildSpec, build_dataset
 from t2vdata.dataset import open_dataset
 from t2vdata.errors import RawDataError
+from t2vdata.forecast import SAMPLE, forecast
 from t2vdata.loading import Loader, LoadSpec
 from t2vdata.media.encode import encoding
+from t2vdata.shards import read_samples
 from t2vdata.types import Clip, check_key
 from t2vdata.verify import verify
+
+# What the JSON of a clip has of its row, beside where that row is.
+FROM_ANNOTATIONS = {
+    "kinetics": {"label", "video", "segment"},
+    "moments": {"label", "label_id", "positive_responses", "negative_responses"},
+    "msvd": {"video", "segment", "rows"},
+    "table": set[str](),
+    "visdial-coco": {"image_id", "caption_ids", "dialogue", "dialogue_text", "visdial_caption"},
+}
 
 
 @pytest.fixture(scope="module", params=sorted(LAYOUTS))
@@ -75,6 +90,49 @@ def test_every_sample_has_captions_and_a_group(result: BuildResult) -> None:
         assert row["group"]
 
 
+def test_the_json_has_all_captions_in_order_and_the_text_the_first(name: str, layout: Layout, result: BuildResult) -> None:
+    told = {clip.key: clip.captions for found in clips(name, layout).values() for clip in found}
+    checked = 0
+    for path in Path(result.out).glob("*.tar"):
+        with path.open("rb") as file:
+            for sample, _ in read_samples(file):
+                assert tuple(json.loads(sample.files["json"])["captions"]) == told[sample.key]
+                assert sample.files["txt"].decode() == told[sample.key][0]
+                checked += 1
+    assert checked == layout.num_kept
+
+
+def test_meta_tells_where_a_clip_comes_from_and_what_its_file_was(name: str, result: BuildResult) -> None:
+    if name == "mnist-motion":
+        return
+    dataset = open_dataset(result.out)
+    for item in (item for split in dataset.splits for item in dataset[split]):
+        assert FROM_ANNOTATIONS[name] | {"source", "media", "start_seconds", "end_seconds"} <= item.meta.keys()
+        original = {"height", "width", "codec", "hdr"} | ({"fps"} if name != "visdial-coco" else set())
+        assert item.meta["original"].keys() == original
+
+
+def test_stats_counts_it_and_show_draws_it(result: BuildResult) -> None:
+    counted = stats.compute(result.out)
+    assert {name: one.clips for name, one in counted.splits.items()} == {
+        name: one.samples for name, one in result.manifest.splits.items()
+    }
+    dataset = open_dataset(result.out)
+    for split in dataset.splits:
+        items = list(dataset[split])[:3]
+        for drawn in (show.contact_sheet(items), show.animation(items)):
+            assert Image.open(io.BytesIO(drawn)).width > 0
+
+
+def test_a_dry_run_counts_what_the_annotations_tell(name: str, layout: Layout, result: BuildResult) -> None:
+    found = forecast(spec(name, layout), num_workers=1)
+    assert found.clips + sum(sum(one.rejected.values()) for one in found.splits.values()) == layout.num_clips
+    # These are few: all of them are tried, or as good as all.
+    assert (found.kept, found.sampled.seen) == (layout.num_kept, min(found.clips, SAMPLE))
+    assert found.bytes_per_clip > 0
+    assert found.seconds_per_clip > 0
+
+
 def test_no_group_is_in_two_splits(name: str, layout: Layout, result: BuildResult) -> None:
     assert not stats.compute(result.out).shared_groups
     groups = {split: {clip.group for clip in found} for split, found in clips(name, layout).items()}
@@ -115,4 +173,17 @@ def test_raw_files_that_are_missing_are_named(name: str, layout: Layout, tmp_pat
     nowhere = BuildSpec(name, {"table": tmp_path / "none.csv"} if name == "table" else {}, root=str(tmp_path / "none"))
     with pytest.raises(RawDataError, match=rf"^{name}: no (folder|file) .*none.* \(--(root|table)\)"):
         build_dataset(nowhere, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_of_a_wrong_folder_it_is_said_what_is_in_it_and_what_was_expected(name: str, tmp_path: Path) -> None:
+    if name == "mnist-motion":
+        return
+    wrong = tmp_path / "wrong"
+    wrong.mkdir()
+    (wrong / "holiday.doc").write_text("")
+    asked = BuildSpec(name, {"folder": wrong}) if name == "table" else BuildSpec(name, root=str(wrong))
+    with pytest.raises(RawDataError, match=r"no .*(found|there is) holiday\.doc") as raised:
+        build_dataset(asked, tmp_path / "out")
+    assert re.search(r"https?://|expected such as cat\.mp4", str(raised.value))
     assert not (tmp_path / "out").exists()
