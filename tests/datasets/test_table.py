@@ -18,7 +18,7 @@ from media import video_files
 from PIL import Image
 from support import t2vdata
 
-from t2vdata import datasets
+from t2vdata import datasets, manifest
 from t2vdata.build import BuildResult, BuildSpec, build_dataset
 from t2vdata.dataset import open_dataset
 from t2vdata.errors import RawDataError, RequestError
@@ -237,8 +237,19 @@ def test_what_is_not_given_or_not_there_is_said(media: Path, tmp_path: Path) -> 
         clips(table(media, "path,caption\na,b\n"), val_share=0.9, test_share=0.2)
 
 
+def outermost_atoms(data: bytearray) -> list[bytearray]:
+    """Return the pieces of a file of the MP4 family, the last to the end of the file; none of another file's."""
+    found, at = list[bytearray](), 0
+    while data[4:8] == b"ftyp" and at + 8 <= len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        end = at + size if 8 <= size <= len(data) - at else len(data)
+        found.append(data[at:end])
+        at = end
+    return found
+
+
 def mutated(data: bytes, seed: int) -> bytes:
-    """Return a file with some bytes flipped, its end cut off, two pieces swapped, or all of it."""
+    """Return a file with some bytes flipped, its end cut off, two pieces (of MP4: atoms) swapped, or all of it."""
     chance = random.Random(seed)
     made = bytearray(data)
     if seed % 3 != 1:
@@ -246,11 +257,26 @@ def mutated(data: bytes, seed: int) -> bytes:
             made[chance.randrange(len(made))] ^= 1 << chance.randrange(8)
     if seed % 3 != 0:
         del made[chance.randrange(len(made)) :]
-    if seed % 4 == 0 and len(made) > 16:
+    if seed % 4 == 0 and len(atoms := outermost_atoms(made)) > 1:
+        left, right = sorted(chance.sample(range(len(atoms)), 2))
+        atoms[left], atoms[right] = atoms[right], atoms[left]
+        made = bytearray().join(atoms)
+    elif seed % 4 == 0 and len(made) > 16:
         size = len(made) // 4
         left, right = sorted(chance.sample(range(len(made) - size), 2))
         made[left : left + size], made[right : right + size] = made[right : right + size], made[left : left + size]
     return bytes(made)
+
+
+def test_mutated_files_are_flipped_cut_and_have_their_atoms_swapped() -> None:
+    data = video_files.make("h264")
+    kinds = [bytes(atom[4:8]) for atom in outermost_atoms(bytearray(data))]
+    assert {b"ftyp", b"moov", b"mdat"} <= set(kinds)
+    assert b"".join(outermost_atoms(bytearray(data))) == data
+    assert {len(mutated(data, seed)) < len(data) for seed in range(12)} == {True, False}
+    assert len(mutated(data, 12)) == len(data)
+    orders = [[bytes(atom[4:8]) for atom in outermost_atoms(bytearray(mutated(data, seed)))] for seed in range(0, 120, 12)]
+    assert any(sorted(order) == sorted(kinds) and order != kinds for order in orders)
 
 
 @pytest.mark.real
@@ -275,6 +301,9 @@ def test_real_and_mutated_files_cost_themselves_alone(shared: Path, tmp_path: Pa
     assert time.monotonic() - begun < 120 + count
     assert alone.manifest.tally.seen == len(real)
     assert mixed.manifest.tally.seen == len(both) == len(real) + count
+    left_out = [reject.key for reject in manifest.read_rejects(mixed.out)]
+    kept = [item.key for item in open_dataset(mixed.out)["train"]]
+    assert sorted(kept + left_out) == sorted(line.rsplit(",", 1)[1] for line in both)
     sums = [
         {row["key"]: row["sha256"] for row in pq.read_table(one.out + "/index.parquet").to_pylist()} for one in (alone, mixed)
     ]
