@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tarfile
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -320,6 +321,30 @@ def test_json_is_read_in_pieces_of_any_size(piece_chars: int, tmp_path: Path, mo
     (tmp_path / "a.json").write_text("\ufeff" + json.dumps(told, indent=1), encoding="utf-8")
     found = list(_json_items.items(tmp_path / "a.json"))
     assert found == [*(("a", item) for item in told["a"]), ("d", -7e3), ("e", 456), ("g", "x")]
+
+
+def test_a_dialogue_takes_a_few_hundred_bytes_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # In the file it takes nine thousand, and 1.2 million questions with their answers are to fit in a gigabyte.
+    monkeypatch.setattr(_json_items, "_PIECE_CHARS", 1 << 14)
+    options = list(range(200_000, 200_100))
+    turn = {"question": 0, "answer": 1, "answer_options": options, "gt_index": 0}
+    peaks, sizes = [], []
+    for count in (40, 120):
+        path = tmp_path / str(count) / "visdial_0.9_train.json"
+        path.parent.mkdir()
+        dialogs = [{"image_id": number, "caption": f"picture {number}", "dialog": [turn] * 10} for number in range(count)]
+        data = {"questions": QUESTIONS, "answers": ANSWERS, "dialogs": dialogs}
+        path.write_text(json.dumps({"version": "0.9", "split": "train", "data": data}))
+        sizes.append(path.stat().st_size)
+        tracemalloc.start()
+        try:
+            found = _visdial.read(path)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+        assert len(found.image_ids) == count
+    assert sizes[1] - sizes[0] > 80 * 8000
+    assert peaks[1] - peaks[0] < 80 * 500
 
 
 @pytest.mark.real
