@@ -16,7 +16,7 @@ from t2vdata.build import BuildResult, BuildSpec, build_dataset
 from t2vdata.dataset import open_dataset
 from t2vdata.errors import NotADatasetError, RequestError, UnknownNameError
 from t2vdata.loading import CacheSpec, LoadSpec, Resources
-from t2vdata.media.encode import H264
+from t2vdata.media.encode import H264, encoding
 
 SECONDS = 0.2
 SMALL = LoadSpec(batch_size=8, num_frames=4)
@@ -66,6 +66,15 @@ def test_processes_that_decode_films_are_measured(films: BuildResult) -> None:
     check(report)
     assert report.processes
     assert list(report.backends) == ["mp4"]
+    assert report.batch_shape == (8, 1, 4, 24, 24)
+
+
+def test_sheets_are_measured(tmp_path: Path) -> None:
+    spec = BuildSpec("mnist-motion", options={**TINY, "n": 20}, shard_size=20, encoding=encoding("jpeg"))
+    out = build_dataset(spec, tmp_path / "out", num_workers=1).out
+    report = bench(out, spec=SMALL, resources=Resources(workers=1), seconds=SECONDS)
+    check(report)
+    assert report.backends == {"jpg": "sheet (Pillow)"}
     assert report.batch_shape == (8, 1, 4, 24, 24)
 
 

@@ -237,6 +237,30 @@ def test_what_is_not_given_or_not_there_is_said(media: Path, tmp_path: Path) -> 
         clips(table(media, "path,caption\na,b\n"), val_share=0.9, test_share=0.2)
 
 
+def test_files_are_what_they_hold_whatever_they_are_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(
+        video_files.KINDS, "hdr", ("mp4", "libx264", "yuv420p10le", (64, 48), {"color_trc": 16, "color_primaries": 9})
+    )
+    whole = video_files.make("h264")
+    files = {
+        "avi": video_files.make("mpeg4-avi"),
+        "late": video_files.make("h264-mpegts"),
+        # Its title is not UTF-8.
+        "tagged": video_files.titled("cafe").replace(b"cafe", b"caf\xe9"),
+        "hdr": video_files.make("hdr"),
+        "header": whole[:40],
+        "playlist": b"#EXTM3U\n#EXTINF:1,\navi.mp4\n",
+        "text": b"<html>404</html>",
+    }
+    for name, data in files.items():
+        (tmp_path / f"{name}.mp4").write_bytes(data)
+    rows = "".join(f"{name}.mp4,a square moves,{name}\n" for name in files)
+    result = build(tmp_path / "out", table(tmp_path, f"path,caption,key\n{rows}"))
+    assert [item.key for item in open_dataset(result.out)["train"]] == ["avi", "late", "tagged"]
+    assert dict(result.manifest.tally.rejected) == {"high dynamic range": 1}
+    assert dict(result.manifest.tally.failed) == {"DecodeError": 3}
+
+
 def outermost_atoms(data: bytearray) -> list[bytearray]:
     """Return the pieces of a file of the MP4 family, the last to the end of the file; none of another file's."""
     found, at = list[bytearray](), 0

@@ -104,6 +104,19 @@ def make(name: str) -> bytes:
     return file.getvalue()
 
 
+def titled(title: str) -> bytes:
+    """Return an MP4 file with a title."""
+    file = io.BytesIO()
+    with av.open(io.BytesIO(make("h264"))) as read, av.open(file, "w", format="mp4") as out:
+        out.metadata["title"] = title
+        stream = out.add_stream_from_template(read.streams.video[0])
+        for packet in read.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                out.mux(packet)
+    return file.getvalue()
+
+
 def scene(seed: int, count: int, *, width: int = 320, height: int = 240, first: int = 0) -> NDArray[np.uint8]:
     """Return (T, H, W, 3) uint8: a slow pan over a wall of coloured blocks, another wall for each seed."""
     draws = np.random.default_rng(seed)
