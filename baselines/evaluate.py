@@ -10,7 +10,6 @@ import click
 
 from baselines import judgement
 from baselines.command import run
-from baselines.draws import Draws
 from baselines.pictures import as_clips
 from baselines.trained import Trained, open_run
 from t2vdata import storage
@@ -32,9 +31,7 @@ def evaluate(trained: Trained, split: str, num_clips: int) -> tuple[dict[str, Sc
     if judgement.can_be_scored(captions):
         scores["model"] = judgement.scored(trained.trainer, captions, seed=_SEED, device=device)
         scores |= controls([clip for batch in batches for clip in as_clips(batch.video)], captions)
-    measure = getattr(trained.trainer, "evaluate", None)
-    found = measure((batch.to(device) for batch in batches), Draws(_SEED, use="evaluate", device=device)) if measure else {}
-    return scores, found
+    return scores, judgement.measured(trained.trainer, batches, seed=_SEED, device=device)
 
 
 def numbers(scores: dict[str, Score], found: dict[str, float]) -> dict[str, float]:

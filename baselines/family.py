@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 
@@ -59,10 +59,20 @@ class Family(Protocol):
     Trainer: Callable[[Recipe, Setting], Trainer]
 
 
+@runtime_checkable
 class Measured(Protocol):
     """A trainer with a measure of its own, such as the likelihood of clips."""
 
     def evaluate(self, batches: Iterable[Batch], draws: Draws) -> dict[str, float]: ...
+
+
+@runtime_checkable
+class Judging(Protocol):
+    """A trainer with a discriminator."""
+
+    def realness(self, video: torch.Tensor, captions: Sequence[str]) -> torch.Tensor:
+        """Return (N,) scores of clips (N, C, T, H, W) uint8 with their captions: over 0 is taken for real."""
+        ...
 
 
 def names() -> list[str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 
 from baselines.draws import Draws
-from baselines.family import Trainer
+from baselines.family import Measured, Trainer
 from baselines.pictures import as_clips
 from baselines.recipe import Recipe
 from t2vdata.dataset import Dataset
@@ -57,10 +57,14 @@ def judge(trainer: Trainer, batches: Sequence[Batch], *, seed: int, device: torc
         told = scored(trainer, captions, seed=seed, device=device)
         found |= {name: getattr(told, name).value for name in ("caption", "digit", "direction")}
         found |= {name: getattr(told, name) for name in ("constancy", "diversity") if getattr(told, name) is not None}
-    evaluate = getattr(trainer, "evaluate", None)
-    if evaluate is not None:
-        found |= evaluate(_on(batches, device), Draws(seed, use="evaluate", device=device))
-    return found
+    return found | measured(trainer, batches, seed=seed, device=device)
+
+
+def measured(trainer: Trainer, batches: Sequence[Batch], *, seed: int, device: torch.device) -> dict[str, float]:
+    """Return what the model's family measures itself, if anything."""
+    if not isinstance(trainer, Measured):
+        return {}
+    return trainer.evaluate((batch.to(device) for batch in batches), Draws(seed, use="evaluate", device=device))
 
 
 def scored(trainer: Trainer, captions: Sequence[str], *, seed: int, device: torch.device) -> Score:
@@ -76,10 +80,6 @@ def can_be_scored(captions: Sequence[str]) -> bool:
     except RequestError:
         return False
     return True
-
-
-def _on(batches: Sequence[Batch], device: torch.device) -> Iterator[Batch]:
-    return (batch.to(device) for batch in batches)
 
 
 def _first(batch: Batch, number: int) -> Batch:
