@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from support import ROOT
+
+from baselines import recipe
+from baselines.draws import Draws
+from baselines.family import Setting
+from baselines.gan import Trainer
+from baselines.loop import train
+from baselines.ranks import Ranks
+from t2vdata.build import BuildResult
+from t2vdata.vocabulary import Vocabulary
+
+RECIPES = ROOT / "recipes"
+
+
+def of_gans(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.glob("*.yaml")) if "\nfamily: gan\n" in path.read_text()]
+
+
+SMOKE, FULL = of_gans(RECIPES / "smoke"), of_gans(RECIPES)
+
+
+def test_all_recipes_are_found() -> None:
+    assert len(SMOKE) == 11
+    assert len(FULL) == 11
+
+
+@pytest.mark.parametrize("path", SMOKE, ids=lambda path: path.stem)
+def test_every_kind_of_gan_trains_and_draws_on_a_real_build(path: Path, tmp_path: Path, built: BuildResult) -> None:
+    made = recipe.read(str(path), [f"data.path={built.out}"])
+    train(made, tmp_path / "run", Ranks())
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(1, made.run.steps + 1))
+    assert "loss/discriminator" in rows[-1]
+    assert "loss/generator" in rows[-1]
+    assert (tmp_path / "run" / "checkpoints" / f"step-{made.run.steps:08d}" / "state.safetensors").exists()
+    with Image.open(tmp_path / "run" / "pictures" / f"step-{made.run.steps:08d}.png") as picture:
+        assert picture.height > 24
+
+
+@pytest.mark.parametrize("path", FULL, ids=lambda path: path.stem)
+def test_every_full_recipe_makes_clips_of_the_size_that_it_loads(path: Path) -> None:
+    # Narrow, so that it takes no time; sizes and options are the recipe's.
+    made = recipe.read(str(path), ["model.width=0.03125"])
+    side = made.load.resize or 64
+    assert isinstance(side, int)
+    shape = (made.load.channels or 1, made.load.num_frames or 32, side, side)
+    words = Vocabulary.build(["the digit 9 is moving down and up"])
+    trainer = Trainer(made, Setting(vocabulary=words, labels=(), shape=shape))
+    clips = trainer.sample(["the digit 9 is moving down and up"] * 2, Draws(0))
+    assert clips.shape == (2, *shape)
+    assert clips.dtype == torch.uint8
+
+
+@pytest.mark.parametrize("path", SMOKE + FULL, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_recipe_says_on_top_what_it_is_and_how_it_is_run(path: Path) -> None:
+    top = path.read_text().partition("family:")[0]
+    assert f"python -m baselines.train {path.relative_to(ROOT)}" in top
+    assert "# Data: t2vdata build " in top
+    assert "# Time" in top
