@@ -41,6 +41,8 @@ class OptimiserSpec:
     """Updates over which the rate grows to ``lr``, in a line."""
     decay: Literal["none", "linear", "cosine", "halve"] = "none"
     """What becomes of the rate: it falls to 0 over ``decay_steps``, or is halved whenever so many have passed."""
+    decay_start: int = 0
+    """Updates before it begins to fall."""
     decay_steps: int | None = None
     clip_norm: float | None = None
     """Largest norm of the gradient of all parameters together."""
@@ -69,7 +71,7 @@ class OptimiserSpec:
         rate = self.lr * min(1.0, (update + 1) / self.warmup_steps) if self.warmup_steps else self.lr
         if self.decay_steps is None:
             return rate
-        passed = update / self.decay_steps
+        passed = max(0, update - self.decay_start) / self.decay_steps
         match self.decay:
             case "linear":
                 return rate * max(0.0, 1 - passed)

@@ -46,7 +46,10 @@ class Latent(nn.Module):
     def __init__(self, spec: ModelSpec, text_size: int) -> None:
         super().__init__()
         wanted = spec.generator_text if text_size else None
-        self.text = None if wanted is None else nn.Sequential(TextLayer(text_size, wanted), nn.LeakyReLU(SLOPE))
+        self.text: nn.Module | None = None
+        if wanted is not None:
+            layer = TextLayer(text_size, wanted)
+            self.text = nn.Sequential(layer, nn.LeakyReLU(SLOPE)) if spec.text_activation else layer
         self.size = spec.noise + (text_size if wanted is None else wanted)
 
     def forward(self, noise_BN: torch.Tensor, text_BS: torch.Tensor | None) -> torch.Tensor:
@@ -117,6 +120,14 @@ def _kernel(factor: int, side: int) -> int:
     return 4 if factor == 2 else 3 if side > 1 else 1
 
 
+class Modulation(nn.Linear):
+    """Scales and shifts from noise and sentence; at first they hardly change anything."""
+
+    def reset_parameters(self) -> None:
+        nn.init.normal_(self.weight, std=0.02)
+        nn.init.zeros_(self.bias)
+
+
 class Normed(nn.Module):
     """A generator's normalisation; the conditional kinds take scale and shift from noise and sentence."""
 
@@ -128,7 +139,7 @@ class Normed(nn.Module):
             self.norm = _BATCH_NORMS[dims](channels, affine=not conditional)
         elif kind == "conditional pixel":
             self.norm = PixelNorm()
-        self.modulation = nn.Linear(condition_size, 2 * channels) if conditional else None
+        self.modulation = Modulation(condition_size, 2 * channels) if conditional else None
 
     def forward(self, maps: torch.Tensor, condition_BN: torch.Tensor) -> torch.Tensor:
         normed = self.norm(maps)
@@ -210,10 +221,10 @@ class Tower(nn.Module):
                 layers += normed(norm, len(size), outputs)
             layers.append(nn.LeakyReLU(SLOPE))
             self.channels = outputs
-        self.layers = nn.Sequential(*layers)
+        self.layers, self.activation = nn.Sequential(*layers[:-1]), layers[-1]
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        return cast(torch.Tensor, self.layers(pixels))
+        return cast(torch.Tensor, self.activation(self.layers(pixels)))
 
 
 def levels(spec: ModelSpec, size: Size) -> int:
@@ -248,15 +259,17 @@ def activation(spec: ModelSpec) -> nn.Module:
 
 
 @torch.no_grad()
-def initialise(module: nn.Module, spec: ModelSpec) -> None:
+def initialise(module: nn.Module, spec: ModelSpec, *, generates: bool = False) -> None:
     """Set the weights of a network as its spec says, from torch's global generator, and lay them out in memory."""
     for part in module.modules():
         # Scales, shifts and what is normalised by its own singular value start as torch makes them.
         if hasattr(part, "parametrizations") or not isinstance(part, nn.modules.conv._ConvNd | nn.Linear):
             continue
+        if isinstance(part, Modulation):
+            continue
         if isinstance(part, TextLayer) and spec.text_std is not None:
             nn.init.normal_(part.weight, std=spec.text_std)
-        elif spec.init == "torch" or (spec.init == "kaiming" and isinstance(part, nn.Linear)):
+        elif spec.init == "torch" or (spec.init == "kaiming" and (generates or isinstance(part, nn.Linear))):
             continue
         else:
             _fill(part.weight, spec)

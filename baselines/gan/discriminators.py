@@ -173,18 +173,25 @@ class Discriminators(nn.Module):
             seen["video"] = self.clips(video if self.spec.volume else video.flatten(1, 2)).unsqueeze(1)
         if self.pictures is not None:
             frames_BNCHW = video.transpose(1, 2) if pairs_BP is None else _picked(video, pairs_BP)
-            maps = self.frame_maps(frames_BNCHW)
+            bare = self._frame_maps(self.pictures.layers, frames_BNCHW)
+            maps = self.pictures.activation(bare)
             if "frame" in self.heads:
                 seen["frame"] = maps
             if "motion" in self.heads:
-                seen["motion"] = maps.diff(dim=1) if pairs_BP is None else maps[:, 1::2] - maps[:, ::2]
+                moving = bare if self.spec.motion_before_activation else maps
+                seen["motion"] = moving.diff(dim=1) if pairs_BP is None else moving[:, 1::2] - moving[:, ::2]
         return seen
 
     def frame_maps(self, frames_BNCHW: torch.Tensor) -> torch.Tensor:
         """Return m(f) of frames, (B, N, channels, rows, columns): TGANs-C's frame map, which D1 and D2 share."""
         if self.pictures is None:
             raise RequestError("no frame maps without a frame or motion discriminator; set model.frame=true")
-        return cast(torch.Tensor, self.pictures(frames_BNCHW.flatten(0, 1)).unflatten(0, frames_BNCHW.shape[:2]))
+        return self._frame_maps(self.pictures, frames_BNCHW)
+
+    @staticmethod
+    def _frame_maps(network: nn.Module, frames_BNCHW: torch.Tensor) -> torch.Tensor:
+        maps = cast(torch.Tensor, network(frames_BNCHW.flatten(0, 1)))
+        return maps.view(*frames_BNCHW.shape[:2], *maps.shape[1:])
 
     def scores(self, maps: Maps, text_BS: torch.Tensor | None) -> Maps:
         """Return the logits of each discriminator, (B, N): of the clip, of each frame, of each difference."""

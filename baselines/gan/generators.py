@@ -33,8 +33,8 @@ class ClipGenerator(nn.Module):
         self.mix_norm = Normed(spec.generator_norm, 1, self.latent.size, self.latent.size) if mix else None
         self.activation = activation(spec)
         self.trunk = Trunk(spec, self.latent.size, size, condition_size=self.latent.size)
-        self.last = last_layer(self.trunk, spec, channels)
-        initialise(self, spec)
+        self.last = last_layer(self.trunk, spec, channels, bias=spec.last_bias)
+        initialise(self, spec, generates=True)
 
     def forward(self, noise_BN: torch.Tensor, text_BS: torch.Tensor | None) -> Generated:
         latent_BN = self.latent(noise_BN, text_BS)
@@ -63,8 +63,8 @@ class FramesGenerator(nn.Module):
             activation(spec),
         )
         self.trunk = Trunk(spec, self.latent.size + spec.noise, (height, width), condition_size=self.latent.size)
-        self.last = last_layer(self.trunk, spec, channels)
-        initialise(self, spec)
+        self.last = last_layer(self.trunk, spec, channels, bias=spec.last_bias)
+        initialise(self, spec, generates=True)
 
     def forward(self, noise_BN: torch.Tensor, text_BS: torch.Tensor | None) -> Generated:
         latent_BN = self.latent(noise_BN, text_BS)

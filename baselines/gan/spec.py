@@ -31,6 +31,8 @@ class ModelSpec:
     """Numbers of noise of a clip."""
     generator_text: int | None = None
     """Numbers to which the generator brings a sentence first, by a linear layer; null takes the sentence as it is."""
+    text_activation: bool = True
+    """Whether a leaky ReLU follows that layer, as in GAN-CLS."""
     text_features: int = 256
     """Numbers to which the discriminators bring a sentence, before they lay it beside every place of a map."""
     mix: bool = True
@@ -44,11 +46,14 @@ class ModelSpec:
     growth: float = 2.0
     """How many times as many channels a map has as one twice as wide; more makes the wide maps, which cost most, narrow."""
     discriminator_growth: float | None = None
-    """The discriminators' own; null is ``growth``."""
+    """That of the discriminator of clips; null is ``growth``."""
     blocks: int = 3
     """Layers of the generator between its first map and its last layer; each doubles the map."""
     last: Literal["pointwise", "doubling"] = "pointwise"
     """Whether the last layer mixes the channels of each pixel, or doubles the map once more, as at 32x64x64 and in DCGAN."""
+    last_bias: bool = False
+    """Whether the last layer has a bias, by which clips with a dark background are learned sooner; TGANs-C and DCGAN have none,
+    VGAN always."""
     first_frames: int | None = None
     """Frames of the generator's first map; null is as few as the doublings allow. Time is doubled by the first blocks."""
     levels: int | None = None
@@ -72,6 +77,8 @@ class ModelSpec:
     two apart, which on a map of 3x3 leave its last row and column out."""
     volume: bool = True
     """Whether the video discriminator has 3-D layers; without, frames are channels of 2-D layers, which is cheaper."""
+    motion_before_activation: bool = False
+    """Whether differences are of frame maps before their last activation, not after."""
     pairs: int | None = None
     """Pairs of neighbouring frames, drawn anew each time, that the frame and motion discriminators see of a clip; null is all
     frames."""
@@ -82,8 +89,8 @@ class ModelSpec:
     """Whether the video discriminator is told how much clips of a batch differ (Karras et al. 2018, arXiv:1710.10196,
     section 3): it works against samples that are all alike. With projection and ``hidden``."""
     init: Literal["normal", "xavier", "kaiming", "orthogonal", "torch"] = "normal"
-    """Of weights at the start; ``kaiming`` (He et al. 2015, arXiv:1502.01852) of convolutions alone, and ``torch`` of none:
-    other layers stay as torch makes them."""
+    """Of weights at the start; ``kaiming`` (He et al. 2015, arXiv:1502.01852) is of the discriminators' convolutions alone, and
+    ``torch`` of none: other layers stay as torch makes them."""
     init_std: float = 0.02
     """Standard deviation of ``normal``."""
     text_std: float | None = None
@@ -117,10 +124,9 @@ class ModelSpec:
 
     def discriminator_channels(self, level: int, *, of_frames: bool = False) -> int:
         """Return the channels that a level of the clip's tower, or of the frame map, gives, counted from 0."""
-        width = next(
-            one for one in (self.frame_width if of_frames else None, self.discriminator_width, self.width) if one is not None
-        )
-        return _channels(width, self.growth if self.discriminator_growth is None else self.discriminator_growth, level)
+        widths = (self.frame_width if of_frames else None, self.discriminator_width, self.width)
+        growth = self.growth if of_frames or self.discriminator_growth is None else self.discriminator_growth
+        return _channels(next(one for one in widths if one is not None), growth, level)
 
 
 def _channels(width: float, growth: float, times: int) -> int:

@@ -22,7 +22,7 @@ class StreamsGenerator(nn.Module):
         self.mask = last_layer(self.foreground, spec, 1, bias=True)
         self.background = Trunk(spec, size, (height, width), condition_size=condition, bias=True)
         self.still = last_layer(self.background, spec, channels, bias=True)
-        initialise(self, spec)
+        initialise(self, spec, generates=True)
 
     def forward(self, noise_BN: torch.Tensor, text_BS: torch.Tensor | None) -> Generated:
         latent_BN = self.latent(noise_BN, text_BS)

@@ -37,6 +37,9 @@ class TextSpec:
     sentence to length one."""
     taught_by: Literal["nobody", "discriminator", "generator"] = "nobody"
     """Whose loss changes the encoder while the GAN learns; ``nobody`` leaves it as it was pre-trained, or drawn."""
+    remember: bool = False
+    """Whether each different caption is read once, by itself, and its vector kept: for a few captions that come again and
+    again, and an encoder that nobody teaches any more."""
     pretrain_steps: int = 0
     """Steps before the GAN's first in which the encoder learns to rebuild the batch's captions, as a sequence autoencoder."""
     teacher_forcing: float = 0.2
@@ -52,6 +55,8 @@ class TextSpec:
             raise RequestError(f"pretrain_steps {self.pretrain_steps}: expected 0 or more")
         if not 0 <= self.teacher_forcing <= 1:
             raise RequestError(f"teacher_forcing {self.teacher_forcing}: expected a probability, 0 to 1")
+        if self.remember and self.taught_by != "nobody":
+            raise RequestError(f"remember with taught_by {self.taught_by!r}: vectors that change cannot be kept; leave out one")
         if self.scale == "standard" and not self.pretrain_steps:
             raise RequestError("scale 'standard' is measured in pre-training, and there is none; set pretrain_steps")
         if self.encoder == "none" and (self.pretrain_steps or self.taught_by != "nobody"):

@@ -23,6 +23,9 @@ from baselines.recipe import Recipe
 from t2vdata.errors import RequestError
 from t2vdata.loading import Batch
 
+# To decode costs as much as to learn; in between, little changes.
+_REBUILT_EVERY = 10
+
 
 class Trainer:
     """A generator, its discriminators, and where there are captions their encoder."""
@@ -36,6 +39,7 @@ class Trainer:
         text_size = 0 if self.encoder is None else self.encoder.size
         judges = Discriminators(self.spec, setting.shape, text_size).to(setting.device)
         maker = make_generator(self.spec, setting.shape, text_size).to(setting.device)
+        self._known: dict[str, torch.Tensor] = {}
         self.pretraining: Learner | None = None
         if self.encoder is not None and self.text.pretrain_steps:
             whole = Autoencoder(self.encoder.encoder, num_words, self.text).to(setting.device)
@@ -107,6 +111,7 @@ class Trainer:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._known.clear()
         self.generator.load_state_dict(state["generator"])
         self.discriminator.load_state_dict(state["discriminator"])
         if self.pretraining is not None:
@@ -133,8 +138,10 @@ class Trainer:
             learner.backward(loss / len(batches))
             if self.encoder is not None:
                 self.encoder.measure(tokens, lengths, share, world=self.setting.world)
-            words, sentences = whole.reconstruction(tokens, lengths)
-            told.append({"loss/autoencoder": loss.detach(), "rebuilt/words": words, "rebuilt/sentences": sentences})
+            told.append({"loss/autoencoder": loss.detach()})
+            if learner.num_updates % _REBUILT_EVERY == 0:
+                words, sentences = whole.reconstruction(tokens, lengths)
+                told[-1] |= {"rebuilt/words": words, "rebuilt/sentences": sentences}
         return _means(told) | {"gradient/autoencoder": learner.update()}
 
     def _sentences(self, batch: Batch) -> tuple[torch.Tensor | None, torch.Tensor | None]:
@@ -142,8 +149,21 @@ class Trainer:
         if self.encoder is None:
             return None, None
         tokens, lengths = _tokens(batch)
+        if self.text.remember:
+            return self._remembered(self.encoder, batch), tokens
         with torch.set_grad_enabled(self.text.taught_by != "nobody"):
             return self.encoder(tokens, lengths), tokens
+
+    @torch.no_grad()
+    def _remembered(self, encoder: nn.Module, batch: Batch) -> torch.Tensor:
+        """Return sentences of which each was read by itself, so that they do not depend on who was read when."""
+        tokens, lengths = _tokens(batch)
+        captions = [str(caption) for caption in batch.captions]
+        for place, caption in enumerate(captions):
+            if caption not in self._known:
+                length = int(lengths[place])
+                self._known[caption] = encoder(tokens[place : place + 1, :length], lengths[place : place + 1])
+        return torch.cat([self._known[caption] for caption in captions])
 
     def _read(self, encoder: nn.Module, captions: Sequence[str]) -> torch.Tensor:
         words = self.setting.vocabulary.encode_batch(captions)

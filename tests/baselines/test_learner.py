@@ -58,6 +58,7 @@ def test_the_other_player_gets_no_gradient() -> None:
     [
         ({"warmup_steps": 4}, [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]),
         ({"decay": "linear", "decay_steps": 4}, [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]),
+        ({"decay": "linear", "decay_start": 2, "decay_steps": 2}, [1.0, 1.0, 1.0, 0.5, 0.0, 0.0]),
         ({"decay": "halve", "decay_steps": 2}, [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]),
         ({"decay": "cosine", "decay_steps": 2}, [1.0, 0.5, 0.0, 0.0, 0.0, 0.0]),
     ],

@@ -98,11 +98,12 @@ GENERATORS = [
     {"last": "doubling", "blocks": 2, "first_frames": 2},
     {"generator": "frames", "blocks": 2, "last": "doubling"},
     {"generator": "frames", "generator_norm": "conditional batch", "generator_text": 4},
+    {"generator_text": 4, "text_activation": False},
     {"generator": "vgan", "blocks": 2, "last": "doubling"},
     {"generator_norm": "conditional batch"},
     {"generator_norm": "conditional pixel", "channels_last": True},
     {"generator_norm": "none", "init": "orthogonal"},
-    {"growth": 3.0, "init": "xavier"},
+    {"growth": 3.0, "init": "xavier", "last_bias": True},
 ]
 
 
@@ -222,6 +223,18 @@ def test_motion_is_the_difference_of_neighbouring_frame_maps() -> None:
     assert float(temporal_difference(alone)) == pytest.approx(float((alone[:, 1] - alone[:, 0]).square().mean()))
 
 
+def test_motion_may_be_the_difference_before_the_activation() -> None:
+    torch.manual_seed(0)
+    judges = Discriminators(ModelSpec(**TINY, motion_before_activation=True), (1, 8, 24, 24), 10).eval()  # type: ignore[arg-type]
+    video = torch.randn(2, 1, 8, 24, 24)
+    maps = judges.maps(video)
+    assert judges.pictures is not None
+    bare = judges.pictures.layers(video.transpose(1, 2).flatten(0, 1)).view(2, 8, *maps["frame"].shape[2:])
+    assert torch.allclose(maps["motion"], bare[:, 1:] - bare[:, :-1], atol=1e-6)
+    assert torch.allclose(maps["frame"], nn.functional.leaky_relu(bare, 0.2), atol=1e-6)
+    assert not torch.allclose(maps["motion"], maps["frame"].diff(dim=1), atol=1e-6)
+
+
 def test_pairs_are_frames_beside_one_another_and_their_difference() -> None:
     judges = Discriminators(ModelSpec(**TINY, pairs=2), (1, 8, 24, 24), 10).eval()  # type: ignore[arg-type]
     assert judges.num_pairs == 2
@@ -263,7 +276,7 @@ def test_channels_follow_from_width_and_growth() -> None:
     spec = ModelSpec(width=0.5, growth=3.0, discriminator_width=0.25, frame_width=0.125, discriminator_growth=4.0, blocks=2)
     assert [spec.generator_channels(block) for block in range(3)] == [288, 96, 32]
     assert [spec.discriminator_channels(level) for level in range(3)] == [16, 64, 256]
-    assert [spec.discriminator_channels(level, of_frames=True) for level in range(3)] == [8, 32, 128]
+    assert [spec.discriminator_channels(level, of_frames=True) for level in range(3)] == [8, 24, 72]
 
 
 @pytest.mark.parametrize(("init", "deviation"), [("normal", 0.05), ("kaiming", (2 / (1 + 0.2**2) / (16 * 64)) ** 0.5)])

@@ -191,6 +191,7 @@ def test_no_encoder_is_none() -> None:
         ({"pretrain_steps": -1}, "pretrain_steps -1"),
         ({"teacher_forcing": 2.0}, "teacher_forcing 2.0: expected a probability"),
         ({"encoder": "none", "pretrain_steps": 5}, "encoder 'none' cannot learn"),
+        ({"remember": True, "taught_by": "generator"}, "vectors that change cannot be kept"),
         ({"scale": "standard"}, "scale 'standard' is measured in pre-training, and there is none"),
     ],
 )

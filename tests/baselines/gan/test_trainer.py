@@ -94,7 +94,7 @@ GAMES: list[Sections] = [
     {"text": TEXT | {"pretrain_steps": 2}, "model": {"generator": "frames"}},
     {"text": {"encoder": "none"}, "model": {"generator": "vgan"}, "loss": {"mask": 0.1}},
     {
-        "text": TEXT | {"pretrain_steps": 2, "scale": "standard"},
+        "text": TEXT | {"pretrain_steps": 2, "scale": "standard", "remember": True},
         "model": {"condition": "projection", "hidden": 8, "match": 4, "init": "kaiming", "discriminator_norm": "none"},
         "loss": {"matching": 0.5, "matching_steps": 2},
     },
@@ -138,18 +138,35 @@ def test_an_encoder_is_taught_by_the_player_that_the_recipe_names(player: str) -
     assert changed(before, made.encoder)
 
 
+def test_remembered_sentences_are_those_that_would_be_read_again() -> None:
+    made, other = trainer(text=TEXT | {"remember": True}), trainer()
+    batch = screens()
+    for _ in range(2):
+        mine, again = made._sentences(batch)[0], other._sentences(batch)[0]
+        assert mine is not None
+        assert again is not None
+        assert torch.allclose(mine, again, atol=1e-6)
+    assert len(made._known) == len(CAPTIONS)
+    # Another state has other vectors.
+    changed_state = other.state_dict()
+    changed_state["encoder"] = {name: value + 0.5 for name, value in changed_state["encoder"].items()}
+    made.load_state_dict(changed_state)
+    assert not torch.allclose(made._sentences(batch)[0], mine, atol=1e-3)
+
+
 def test_pre_training_teaches_the_encoder_alone_and_tells_how_much_comes_back() -> None:
-    made = trainer(text=TEXT | {"pretrain_steps": 60}, encoder={"lr": 0.03})
+    made = trainer(text=TEXT | {"pretrain_steps": 61}, encoder={"lr": 0.03})
     assert made.encoder is not None
     others = [weights(made.generator.module), weights(made.discriminator.module)]
-    told = run(made, 60)
+    told = run(made, 61)
+    assert set(told[1]) == {"loss/autoencoder", "gradient/autoencoder"}
     assert set(told[0]) == {"loss/autoencoder", "rebuilt/words", "rebuilt/sentences", "gradient/autoencoder"}
     assert told[-1]["rebuilt/words"] > told[0]["rebuilt/words"]
     assert float(told[-1]["rebuilt/sentences"]) == 1.0
     assert not changed(others[0], made.generator.module)
     assert not changed(others[1], made.discriminator.module)
     learned = weights(made.encoder)
-    assert "loss/generator" in run(made, 1, first=60)[0]
+    assert "loss/generator" in run(made, 1, first=61)[0]
     assert not changed(learned, made.encoder)
 
 
