@@ -35,10 +35,22 @@ def evaluate(trained: Trained, split: str, num_clips: int) -> tuple[dict[str, Sc
 
 
 def numbers(scores: dict[str, Score], found: dict[str, float]) -> dict[str, float]:
-    """Return the model's numbers by their names, as columns of a table have them."""
-    told = scores["model"].as_json() if scores else {}
-    plain = {name: value["share"] if isinstance(value, dict) else value for name, value in told.items()}
-    return {**{name: value for name, value in plain.items() if value is not None}, **found}
+    """Return the model's numbers by their names, as columns of a table have them.
+
+    ``caption_of_real`` and ``diversity_of_real`` are the model's over those of real clips.
+    """
+    told = {name: _plain(one) for name, one in scores.items()}
+    made, real = told.get("model", {}), told.get("real", {})
+    shares = {
+        f"{name}_of_real": made[name] / real[name] for name in ("caption", "diversity") if real.get(name) and name in made
+    }
+    return {**made, **shares, **found}
+
+
+def _plain(one: Score) -> dict[str, float]:
+    """Return the numbers of a score without their intervals."""
+    plain = {name: value["share"] if isinstance(value, dict) else value for name, value in one.as_json().items()}
+    return {name: value for name, value in plain.items() if value is not None}
 
 
 @click.command(epilog="Example: python -m baselines.evaluate runs/tgansc-mnist-motion-cpu --split test")
