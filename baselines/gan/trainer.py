@@ -89,17 +89,23 @@ class Trainer:
         return cast(torch.Tensor, ((video.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8))
 
     @torch.no_grad()
-    def rate(self, clips: torch.Tensor, captions: Sequence[str]) -> torch.Tensor:
-        """Return how real clips (N, C, T, H, W) uint8 look beside their captions, (N,): the mean logit of the discriminators.
+    def realness(self, video: torch.Tensor, captions: Sequence[str]) -> torch.Tensor:
+        """Return how real clips (N, C, T, H, W) uint8 look beside their captions, (N,): over 0 they are taken for real.
 
-        Above 0 they are taken for real, in games whose scores are logits.
+        It is a mean over the discriminators. Raises RequestError in games whose scores only mean something side by side.
         """
+        if self.loss.game in ("wasserstein", "relativistic"):
+            raise RequestError(
+                f"scores of a {self.loss.game} game do not say of one clip whether it is real; train with another"
+            )
         judges, encoder = self.game.judges.eval(), self._averaged_encoder()
         text = None if encoder is None else self._read(encoder, captions)
-        video = clips.to(self.setting.device, torch.float32) / 127.5 - 1
+        clips = video.to(self.setting.device, torch.float32) / 127.5 - 1
         with self.setting.autocast():
-            scores = judges(video, text)
-        return torch.stack([one.float().mean(1) for one in scores.values()]).mean(0)
+            scores = judges(clips, text)
+        # Least squares lie between 0 for generated clips and 1 for real ones.
+        middle = 0.5 if self.loss.game == "least squares" else 0.0
+        return torch.stack([one.float().mean(1) for one in scores.values()]).mean(0) - middle
 
     def state_dict(self) -> dict[str, Any]:
         return {

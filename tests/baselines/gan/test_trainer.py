@@ -215,18 +215,22 @@ def test_discriminators_learn_which_clips_are_real_and_which_captions_are_theirs
         assert name == "motion" or matched > wrong
 
 
-def test_clips_are_rated_by_all_discriminators_with_their_captions() -> None:
-    made = trainer(
-        loss={"generator_every": 1000, "negatives": "other caption"}, discriminator={"lr": 2e-3}, model={"init": "torch"}
-    )
-    run(made, 40)
+@pytest.mark.parametrize("game", ["non-saturating", "least squares", "hinge"])
+def test_clips_are_taken_for_real_or_not(game: str) -> None:
+    loss = {"generator_every": 1000, "mismatched": 0.0, "game": game}
+    made = trainer(loss=loss, discriminator={"lr": 2e-3}, model={"init": "torch", "motion": False})
+    run(made, 30)
     batch = screens()
-    assert isinstance(batch.captions, list)
-    real, wrong = made.rate(batch.video, batch.captions), made.rate(batch.video, batch.captions[1:] + batch.captions[:1])
-    generated = made.rate(made.sample(batch.captions, Draws(3)), batch.captions)
+    real, generated = (made.realness(clips, batch.captions) for clips in (batch.video, made.sample(CAPTIONS * 4, Draws(3))))
     assert real.shape == (8,)
-    assert (real > wrong).all()
+    assert real.mean() > 0 > generated.mean()
     assert (real > generated).all()
+
+
+@pytest.mark.parametrize("game", ["wasserstein", "relativistic"])
+def test_scores_that_mean_something_only_side_by_side_judge_no_clip(game: str) -> None:
+    with pytest.raises(RequestError, match=f"scores of a {game} game do not say of one clip"):
+        trainer(loss={"game": game}).realness(screens().video, screens().captions)  # type: ignore[arg-type]
 
 
 def test_the_generator_learns_what_its_discriminators_take_for_real() -> None:
