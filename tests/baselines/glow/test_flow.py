@@ -1,0 +1,186 @@
+"""A whole Glow undoes itself, gives densities that are densities, and is as large as the ones in print."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from flows import FORMS, KINDS, clips, context_of, doubled, shaken, spec
+
+from baselines.glow.coupling import CouplingSpec
+from baselines.glow.dequantisation import levels_of, place
+from baselines.glow.flow import Flow, FlowSpec, log_normal
+from baselines.glow.layers import is_measured, measuring
+from t2vdata.errors import RequestError
+
+
+def size(flow: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in flow.parameters())
+
+
+@pytest.mark.parametrize("permutation", ["plain", "lu"])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("levels", [1, 2, 3])
+def test_a_flow_undoes_itself_at_all_levels(levels: int, kind: str, form: str, permutation: str) -> None:
+    flow = doubled((2, 8, 16), spec(kind, form, permutation=permutation, levels=levels))
+    x = torch.randn(3, 2, 8, 16, dtype=torch.float64)
+    latents, log_determinant = flow(x)
+    assert len(latents) == levels
+    assert log_determinant.shape == (3,)
+    assert (flow.inverse(latents) - x).abs().max() < 1e-9
+    drawn = [torch.randn_like(one) for one in latents]
+    assert max((a - b).abs().max() for a, b in zip(flow(flow.inverse(drawn))[0], drawn, strict=True)) < 1e-9
+
+
+@pytest.mark.parametrize("conditional_priors", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_flow_undoes_itself_with_context(kind: str, conditional_priors: bool) -> None:
+    flow = doubled((1, 8, 8), spec(kind, conditional_priors=conditional_priors), context=3, vector=5)
+    x, context = torch.randn(3, 1, 8, 8, dtype=torch.float64), context_of(3, 3, 8)
+    vector = torch.randn(3, 5, dtype=torch.float64)
+    latents, _ = flow(x, context, vector)
+    assert (flow.inverse(latents, context, vector) - x).abs().max() < 1e-9
+    assert (flow.inverse(latents, context_of(3, 3, 8), vector) - x).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_level_hears_its_context_and_the_vector(kind: str) -> None:
+    flow = doubled((1, 8, 8), spec(kind), context=3, vector=5)
+    x, context, vector = torch.randn(1, 1, 8, 8).double(), context_of(1, 3, 8), torch.randn(1, 5).double()
+    heard = [one.requires_grad_() for one in (*context, vector)]
+    flow.log_density(x, context, vector).sum().backward()
+    assert all(one.grad.abs().max() > 1e-6 for one in heard)
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_log_determinant_is_that_of_the_jacobian(kind: str, form: str, conditional: bool) -> None:
+    widths = {"context": 3, "vector": 5} if conditional else {}
+    flow = doubled((1, 4, 8), spec(kind, form, conditional_priors=conditional), **widths)
+    x = torch.randn(1, 1, 4, 8, dtype=torch.float64)
+    known: tuple[object, ...] = ()
+    if conditional:
+        sizes = ((1, 3, 2, 4), (1, 3, 1, 2))
+        known = ([torch.randn(*one, dtype=torch.float64) for one in sizes], torch.randn(1, 5, dtype=torch.float64))
+
+    def latents(one: torch.Tensor) -> torch.Tensor:
+        return torch.cat([part.flatten() for part in flow(one, *known)[0]])
+
+    jacobian = torch.autograd.functional.jacobian(latents, x).reshape(32, 32)
+    assert flow(x, *known)[1].item() == pytest.approx(torch.linalg.slogdet(jacobian)[1].item(), abs=1e-10)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 4])
+def test_latents_are_as_many_as_pixels(levels: int) -> None:
+    flow = Flow((3, 16, 32), spec(levels=levels))
+    shapes = flow.latent_shapes()
+    assert sum(math.prod(one) for one in shapes) == 3 * 16 * 32
+    assert [tuple(one.shape[1:]) for one in flow(torch.randn(1, 3, 16, 32))[0]] == shapes
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_density_integrates_to_one(kind: str) -> None:
+    # Of four pixels two are integrated, on a grid; the latents of the others are known to be normal given them, as the second
+    # half of the channels does not reach the first. So the sum over all four is 1 as well: here by importance sampling.
+    torch.manual_seed(1)
+    flow = doubled((1, 2, 2), spec(kind, levels=1))
+    wide, count = 2.5, 200_000
+    x = torch.randn(count, 1, 2, 2, dtype=torch.float64) * wide
+    log_proposal = log_normal(x / wide) - 4 * math.log(wide)
+    with torch.no_grad():
+        weights = (flow.log_density(x) - log_proposal).exp()
+    error = weights.std().item() / math.sqrt(count)
+    assert error < 0.02
+    assert weights.mean().item() == pytest.approx(1, abs=4 * error)
+
+
+def test_a_density_of_one_pixel_given_another_integrates_to_one() -> None:
+    # Two-dimensional: an affine step on a (1, 2) image of two channels without a squeeze, summed over a fine grid.
+    from baselines.glow.flow import FlowStep
+
+    torch.manual_seed(0)
+    step = shaken(FlowStep(2, spec("affine")).double())
+    side = torch.linspace(-14, 14, 1401, dtype=torch.float64)
+    points = torch.cartesian_prod(side, side).reshape(-1, 2, 1, 1)
+    with torch.no_grad():
+        y, log_determinant = step(points)
+        total = (log_normal(y) + log_determinant).exp().sum() * (side[1] - side[0]) ** 2
+    assert total.item() == pytest.approx(1, abs=1e-4)
+
+
+def test_checkpointing_changes_neither_density_nor_gradients() -> None:
+    x = torch.randn(2, 1, 8, 8, dtype=torch.float64)
+    found = []
+    for is_checkpointed in (False, True):
+        flow = doubled((1, 8, 8), spec(checkpoint=is_checkpointed))
+        density = flow.log_density(x)
+        density.sum().backward()
+        found.append((density, [parameter.grad for parameter in flow.parameters()]))
+    assert torch.equal(found[0][0], found[1][0])
+    assert all(torch.equal(a, b) for a, b in zip(found[0][1], found[1][1], strict=True))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_trained_flow_undoes_itself_in_float32_on_constant_backgrounds(kind: str) -> None:
+    # Most pixels of these frames are 0, with the noise of one level in 256: the flow is tempted to blow them up.
+    torch.manual_seed(0)
+    frames = levels_of(clips(40)[:, :, 0], 8)
+    flow = Flow((1, 24, 24), spec(kind, levels=3, steps=4))
+    optimiser = torch.optim.Adamax(flow.parameters(), lr=5e-3)
+    draws = torch.Generator().manual_seed(0)
+    x = place(frames, torch.rand(frames.shape, generator=draws), 8)
+    with measuring(flow), torch.no_grad():
+        flow(x)
+    assert is_measured(flow)
+    losses = []
+    for _ in range(60):
+        x = place(frames, torch.rand(frames.shape, generator=draws), 8)
+        loss = -flow.log_density(x).mean() / x[0].numel()
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(flow.parameters(), 5.0)
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0] - 0.5
+    blank = place(torch.zeros(4, 1, 24, 24), torch.rand(4, 1, 24, 24, generator=draws), 8)
+    flat = place(torch.zeros(4, 1, 24, 24), 0.5, 8)
+    with torch.no_grad():
+        for images in (x, blank, flat):
+            assert (flow.inverse(flow(images)[0]) - images).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("side", "levels", "kind", "permutation", "expected"),
+    [
+        (32, 3, "affine", "plain", 43_996_080),
+        (32, 3, "affine", "lu", 44_095_536),
+        (64, 4, "additive", "lu", 61_214_032),
+        (64, 4, "additive", "plain", 60_816_592),
+        (64, 4, "affine", "lu", 74_490_832),
+    ],
+)
+def test_flows_are_as_large_as_those_in_print(side: int, levels: int, kind: str, permutation: str, expected: int) -> None:
+    with torch.device("meta"):
+        made = FlowSpec(levels, 32, permutation, CouplingSpec(kind, "cglow", 512))
+        assert size(Flow((3, side, side), made)) == expected
+
+
+def test_the_official_form_is_larger_by_its_norms_and_borders() -> None:
+    # Of each step: biases become norms of twice the size, and a border channel joins the inputs of both 3x3 convolutions.
+    with torch.device("meta"):
+        plain = size(Flow((3, 32, 32), FlowSpec(3, 32, "plain", CouplingSpec("affine", "cglow", 512))))
+        official = size(Flow((3, 32, 32), FlowSpec(3, 32, "plain", CouplingSpec("affine", "official", 512))))
+    outputs = (12, 24, 48)
+    steps = 32 * sum(2 * 512 + 9 * 512 + 9 * one for one in outputs)
+    priors = 9 * sum((12, 24, 96))
+    assert official - plain == steps + priors
+
+
+def test_an_image_that_cannot_be_halved_is_refused() -> None:
+    with pytest.raises(RequestError, match="images of 24x20 cannot be halved 3 times; expected multiples of 8, or fewer levels"):
+        Flow((1, 24, 20), spec(levels=3))
+    with pytest.raises(RequestError, match="a Glow of 0 levels with 2 steps each: expected 1 or more of both"):
+        spec(levels=0)
