@@ -22,7 +22,7 @@ def spec(kind: str = "affine", form: str = "official", *, permutation: str = "lu
     return FlowSpec(coupling=CouplingSpec(kind, form, width=8), **settings)
 
 
-def shaken(module: nn.Module, size: float = 0.05, seed: int = 0) -> nn.Module:
+def shaken(module: nn.Module, size: float = 0.03, seed: int = 0) -> nn.Module:
     """Move every parameter at random: layers that start at zero would hide mistakes."""
     draws = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -42,9 +42,11 @@ def context_of(num: int, channels: int, side: int, levels: int = 2, dtype: torch
 
 
 @functools.cache
-def clips(num: int = 40, frames: int = 7, size: int = 24, split: str = "train") -> torch.Tensor:
+def clips(num: int = 16, frames: int = 7, size: int = 16, split: str = "train") -> torch.Tensor:
     """Return real clips of moving digits: (num, 1, frames, size, size) uint8."""
-    options = datasets.make_options("mnist-motion", {"n": 400, "frames": frames, "size": size, "digit_size": 14})
+    options = datasets.make_options(
+        "mnist-motion", {"n": 40, "val": 40, "test": 40, "frames": frames, "size": size, "digit_size": 8}
+    )
     module = datasets.load("mnist-motion")
     drawn = [module.render(clip, options).data for clip in module.clips(None, split, options, 0)[:num]]
     return torch.from_numpy(np.stack(drawn)).permute(0, 4, 1, 2, 3).contiguous()

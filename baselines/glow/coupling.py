@@ -30,6 +30,9 @@ class CouplingSpec:
     belong to them."""
     width: int = 512
     """Channels inside the networks."""
+    least_scale: float = 0.1
+    """The least factor of an affine layer. 0 is the official code's; then bright pixels on a constant background, whose noise a
+    flow blows up, are squeezed so hard beside it that float32 no longer finds them again."""
 
     def __post_init__(self) -> None:
         for name, allowed in {"kind": ("additive", "affine"), "form": ("official", "cglow")}.items():
@@ -37,6 +40,8 @@ class CouplingSpec:
                 raise unknown_name(f"{name} of a coupling layer", str(getattr(self, name)), allowed)
         if self.width < 1:
             raise RequestError(f"width {self.width} of coupling networks: expected 1 channel or more")
+        if not 0 <= self.least_scale < 1:
+            raise RequestError(f"least_scale {self.least_scale:g}: expected 0, or a factor below 1 such as 0.1")
 
 
 class Modulation(nn.Module):
@@ -84,7 +89,7 @@ class Coupling(nn.Module):
 
     def __init__(self, channels: int, spec: CouplingSpec, *, context: int = 0, vector: int = 0) -> None:
         super().__init__()
-        self.kind = spec.kind
+        self.kind, self.least_scale = spec.kind, spec.least_scale
         kept, changed = (channels + 1) // 2, channels // 2
         outputs = changed if spec.kind == "additive" else 2 * changed
         self.network = CouplingNetwork(kept, outputs, spec, context=context, vector=vector)
@@ -113,4 +118,7 @@ class Coupling(nn.Module):
         if self.kind == "additive":
             return told, None
         # A factor of sigmoid(2) = 0.88 at the start, as in the official code.
-        return told[:, 0::2], functional.logsigmoid(told[:, 1::2] + 2.0)
+        shift, raised = told[:, 0::2], told[:, 1::2] + 2.0
+        if not self.least_scale:
+            return shift, functional.logsigmoid(raised)
+        return shift, (self.least_scale + (1 - self.least_scale) * torch.sigmoid(raised)).log()
