@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from baselines.glow.coupling import CouplingSpec
 from baselines.glow.flow import Flow, FlowSpec
 from t2vdata import datasets
 
@@ -18,8 +17,8 @@ FORMS = ("official", "cglow")
 
 def spec(kind: str = "affine", form: str = "official", *, permutation: str = "lu", **options: object) -> FlowSpec:
     """Return a flow of two steps at each of two levels, unless told."""
-    settings = {"levels": 2, "steps": 2, "permutation": permutation, **options}
-    return FlowSpec(coupling=CouplingSpec(kind, form, width=8), **settings)
+    settings = {"width": 8, "levels": 2, "steps": 2, "permutation": permutation, **options}
+    return FlowSpec(coupling=kind, form=form, **settings)
 
 
 def shaken(module: nn.Module, size: float = 0.03, seed: int = 0) -> nn.Module:

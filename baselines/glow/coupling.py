@@ -22,7 +22,7 @@ Form = Literal["official", "cglow"]
 class CouplingSpec:
     """What a coupling layer is made of."""
 
-    kind: Literal["additive", "affine"] = "additive"
+    coupling: Literal["additive", "affine"] = "additive"
     """`additive` shifts; `affine` shifts and scales by a factor between 0 and 1, so that density may vary with place."""
     form: Form = "official"
     """`official` networks normalise their activations (ActNorm) and know borders by a channel, as openai/glow's. `cglow` ones
@@ -35,9 +35,9 @@ class CouplingSpec:
     flow blows up, are squeezed so hard beside it that float32 no longer finds them again."""
 
     def __post_init__(self) -> None:
-        for name, allowed in {"kind": ("additive", "affine"), "form": ("official", "cglow")}.items():
+        for name, allowed in {"coupling": ("additive", "affine"), "form": ("official", "cglow")}.items():
             if getattr(self, name) not in allowed:
-                raise unknown_name(f"{name} of a coupling layer", str(getattr(self, name)), allowed)
+                raise unknown_name(name, str(getattr(self, name)), allowed)
         if self.width < 1:
             raise RequestError(f"width {self.width} of coupling networks: expected 1 channel or more")
         if not 0 <= self.least_scale < 1:
@@ -89,9 +89,9 @@ class Coupling(nn.Module):
 
     def __init__(self, channels: int, spec: CouplingSpec, *, context: int = 0, vector: int = 0) -> None:
         super().__init__()
-        self.kind, self.least_scale = spec.kind, spec.least_scale
+        self.coupling, self.least_scale = spec.coupling, spec.least_scale
         kept, changed = (channels + 1) // 2, channels // 2
-        outputs = changed if spec.kind == "additive" else 2 * changed
+        outputs = changed if spec.coupling == "additive" else 2 * changed
         self.network = CouplingNetwork(kept, outputs, spec, context=context, vector=vector)
 
     def forward(
@@ -115,7 +115,7 @@ class Coupling(nn.Module):
         self, kept: torch.Tensor, context: torch.Tensor | None, vector: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         told = self.network(kept, context, vector)
-        if self.kind == "additive":
+        if self.coupling == "additive":
             return told, None
         # A factor of sigmoid(2) = 0.88 at the start, as in the official code.
         shift, raised = told[:, 0::2], told[:, 1::2] + 2.0

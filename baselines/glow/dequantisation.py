@@ -13,7 +13,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from baselines.glow.coupling import CouplingSpec
 from baselines.glow.flow import FlowSpec, FlowStep, log_normal
 from baselines.glow.layers import squeeze, unsqueeze
 
@@ -63,7 +62,7 @@ class VariationalNoise(nn.Module):
 
     def __init__(self, channels: int, *, steps: int = 2, width: int = 32) -> None:
         super().__init__()
-        spec = FlowSpec(levels=1, steps=steps, coupling=CouplingSpec("affine", "official", width))
+        spec = FlowSpec(coupling="affine", width=width, levels=1, steps=steps)
         self.features = nn.Conv2d(4 * channels, width, 3, padding=1)
         self.steps = nn.ModuleList(FlowStep(4 * channels, spec, context=width) for _ in range(steps))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, cast
 
 import torch
@@ -28,8 +28,8 @@ Context = Sequence[torch.Tensor] | None
 
 
 @dataclass(frozen=True)
-class FlowSpec:
-    """The size and kind of a Glow."""
+class FlowSpec(CouplingSpec):
+    """The size and kind of a Glow, and of its coupling layers."""
 
     levels: int = 3
     """How often an image is squeezed; height and width must be multiples of 2 to this power."""
@@ -37,13 +37,13 @@ class FlowSpec:
     """Steps of flow at each level."""
     permutation: Literal["plain", "lu"] = "plain"
     """1x1 convolutions as plain matrices or by their LU decomposition, whose determinant costs nothing."""
-    coupling: CouplingSpec = field(default_factory=CouplingSpec)
     conditional_priors: bool = False
     """Whether the context also goes into the means and scales of the latents; in the paper only into coupling networks."""
     checkpoint: bool = False
     """Whether a step keeps nothing but its input for the gradient, and computes the rest again: less memory, more time."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.levels < 1 or self.steps < 1:
             raise RequestError(f"a Glow of {self.levels} levels with {self.steps} steps each: expected 1 or more of both")
         if self.permutation not in ("plain", "lu"):
@@ -57,7 +57,7 @@ class FlowStep(nn.Module):
         super().__init__()
         self.norm = ActNorm(channels)
         self.permutation = Permutation(channels, spec.permutation)
-        self.coupling = Coupling(channels, spec.coupling, context=context, vector=vector)
+        self.coupling = Coupling(channels, spec, context=context, vector=vector)
 
     def forward(
         self, x: torch.Tensor, context: torch.Tensor | None = None, vector: torch.Tensor | None = None
@@ -82,7 +82,7 @@ class Prior(nn.Module):
     def __init__(self, inputs: int, latents: int, spec: FlowSpec, *, context: int = 0, vector: int = 0) -> None:
         super().__init__()
         known = context if spec.conditional_priors else 0
-        borders: Literal["channel", "ones"] = "channel" if spec.coupling.form == "official" else "ones"
+        borders: Literal["channel", "ones"] = "channel" if spec.form == "official" else "ones"
         self.convolution = ZeroConvolution(inputs + known, 2 * latents, borders)
         self.takes_context = bool(known)
         self.linear = nn.Linear(vector, 2 * latents) if vector else None

@@ -141,7 +141,7 @@ class Permutation(nn.Module):
             self.matrix = nn.Parameter(rotation)
             return
         permutation, lower, upper = torch.linalg.lu(rotation)
-        self.register_buffer("permutation", permutation)
+        self.register_buffer("permutation", permutation.contiguous())
         self.register_buffer("sign", upper.diagonal().sign())
         # Whole matrices, of which a triangle is used, as in the official code; the parameter counts in print include both.
         self.lower, self.upper = nn.Parameter(lower.contiguous()), nn.Parameter(upper.triu(1).contiguous())

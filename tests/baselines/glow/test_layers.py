@@ -172,7 +172,7 @@ def test_layers_keep_float32_under_autocast() -> None:
 
 
 def test_mistaken_specs_are_refused() -> None:
-    with pytest.raises(UnknownNameError, match="no kind of a coupling layer 'afine'; did you mean 'affine'"):
+    with pytest.raises(UnknownNameError, match="no coupling 'afine'; did you mean 'affine'"):
         CouplingSpec("afine")
     with pytest.raises(RequestError, match="width 0 of coupling networks: expected 1 channel or more"):
         CouplingSpec(width=0)

@@ -1,0 +1,188 @@
+"""Likelihoods and samples of clips: a head for the first frame, a tail for each later one, a state of those before.
+
+B clips, T frames, C channels, H rows, W columns; N frames of any clips; V numbers in a label's vector. Levels are whole numbers
+as float32, see dequantisation.py; all likelihoods are of levels, in nats.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from baselines.glow.context import ContextProcessor, Pyramid
+from baselines.glow.dequantisation import VariationalNoise, at_level, log_probability, place
+from baselines.glow.flow import Flow, FlowSpec
+from baselines.glow.labels import NUM_MEANINGS, LabelImages, LabelVectors, Sentences
+from baselines.glow.spec import ModelSpec
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What clips are to show."""
+
+    labels: torch.Tensor
+    """(B,) int64"""
+    tokens: torch.Tensor | None = None
+    """(B, L) int64"""
+    lengths: torch.Tensor | None = None
+    """(B,) int64"""
+
+
+class FrameFlow(nn.Module):
+    """The probability of a frame, given an image of context and what its clip shows."""
+
+    def __init__(
+        self, shape: Shape, spec: FlowSpec, model: ModelSpec, *, context: int = 0, describer: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.num_bits, self.shape = model.num_bits, shape
+        self.describer = describer
+        context += model.label_channels if isinstance(describer, LabelImages) else 0
+        vector = model.label_size if isinstance(describer, LabelVectors | Sentences) else 0
+        self.pyramid = Pyramid(context, spec.levels) if context else None
+        self.flow = Flow(shape, spec, context=4 * context, vector=vector)
+        self.noise = VariationalNoise(shape[0]) if model.dequantisation == "variational" else None
+
+    def describe(self, told: Told) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Return what the labels or captions are to this flow: an image of context (B, K, H, W) or a vector (B, V)."""
+        match self.describer:
+            case LabelImages():
+                return self.describer(told.labels), None
+            case LabelVectors():
+                return None, self.describer(told.labels)
+            case Sentences():
+                return None, self.describer(told.tokens, told.lengths)
+            case _:
+                return None, None
+
+    def forward(
+        self, levels_NCHW: torch.Tensor, noise: torch.Tensor, context: torch.Tensor | None, vector: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Return log-probabilities (N,), at least: what one draw of noise says.
+
+        ``noise`` is uniform in [0, 1), or for variational dequantisation standard normal, and shaped as the frames are.
+        """
+        x, paid = self.continuous(levels_NCHW, noise)
+        features = None if self.pyramid is None else self.pyramid(context)
+        density = self.flow.log_density(x, features, vector) - paid
+        return log_probability(density, math.prod(self.shape), self.num_bits)
+
+    def continuous(self, levels_NCHW: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return frames in [-1/2, 1/2), and the log-density (N,) of their noise."""
+        if self.noise is None:
+            return place(levels_NCHW, noise, self.num_bits), noise.new_zeros(len(noise))
+        drawn, log_density = self.noise(place(levels_NCHW, 0.5, self.num_bits), noise)
+        return place(levels_NCHW, drawn, self.num_bits), log_density
+
+    def sample(
+        self, normal: torch.Tensor, context: torch.Tensor | None, vector: torch.Tensor | None, temperature: float
+    ) -> torch.Tensor:
+        """Return levels (N, C, H, W) from standard normal numbers (N, C*H*W)."""
+        shapes = self.flow.latent_shapes()
+        parts = torch.split(normal, [math.prod(shape) for shape in shapes], dim=1)
+        latents = [temperature * part.view(-1, *shape) for part, shape in zip(parts, shapes, strict=True)]
+        features = None if self.pyramid is None else self.pyramid(context)
+        x = self.flow.inverse(latents, features, vector)
+        return at_level(x, self.num_bits).clamp(0, (1 << self.num_bits) - 1)
+
+    @torch.no_grad()
+    def reconstruction_error(
+        self, levels_NCHW: torch.Tensor, noise: torch.Tensor, context: torch.Tensor | None, vector: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Return by how much frames in [-1/2, 1/2) differ at most from what the flow makes of their latents: a scalar."""
+        x, _ = self.continuous(levels_NCHW, noise)
+        features = None if self.pyramid is None else self.pyramid(context)
+        return (self.flow.inverse(self.flow(x, features, vector)[0], features, vector) - x).abs().max()
+
+
+class VideoGlow:
+    """The three parts together. ``state`` is None where nothing is carried but, at most, the previous frame."""
+
+    def __init__(self, model: ModelSpec, head: FrameFlow, tail: FrameFlow, state: ContextProcessor | None) -> None:
+        self.model, self.head, self.tail, self.state = model, head, tail, state
+
+    def parts(self) -> list[nn.Module]:
+        return [part for part in (self.head, self.tail, self.state) if part is not None]
+
+    def log_probabilities(
+        self, levels_BTCHW: torch.Tensor, noise_BTCHW: torch.Tensor, told: Told
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return log-probabilities of first frames (B,), and of later ones (B, T-1) given those before."""
+        image, vector = self.head.describe(told)
+        first: torch.Tensor = self.head(levels_BTCHW[:, 0], noise_BTCHW[:, 0], image, vector)
+        later = self.tail(*self.tail_inputs(levels_BTCHW, noise_BTCHW, told))
+        return first, later.view(len(first), -1)
+
+    def tail_inputs(
+        self, levels_BTCHW: torch.Tensor, noise_BTCHW: torch.Tensor, told: Told
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """Return later frames and their noise, context and vector: all frames of all clips side by side."""
+        num_later = levels_BTCHW.shape[1] - 1
+        known = self.seen(levels_BTCHW[:, :-1])
+        contexts = [known] if self.model.previous_frame else []
+        if self.state is not None:
+            contexts.append(self.state.states(known).to(known.dtype))
+        context = torch.cat(contexts, dim=2).flatten(0, 1) if contexts else None
+        _, vector = self.tail.describe(told)
+        if vector is not None:
+            vector = vector.repeat_interleave(num_later, dim=0)
+        return levels_BTCHW[:, 1:].flatten(0, 1), noise_BTCHW[:, 1:].flatten(0, 1), context, vector
+
+    def seen(self, levels: torch.Tensor) -> torch.Tensor:
+        """Return frames as later ones see them: the middle of each level, without noise, so that they condition exactly."""
+        return place(levels, 0.5, self.model.num_bits)
+
+    def sample(
+        self, told: Told, normal_BTD: torch.Tensor, temperature: float, first_BCHW: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return levels (B, T, C, H, W) of clips whose latents are ``temperature`` times these; first frames may be given."""
+        image, vector = self.head.describe(told)
+        frame = self.head.sample(normal_BTD[:, 0], image, vector, temperature) if first_BCHW is None else first_BCHW
+        _, vector = self.tail.describe(told)
+        state = None if self.state is None else self.state.start(frame)
+        made = [frame]
+        for number in range(1, normal_BTD.shape[1]):
+            known = self.seen(frame)
+            contexts = [known] if self.model.previous_frame else []
+            if self.state is not None and state is not None:
+                state = self.state(state, known, number - 1)
+                contexts.append(state)
+            context = torch.cat(contexts, dim=1) if contexts else None
+            frame = self.tail.sample(normal_BTD[:, number], context, vector, temperature)
+            made.append(frame)
+        return torch.stack(made, dim=1)
+
+
+def build(
+    shape: Shape, model: ModelSpec, head: FlowSpec, tail: FlowSpec, *, num_frames: int, num_labels: int, num_words: int
+) -> VideoGlow:
+    """Return a new model for clips of ``num_frames`` frames (C, H, W)."""
+    if model.label_of == "meaning":
+        num_labels = NUM_MEANINGS
+    context = (shape[0] if model.previous_frame else 0) + model.state_channels
+    return VideoGlow(
+        model,
+        FrameFlow(shape, head, model, describer=_describer(shape, model, num_labels, num_words)),
+        FrameFlow(
+            shape, tail, model, context=context,
+            describer=_describer(shape, model, num_labels, num_words) if model.label_in_tail else None,
+        ),
+        ContextProcessor(shape[0], model.state_channels, num_frames - 1) if model.state_channels else None,
+    )  # fmt: skip
+
+
+def _describer(shape: Shape, model: ModelSpec, num_labels: int, num_words: int) -> nn.Module | None:
+    match model.label:
+        case "image":
+            return LabelImages(num_labels, model.label_channels, *shape[1:])
+        case "vector":
+            return LabelVectors(num_labels, model.label_size)
+        case "caption":
+            return Sentences(num_words, model.label_size)
+        case _:
+            return None
