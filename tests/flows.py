@@ -10,9 +10,14 @@ from torch import nn
 
 from baselines.glow.flow import Flow, FlowSpec
 from t2vdata import datasets
+from t2vdata.loading import Batch
+from t2vdata.vocabulary import Vocabulary
 
 KINDS = ("additive", "affine")
 FORMS = ("official", "cglow")
+WORDS = Vocabulary.build(
+    [f"the digit {digit} is moving {way}" for digit in range(10) for way in ("up and down", "left and right")]
+)
 
 
 def spec(kind: str = "affine", form: str = "official", *, permutation: str = "lu", **options: object) -> FlowSpec:
@@ -41,11 +46,27 @@ def context_of(num: int, channels: int, side: int, levels: int = 2, dtype: torch
 
 
 @functools.cache
-def clips(num: int = 16, frames: int = 7, size: int = 16, split: str = "train") -> torch.Tensor:
-    """Return real clips of moving digits: (num, 1, frames, size, size) uint8."""
+def batch(num: int = 16, frames: int = 7, size: int = 16) -> Batch:
+    """Return real clips of moving digits, with their captions, and the digit as label."""
     options = datasets.make_options(
         "mnist-motion", {"n": 40, "val": 40, "test": 40, "frames": frames, "size": size, "digit_size": 8}
     )
     module = datasets.load("mnist-motion")
-    drawn = [module.render(clip, options).data for clip in module.clips(None, split, options, 0)[:num]]
-    return torch.from_numpy(np.stack(drawn)).permute(0, 4, 1, 2, 3).contiguous()
+    found = list(module.clips(None, "train", options, 0))[:num]
+    captions = [clip.captions[0] for clip in found]
+    words = WORDS.encode_batch(captions)
+    return Batch(
+        video=torch.from_numpy(np.stack([module.render(clip, options).data for clip in found]))
+        .permute(0, 4, 1, 2, 3)
+        .contiguous(),
+        captions=captions,
+        keys=[clip.key for clip in found],
+        labels=torch.tensor([int(clip.meta["label"]) for clip in found]),
+        tokens=torch.from_numpy(words.tokens),
+        lengths=torch.from_numpy(words.lengths),
+    )
+
+
+def clips() -> torch.Tensor:
+    """Return the same clips: (16, 1, 7, 16, 16) uint8."""
+    return batch().video

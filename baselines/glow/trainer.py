@@ -203,8 +203,11 @@ class Trainer:
     def _label_number(self, caption: str) -> int:
         """Return the place of the label that is, or that alone stands in, a caption."""
         labels = self.setting.labels
-        words = set(caption.lower().split())
-        found = [place for place, label in enumerate(labels) if label == caption or label.lower() in words]
+        # Moments in Time writes a label of several words with plus signs, and its caption with blanks.
+        plain = [label.lower().replace("+", " ") for label in labels]
+        words = {caption.lower(), *caption.lower().split()}
+        whole = [place for place, label in enumerate(plain) if label == caption.lower()]
+        found = whole or [place for place, label in enumerate(plain) if label in words]
         if len(found) != 1:
             close = nearest(caption, labels)
             hint = f"did you mean {close!r}?" if close else f"expected one of {len(labels)}, such as {', '.join(labels[:3])}"

@@ -1,0 +1,104 @@
+"""Every recipe of a Glow trains, on one process or two, and says what it is."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from support import ROOT
+
+from baselines import recipe, table
+from baselines.draws import Draws
+from baselines.family import Setting
+from baselines.glow import Trainer
+from baselines.loop import train
+from baselines.ranks import Ranks
+from t2vdata.build import BuildResult
+from t2vdata.loading import Batch
+from t2vdata.vocabulary import Vocabulary
+
+RECIPES = ROOT / "recipes"
+NARROW = ["head.width=4", "tail.width=4", "head.steps=1", "tail.steps=1"]
+
+
+def of_glow(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.glob("*.yaml")) if "\nfamily: glow\n" in path.read_text()]
+
+
+SMOKE, FULL = of_glow(RECIPES / "smoke"), of_glow(RECIPES)
+
+
+def rows(run: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_all_recipes_are_found() -> None:
+    assert len(SMOKE) == 3
+    assert len(FULL) == 3
+
+
+@pytest.mark.parametrize("path", SMOKE, ids=lambda path: path.stem)
+def test_every_kind_of_glow_trains_and_draws_on_a_real_build(path: Path, tmp_path: Path, built: BuildResult) -> None:
+    train(recipe.read(str(path), [f"data.path={built.out}"]), tmp_path / "run", Ranks())
+    told = rows(tmp_path / "run")
+    assert [row["step"] for row in told] == [1, 2]
+    assert told[0]["reconstruction"] < 1e-4
+    assert told[1]["bits_per_dim/tail"] < 12
+    with Image.open(tmp_path / "run" / "pictures" / "step-00000002.gif") as picture:
+        assert picture.n_frames == 4
+
+
+def test_two_processes_see_the_likelihood_that_one_sees(tmp_path: Path, built: BuildResult) -> None:
+    path = str(RECIPES / "smoke" / "glow.yaml")
+    common = [f"data.path={built.out}", "run.picture_every=null"]
+    train(recipe.read(path, [*common, "load.batch_size=8"]), tmp_path / "one", Ranks())
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+    command = [*launch, "baselines.train", path, "--out", str(tmp_path / "two"), *common]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (first, second), (their_first, their_second) = rows(tmp_path / "one"), rows(tmp_path / "two")
+    for name in ("bits_per_dim/head", "bits_per_dim/tail", "norm/head", "norm/tail", "norm/state"):
+        assert their_first[name] == pytest.approx(first[name], rel=1e-4), name
+    # After an update whose first steps are of the gradients' signs, which rounding decides where a gradient is about 0.
+    for name in ("bits_per_dim/head", "bits_per_dim/tail"):
+        assert their_second[name] == pytest.approx(second[name], rel=1e-3), name
+
+
+@pytest.mark.parametrize("path", FULL, ids=lambda path: path.stem)
+def test_every_full_recipe_takes_two_steps_at_reduced_width(path: Path) -> None:
+    # Sizes of frames and options are the recipe's; clips of noise stand for the data, few and short.
+    made = recipe.read(str(path), NARROW)
+    channels, side = made.load.channels or 1, 32 if "cpu" in path.stem else 64
+    shape = (channels, 3, side, side)
+    torch.manual_seed(0)
+    captions = ["the digit 9 is moving down and up", "the digit 3 is moving left and right"]
+    trainer = Trainer(made, Setting(vocabulary=Vocabulary.build(captions), labels=("3", "9"), shape=shape))
+    clips = Batch(
+        video=torch.randint(0, 256, (2, *shape), dtype=torch.uint8), captions=captions, keys=["a", "b"],
+        labels=torch.tensor([1, 0]),
+    )  # fmt: skip
+    first, second = (trainer.step([clips], Draws(0, step)) for step in range(2))
+    assert first.keys() >= {"bits_per_dim/head", "bits_per_dim/tail", "norm/head", "norm/tail", "reconstruction"}
+    assert all(value.isfinite() for value in second.values())
+    assert trainer.sample(captions, Draws(0)).shape == (2, *shape)
+
+
+@pytest.mark.parametrize("path", SMOKE + FULL, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_recipe_says_on_top_what_it_is_and_how_it_is_run(path: Path) -> None:
+    top = path.read_text().partition("family:")[0]
+    assert f"python -m baselines.train {path.relative_to(ROOT)}" in top
+    assert "# Data: t2vdata build " in top
+    assert "# Time" in top
+
+
+def test_the_table_has_the_five_settings_of_the_paper_and_three_seeds() -> None:
+    spec = table.read(str(RECIPES / "tables" / "glow.yaml"))
+    assert len(spec.rows) == 5
+    assert len(spec.seeds) == 3
+    assert spec.split == "test"
+    assert {"head_bits_per_dim", "tail_bits_per_dim", "head_nats", "tail_nats", "label_bits"} <= set(spec.columns)

@@ -1,0 +1,198 @@
+"""A video Glow learns clips, is measured in bits, and makes clips of captions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from flows import WORDS, batch
+
+from baselines import recipe
+from baselines.checkpoints import Checkpoints
+from baselines.draws import Draws
+from baselines.family import Setting
+from baselines.glow import Trainer
+from baselines.learner import OptimiserSpec
+from t2vdata.errors import RequestError
+from t2vdata.loading import Batch
+
+FLOW = {"coupling": "affine", "width": 8, "levels": 2, "steps": 2}
+QUICK = {"name": "adamax", "lr": 0.01, "betas": [0.9, 0.999], "clip_norm": 1000.0}
+DIGITS = tuple(map(str, range(10)))
+CAPTIONS = ["the digit 3 is moving up and down", "the digit 9 is moving left and right"]
+
+
+def trainer(shape: tuple[int, int, int, int] = (1, 7, 16, 16), labels: tuple[str, ...] = DIGITS, **sections: Any) -> Trainer:
+    torch.manual_seed(0)
+    values = {"family": "glow", "data": {"path": "data"}, "run": {"steps": 10}, "head": FLOW, "tail": FLOW,
+              "head_optimiser": QUICK, "tail_optimiser": QUICK, "state_optimiser": QUICK,
+              "model": {"state_channels": 2, "label_size": 4}}  # fmt: skip
+    for name, section in sections.items():
+        values[name] = {**values.get(name, {}), **section}
+    return Trainer(recipe.checked(values), Setting(vocabulary=WORDS, labels=labels, shape=shape))
+
+
+def some(number: int, frames: int = 7) -> Batch:
+    """Return the first clips."""
+    all_of = batch()
+    return replace(
+        all_of, video=all_of.video[:number, :, :frames], captions=all_of.captions[:number], keys=all_of.keys[:number],
+        labels=all_of.labels[:number], tokens=all_of.tokens[:number], lengths=all_of.lengths[:number],
+    )  # fmt: skip
+
+
+def learn(model: Trainer, clips: Batch, steps: int) -> list[dict[str, float]]:
+    return [{name: float(value) for name, value in model.step([clips], Draws(0, step)).items()} for step in range(steps)]
+
+
+def test_a_clip_of_four_frames_is_learned_by_heart() -> None:
+    model, clip = trainer((1, 4, 16, 16), model={"num_bits": 5}), some(1, frames=4)
+    # Several times in a batch, each with its own noise.
+    clip = replace(
+        clip, video=clip.video.expand(2, -1, -1, -1, -1), captions=list(clip.captions) * 2, keys=list(clip.keys) * 2,
+        labels=clip.labels.expand(2), tokens=clip.tokens.expand(2, -1), lengths=clip.lengths.expand(2),
+    )  # fmt: skip
+    told = learn(model, clip, 80)
+    for part in ("head", "tail"):
+        assert told[0][f"bits_per_dim/{part}"] > 2
+        assert told[-1][f"bits_per_dim/{part}"] < 1
+    assert max(one["reconstruction"] for one in told if "reconstruction" in one) < 1e-4
+    # By heart: another clip costs far more.
+    own, other = (model.evaluate([one], Draws(1))["tail_nats"] for one in (clip, some(4, frames=4)))
+    assert other > 2 * own
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"model": {"previous_frame": False, "state_channels": 0}},
+        {"model": {"state_channels": 0}},
+        {"model": {"label": "image"}, "loss": {"unit": "bits_per_dim"}},
+        {"model": {"label": "vector", "label_of": "meaning", "label_in_tail": True}},
+        {"model": {"label": "caption", "label_in_tail": True}},
+        {"model": {"dequantisation": "variational"}},
+        {"head": {"form": "cglow", "coupling": "additive"}, "tail": {"conditional_priors": True, "checkpoint": True}},
+        {"loss": {"frames": 3}},
+    ],
+    ids=str,
+)
+def test_every_kind_learns_is_measured_and_makes_clips(sections: dict[str, Any]) -> None:
+    model, clips = trainer(**sections, evaluation={"label_clips": 1}), some(4)
+    told = learn(model, clips, 3)
+    assert told[2]["bits_per_dim/head"] < told[0]["bits_per_dim/head"]
+    assert all(math.isfinite(value) for one in told for value in one.values())
+    found = model.evaluate([clips], Draws(0))
+    assert found["bits_per_dim"] < 9.5
+    assert found["dimensions"] == 256
+    has_labels = sections.get("model", {}).get("label") in ("image", "vector")
+    assert ("label_bits" in found) == has_labels
+    made = model.sample(CAPTIONS, Draws(0))
+    assert made.shape == (2, 1, 7, 16, 16)
+    assert made.dtype == torch.uint8
+
+
+def test_samples_at_temperature_0_are_the_same_and_others_are_not() -> None:
+    model = trainer(model={"label": "vector"})
+    learn(model, some(8), 5)
+    cold = [model.sample(CAPTIONS, Draws(seed), temperature=0) for seed in (0, 1)]
+    warm = [model.sample(CAPTIONS, Draws(seed), temperature=1) for seed in (0, 1)]
+    assert torch.equal(cold[0], cold[1])
+    assert not torch.equal(warm[0], warm[1])
+    assert torch.equal(warm[0], model.sample(CAPTIONS, Draws(0), temperature=1))
+
+
+def test_first_frames_that_are_given_stay_and_what_follows_depends_on_them() -> None:
+    model, clips = trainer(), some(2)
+    learn(model, some(8), 5)
+    first = clips.video[:, :, 0]
+    made = model.sample(CAPTIONS, Draws(0), first=first)
+    assert torch.equal(made[:, :, 0], first)
+    other = model.sample(CAPTIONS, Draws(0), first=255 - first)
+    assert not torch.equal(made[:, :, 1], other[:, :, 1])
+
+
+def test_fewer_bits_make_coarser_clips() -> None:
+    made = trainer(model={"num_bits": 2}).sample(CAPTIONS, Draws(0), temperature=1)
+    assert set(made.unique().tolist()) <= {0, 64, 128, 192}
+
+
+def test_a_reloaded_model_is_the_same_and_learns_on_as_it_would_have(tmp_path: Path) -> None:
+    settings = {"head_optimiser": {"ema": 0.9}, "tail_optimiser": {"ema": 0.9}, "state_optimiser": {"ema": 0.9}}
+    one, other, clips = trainer(**settings), trainer(**settings), some(4)
+    learn(one, clips, 3)
+    kept = Checkpoints(tmp_path)
+    kept.save(3, one.state_dict())
+    other.load_state_dict(kept.load("last")[1])
+    assert one.evaluate([clips], Draws(0)) == other.evaluate([clips], Draws(0))
+    assert one.step([clips], Draws(0, 3)) == other.step([clips], Draws(0, 3))
+
+
+def test_a_label_tells_the_bits_that_it_carries() -> None:
+    # Clips that are dark or bright, as one of two labels says: a model that hears it gains one bit a clip.
+    labels = torch.arange(16) % 2
+    grey = torch.where(labels == 1, 200, 40).view(-1, 1, 1, 1, 1)
+    clips = replace(batch(), video=(grey + torch.randint(0, 8, (16, 1, 3, 16, 16))).to(torch.uint8), labels=labels)
+    model = trainer(
+        (1, 3, 16, 16), ("dark", "bright"), model={"label": "vector", "state_channels": 0}, evaluation={"label_clips": 4}
+    )
+    before = model.evaluate([clips], Draws(0))
+    assert before["label_bits"] == pytest.approx(0, abs=1e-6)
+    assert before["label_bits_limit"] == 1
+    learn(model, clips, 60)
+    after = model.evaluate([clips], Draws(0))
+    assert 0.6 < after["label_bits"] <= 1
+
+
+def test_bits_nats_and_draws_fit_together() -> None:
+    model, clips = trainer(evaluation={"noise_draws": 4, "digit_size": 8}), some(4)
+    learn(model, clips, 3)
+    found = model.evaluate([clips, clips], Draws(0))
+    assert found["head_bits_per_dim"] == pytest.approx(found["head_nats"] / (256 * math.log(2)))
+    assert found["bits_per_dim"] == pytest.approx((found["head_bits_per_dim"] + 6 * found["tail_bits_per_dim"]) / 7)
+    assert found["noise_draws"] == 4
+    assert found["head_bits_per_dim_limit"] == pytest.approx((64 + math.log2(81) + math.log2(10)) / 256)
+    # A mean of probabilities over draws is at least what one draw says, on the mean.
+    single = trainer(evaluation={"noise_draws": 1})
+    single.load_state_dict(model.state_dict())
+    assert found["bits_per_dim"] < single.evaluate([clips, clips], Draws(0))["bits_per_dim"]
+
+
+def test_autocast_leaves_likelihoods_in_float32() -> None:
+    model, clips = trainer(), some(4)
+    learn(model, clips, 3)
+    fine = model.evaluate([clips], Draws(0))
+    model.setting = replace(model.setting, autocast=lambda: torch.autocast("cpu", torch.bfloat16))
+    coarse = model.evaluate([clips], Draws(0))
+    assert coarse["bits_per_dim"] == pytest.approx(fine["bits_per_dim"], abs=0.02)
+    told = learn(model, clips, 1)[0]
+    assert math.isfinite(told["norm/tail"])
+
+
+def test_each_part_is_clipped_by_its_own_norm() -> None:
+    model, clips = trainer(tail_optimiser={"name": "sgd", "lr": 1.0, "clip_norm": 1e-3}), some(4)
+    learn(model, clips, 1)
+    before = [parameter.detach().clone() for parameter in model.glow.tail.parameters()]
+    learn(model, clips, 1)
+    now = [parameter.detach() for parameter in model.glow.tail.parameters()]
+    moved = sum(float((a - b).square().sum()) for a, b in zip(before, now, strict=True))
+    assert 0 < math.sqrt(moved) <= 1.001e-3
+
+
+def test_clips_of_one_frame_labels_that_lack_and_captions_that_are_no_labels_are_refused() -> None:
+    with pytest.raises(RequestError, match=r"clips of 1 frame: a Glow of videos needs 2 or more; set load\.num_frames"):
+        trainer((1, 1, 16, 16))
+    with pytest.raises(RequestError, match=r"label_of label: the dataset has no labels; use meaning, or model\.label caption"):
+        trainer(labels=(), model={"label": "vector"})
+    model, clips = trainer(model={"label": "vector"}), some(2)
+    with pytest.raises(RequestError, match=f"clip {clips.keys[1]} has no label; use model.label_of meaning"):
+        model.step([replace(clips, labels=torch.tensor([3, -1]))], Draws(0))
+    with pytest.raises(RequestError, match="'a dog' is no label of the model's data; expected one of 10, such as 0, 1, 2"):
+        model.sample(["a dog"], Draws(0))
+
+
+def test_the_papers_optimisers_are_there() -> None:
+    assert OptimiserSpec("adamax", warmup_steps=10, lr=1e-3).rate(4) == pytest.approx(5e-4)
