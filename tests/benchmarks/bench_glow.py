@@ -1,0 +1,164 @@
+"""A Glow's training step: ours beside normflows' Glow of equal size, in one run, each in a process of its own.
+
+python tests/benchmarks/bench_glow.py [--side 32] [--channels 3] [--levels 3] [--steps 8] [--width 64] [--batch 16]
+
+A step is the forward pass, the backward pass and one of Adam, on the same noise, in CPU time, for other processes may have the
+machine; versions take turns in each round, and the ratio is of medians to normflows with plain matrices. Peak memory is what
+the process had at most, less what it had before the first step. Both have affine couplings of three convolutions with ActNorm
+inside. Ours has borders as a channel and learned priors besides, theirs has none. ``--profile`` says where our time goes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+
+VERSIONS = {
+    "normflows, plain 1x1": "normflows plain",
+    "normflows, LU 1x1": "normflows lu",
+    "ours, plain 1x1": "ours plain",
+    "ours, LU 1x1": "ours lu",
+    "ours, plain, checkpointed": "ours plain checkpoint",
+    "ours, plain, compiled": "ours plain compile",
+}
+
+
+def ours(options: argparse.Namespace, words: list[str]) -> Callable[[torch.Tensor], torch.Tensor]:
+    from baselines.glow.flow import Flow, FlowSpec
+    from baselines.glow.layers import measuring
+
+    spec = FlowSpec(
+        coupling="affine", width=options.width, levels=options.levels, steps=options.steps, permutation=words[1],
+        checkpoint="checkpoint" in words,
+    )  # fmt: skip
+    flow = Flow((options.channels, options.side, options.side), spec)
+    with measuring(flow), torch.no_grad():
+        flow(torch.randn(options.batch, options.channels, options.side, options.side))
+    flow.forward = torch.compile(flow.forward) if "compile" in words else flow.forward
+    return with_parameters(flow, flow.log_density)
+
+
+def normflows(options: argparse.Namespace, words: list[str]) -> Callable[[torch.Tensor], torch.Tensor]:
+    import normflows as peer
+
+    levels, bases, merges = [], [], []
+    channels, side = options.channels, options.side
+    for number in range(options.levels):
+        channels, side, is_last = channels * 4, side // 2, number == options.levels - 1
+        make = peer.flows.GlowBlock
+        blocks = [make(channels, options.width, use_lu=words[1] == "lu", net_actnorm=True) for _ in range(options.steps)]
+        levels.append([*blocks, peer.flows.Squeeze()])
+        bases.append(peer.distributions.GlowBase((channels if is_last else channels // 2, side, side)))
+        merges.append(peer.flows.Merge())
+        channels //= 2
+    flow = peer.MultiscaleFlow(bases[::-1], levels[::-1], merges[1:], class_cond=False)
+    return with_parameters(flow, lambda x: flow.log_prob(x, None))
+
+
+def with_parameters(
+    flow: torch.nn.Module, density: Callable[[torch.Tensor], torch.Tensor]
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return the density with the flow's parameters as an attribute, for the optimiser."""
+
+    def log_density(x: torch.Tensor) -> torch.Tensor:
+        return density(x)
+
+    log_density.parameters = list(flow.parameters())
+    return log_density
+
+
+def peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Print the seconds of each step and the peak memory of one version, as JSON."""
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    words = VERSIONS[options.one].split()
+    log_density = {"ours": ours, "normflows": normflows}[words[0]](options, words)
+    optimiser = torch.optim.Adam(log_density.parameters, lr=1e-4)
+    x = torch.rand(options.batch, options.channels, options.side, options.side) - 0.5
+    before, seconds = peak_mb(), []
+
+    def step() -> None:
+        begun = time.process_time()
+        (-log_density(x).mean()).backward()
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        seconds.append(time.process_time() - begun)
+
+    for _ in range(1 + options.updates):
+        step()
+    if options.profile:
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+            step()
+        print(seen.key_averages().table(sort_by="self_cpu_time_total", row_limit=14), file=sys.stderr)
+    found = {"first": seconds[0], "seconds": seconds[1:], "peak_mb": peak_mb() - before,
+             "parameters": sum(one.numel() for one in log_density.parameters)}  # fmt: skip
+    print(json.dumps(found))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    sizes = {
+        "side": 32,
+        "channels": 3,
+        "levels": 3,
+        "steps": 8,
+        "width": 64,
+        "batch": 16,
+        "rounds": 3,
+        "updates": 4,
+        "threads": 1,
+    }
+    for name, value in sizes.items():
+        parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--one", choices=VERSIONS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        measure(options)
+        return
+    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in VERSIONS}
+    for number in range(options.rounds):
+        for name in VERSIONS:
+            command = [sys.executable, __file__, "--one", name, *(f"--{key}={getattr(options, key)}" for key in sizes)]
+            command += ["--profile"] if options.profile and name == "ours, plain 1x1" and number == 0 else []
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            found[name].append(json.loads(done.stdout))
+    median = {name: statistics.median(second for one in some for second in one["seconds"]) for name, some in found.items()}
+    yardstick = next(iter(VERSIONS))
+    print("| version | parameters | step, ms (least to most) | ratio | first step, s | peak memory, MB |\n|---|" + "--:|" * 5)
+    for name, some in found.items():
+        seconds = [second for one in some for second in one["seconds"]]
+        print(
+            f"| {name} | {some[0]['parameters']:,} | {1000 * median[name]:.0f} ({1000 * min(seconds):.0f} to "
+            f"{1000 * max(seconds):.0f}) | {median[name] / median[yardstick]:.2f} | "
+            f"{statistics.median(one['first'] for one in some):.1f} | {statistics.median(one['peak_mb'] for one in some):.0f} |"
+        )
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "normflows"))
+    shape = f"{options.batch} images of {options.channels}x{options.side}x{options.side}"
+    print(f"\n{shape}, {options.levels} levels of {options.steps} steps, width {options.width}; {options.rounds} rounds of")
+    print(f"{options.updates} steps; {options.threads} threads, {os.cpu_count()} cores, load before {load}; {versions},")
+    print(f"Python {platform.python_version()}, {platform.machine()}")
+
+
+if __name__ == "__main__":
+    main()
