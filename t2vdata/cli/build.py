@@ -14,9 +14,10 @@ from t2vdata import datasets
 from t2vdata.cli import INTERRUPTED, SETTINGS
 from t2vdata.cli._options import dataset_flags
 from t2vdata.cli._progress import progress
+from t2vdata.errors import RequestError
 
 if TYPE_CHECKING:
-    from t2vdata.build import BuildResult, Progress
+    from t2vdata.build import BuildResult, Engine, Progress
     from t2vdata.plan import BuildSpec
 
 
@@ -40,6 +41,13 @@ def _common_flags(name: str) -> list[click.Option]:
             help="Share of clips that may fail, judged after 100 of them.",
         ),
         click.Option(["--root"], type=click.Path(), help="Folder of the raw files, for datasets that need some."),
+        click.Option(
+            ["--engine"], type=click.Choice(["processes", "ray"]), default="processes", show_default=True,
+            help="Who builds: processes of this machine, or Ray.",
+        ),
+        click.Option(["--ray-address"], help="ray: address of a cluster, or auto; Ray on this machine unless told."),
+        click.Option(["--ray-cpus"], type=float, help="ray: cores that a task takes.  [1]"),
+        click.Option(["--ray-memory-mb"], type=float, help="ray: megabytes of memory that a task takes, as Ray counts it."),
         click.Option(["--dry-run"], is_flag=True, help="Write nothing; say what would be built, going by 20 of the clips."),
         click.Option(
             ["--retry-failed"], is_flag=True,
@@ -136,13 +144,39 @@ def _build(name: str, own: set[str | None], values: dict[str, Any]) -> None:
     _tables.print_build(result, time.monotonic() - begun)
 
 
+def _engine(values: dict[str, Any]) -> Engine:
+    if values["engine"] == "ray":
+        from t2vdata.engines.ray import RayEngine
+
+        memory = values["ray_memory_mb"]
+        # Of a cluster, all of it unless told; Ray on this machine is as large as --workers says.
+        return RayEngine(
+            values["ray_address"],
+            num_tasks=values["workers"],
+            num_cpus=1.0 if values["ray_cpus"] is None else values["ray_cpus"],
+            memory_bytes=None if memory is None else int(memory * 1e6),
+        )
+    for name in ("ray_address", "ray_cpus", "ray_memory_mb"):
+        if values[name] is not None:
+            raise RequestError(f"--{name.replace('_', '-')} needs --engine ray")
+    from t2vdata.engines import local
+
+    return local.run
+
+
 def _run(spec: BuildSpec, values: dict[str, Any], on_progress: Callable[[Progress], None]) -> BuildResult:
+    engine = _engine(values)
     if values["retry_failed"]:
         from t2vdata.retry import retry_failed
 
-        return retry_failed(spec, values["out"], num_workers=values["workers"], on_progress=on_progress)
+        return retry_failed(spec, values["out"], num_workers=values["workers"], on_progress=on_progress, engine=engine)
     from t2vdata.build import build_dataset
 
     return build_dataset(
-        spec, values["out"], num_workers=values["workers"], max_failures=values["max_failures"], on_progress=on_progress
+        spec,
+        values["out"],
+        num_workers=values["workers"],
+        max_failures=values["max_failures"],
+        on_progress=on_progress,
+        engine=engine,
     )

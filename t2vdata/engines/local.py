@@ -173,12 +173,12 @@ def _serve(work: Callable[[Any], Any], pipe: Connection) -> None:
         try:
             answer = (work(plan), None)
         except Exception as error:
-            answer = (None, _portable(error))
+            answer = (None, portable(error))
         pipe.send(answer)
 
 
-def _portable(error: Exception) -> Exception:
-    """Return the error with its traceback as a note, or one that says the same where it cannot be pickled."""
+def portable(error: Exception) -> Exception:
+    """Return the error with its traceback as a note, or one that says the same where it cannot be pickled. For workers."""
     trace = "".join(traceback.format_exception(error))
     error.add_note(f"in a worker process:\n{trace}")
     try:

@@ -1,0 +1,220 @@
+"""The Ray engine: every plan's report once, dead workers and nodes made good, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import psutil
+import pytest
+from support import TINY, hashes, t2vdata, tiny_spec
+
+from t2vdata import storage
+from t2vdata.build import BuildSpec, build_dataset
+from t2vdata.engines.ray import RayEngine
+from t2vdata.errors import RequestError, WorkerDiedError
+
+# A module of its own: workers find their work by name.
+WORK = '''
+import os, signal, time
+from pathlib import Path
+
+def double(plan):
+    return 2 * plan
+
+def fail_on_three(plan):
+    if plan == 3:
+        raise ValueError(f"no good: {plan}")
+    return plan
+
+def die_the_first_time(folder, plan):
+    """Note each try; die in the first one of every third plan."""
+    tries = len(list(Path(folder).glob(f"{plan}-*")))
+    Path(folder, f"{plan}-{tries}").touch()
+    if plan % 3 == 0 and tries == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return plan
+
+def note_the_end(folder, plan):
+    time.sleep(0.3)
+    Path(folder, str(plan)).touch()
+    return plan
+
+def die(plan):
+    os.kill(os.getpid(), signal.SIGKILL)
+'''
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    import importlib
+
+    folder = tmp_path_factory.mktemp("work")
+    (folder / "work_for_ray.py").write_text(WORK)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        yield importlib.import_module("work_for_ray")
+
+
+@pytest.fixture(scope="module")
+def two_workers(work: Any) -> Iterator[None]:
+    """Ray on this machine, which engines find connected and leave so: it takes seconds to start."""
+    from t2vdata.engines import ray as engine
+
+    with engine._connected(None, 2):
+        yield
+
+
+def run(work: Any, plans: Any, **settings: Any) -> list[Any]:
+    return list(RayEngine(**settings)(work, plans, num_workers=2))
+
+
+def test_every_plan_has_its_report_once(work: Any, two_workers: None) -> None:
+    assert sorted(run(work.double, range(20))) == list(range(0, 40, 2))
+    assert run(work.double, []) == []
+
+
+def test_plans_are_drawn_as_places_are_free(work: Any, two_workers: None) -> None:
+    drawn = []
+
+    def plans() -> Iterator[int]:
+        for plan in range(1000):
+            drawn.append(plan)
+            yield plan
+
+    for given, _ in enumerate(RayEngine(num_tasks=3)(work.double, plans(), num_workers=2), 1):
+        assert len(drawn) <= given + 3
+        if given == 10:
+            break
+    assert len(drawn) < 20
+
+
+def test_an_error_in_a_task_is_raised_with_its_trace(work: Any, two_workers: None) -> None:
+    with pytest.raises(ValueError, match="no good: 3") as caught:
+        run(work.fail_on_three, range(10))
+    assert any("in fail_on_three" in note for note in caught.value.__notes__)
+
+
+def test_a_plan_whose_worker_died_is_built_again(work: Any, two_workers: None, tmp_path: Path) -> None:
+    import functools
+
+    assert sorted(run(functools.partial(work.die_the_first_time, str(tmp_path)), range(6))) == list(range(6))
+    assert sorted(path.name for path in tmp_path.glob("3-*")) == ["3-0", "3-1"]
+
+
+def test_a_plan_that_kills_every_worker_ends_the_build(work: Any, two_workers: None) -> None:
+    with pytest.raises(
+        WorkerDiedError, match=r"the worker of 7 died once \(.*\); give tasks more memory .* run the same command"
+    ):
+        run(work.die, [7], max_retries=0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "wanted"), [({"num_cpus": 64}, "64 cores"), ({"memory_bytes": 10**15}, "1,000,000,000 MB")]
+)
+def test_a_task_that_fits_no_node_is_refused(work: Any, two_workers: None, settings: dict[str, Any], wanted: str) -> None:
+    with pytest.raises(
+        RequestError, match=rf"a task takes .*{wanted}.*no node of the 1 has both: at most 2 cores.*ask for less"
+    ):
+        run(work.double, [1], **settings)
+
+
+def test_bad_settings_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="num_cpus of a Ray task: expected more than 0, got 0"):
+        RayEngine(num_cpus=0)
+    done = t2vdata("build", "mnist-motion", "--out", tmp_path / "out", "--ray-cpus", "2")
+    assert done.returncode == 1
+    assert "--ray-cpus needs --engine ray" in done.stderr
+
+
+def test_ray_is_not_imported_unless_asked(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from t2vdata.cli import main\n"
+        f"words = ['build', 'mnist-motion', '--n', '5', '--out', {str(tmp_path / 'out')!r}, '--workers', '1']\n"
+        "main(words, standalone_mode=False)\n"
+        "assert 'ray' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_ctrl_c_stops_a_build_on_ray_and_leaves_no_process(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "t2vdata", "build", "mnist-motion", "--n", "200000", "--out", str(tmp_path / "out")]
+    command += ["--engine", "ray", "--workers", "1", "--shard-size", "200"]
+    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    while not list((tmp_path / "out").glob("*.tar")):
+        assert process.poll() is None
+        time.sleep(0.1)
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert any("raylet" in child.name() for child in family)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "run the same command again to go on" in errors
+    assert "Traceback" not in errors
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert alive == []
+
+
+def test_what_a_stopped_build_had_under_way_ends_before_it_returns(work: Any, two_workers: None, tmp_path: Path) -> None:
+    import functools
+
+    slow = functools.partial(work.note_the_end, str(tmp_path))
+    reports = RayEngine(num_tasks=2)(slow, range(100), num_workers=2)
+    next(reports)
+    reports.close()
+    ended = len(list(tmp_path.iterdir()))
+    assert 2 <= ended <= 3
+    time.sleep(1)
+    assert len(list(tmp_path.iterdir())) == ended
+
+
+def test_a_node_killed_in_mid_build_is_made_good_and_the_bytes_are_those_of_a_serial_build(
+    s3_settings: str, tmp_path: Path
+) -> None:
+    import ray
+    from ray.cluster_utils import Cluster
+
+    spec = BuildSpec("mnist-motion", options={**TINY, "n": 400}, shard_size=10)
+    serial = build_dataset(spec, tmp_path / "serial", num_workers=1)
+    fsspec.filesystem("s3").makedirs("builds", exist_ok=True)
+    out = f"s3://builds/{uuid.uuid4().hex}"
+    ray.shutdown()
+    # The head has no cores: all work is done on the two nodes, each of which has processes of its own.
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    try:
+        nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+        cluster.wait_for_nodes()
+        killed = []
+
+        def kill_one(_: object) -> None:
+            if not killed:
+                killed.append(nodes[1])
+                cluster.remove_node(nodes[1], allow_graceful=False)
+
+        result = build_dataset(spec, out, engine=RayEngine(cluster.address), on_progress=kill_one)
+        assert killed
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert result.clips_built == serial.clips_built
+    store = fsspec.filesystem("s3", use_listings_cache=False)
+    found = {path.rpartition("/")[2]: storage.sha256(f"s3://{path}") for path in store.find(out.removeprefix("s3://"))}
+    assert found == hashes(tmp_path / "serial")
+
+
+def test_no_cluster_at_an_address_is_said(tmp_path: Path) -> None:
+    import ray
+
+    ray.shutdown()
+    with pytest.raises(RequestError, match=r"no Ray cluster at nobody: .*; check --ray-address"):
+        build_dataset(tiny_spec(), tmp_path / "out", engine=RayEngine("nobody"))
