@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import random
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from t2vdata import plan
+from t2vdata import ledger, plan
 from t2vdata.build import check_can_build, workers_or_all
-from t2vdata.plan import BuildSpec, plan_shards
+from t2vdata.plan import BuildSpec, plan_shards, shard_name
+from t2vdata.sample import to_row
 from t2vdata.shards import ShardWriter
 from t2vdata.types import Clip, Reject, ShardPlan, Tally
 from t2vdata.work import samples
@@ -78,18 +79,18 @@ def forecast(spec: BuildSpec, *, num_workers: int | None = None) -> Forecast:
             rejected[one.split] = rejected.get(one.split, Tally()) + Tally.of(0, one.rejects)
             yield one
 
-    chosen = _chosen(counted(plan_shards(spec, plan.splits(spec))))
-    tally, num_bytes, seconds = _made(spec, chosen)
+    made = make(spec, choose(counted(plan_shards(spec, plan.splits(spec)))))
+    tally = made.tally
     return Forecast(
         {split: SplitForecast(sum(counts[split]), rejected[split].rejected) for split in counts},
         tally,
-        num_bytes / tally.kept if tally.kept else 0.0,
-        seconds / tally.seen if tally.seen else 0.0,
+        made.num_bytes / tally.kept if tally.kept else 0.0,
+        made.seconds / tally.seen if tally.seen else 0.0,
         workers,
     )
 
 
-def _chosen(plans: Iterable[ShardPlan]) -> list[tuple[str, Clip]]:
+def choose(plans: Iterable[ShardPlan]) -> list[tuple[str, Clip]]:
     """Return (split, clip) of a few clips, each as likely as any other and the same every time; holds no others."""
     draws = random.Random(0)  # noqa: S311  # no secret
     chosen: list[tuple[str, Clip]] = []
@@ -103,16 +104,30 @@ def _chosen(plans: Iterable[ShardPlan]) -> list[tuple[str, Clip]]:
     return chosen
 
 
-def _made(spec: BuildSpec, chosen: Sequence[tuple[str, Clip]]) -> tuple[Tally, int, float]:
-    """Make the clips; return their tally, their bytes in a shard and the seconds they took."""
+@dataclass(frozen=True)
+class Made:
+    """A few clips, made on trial."""
+
+    tally: Tally
+    num_bytes: int
+    """Of those that were kept, in a shard."""
+    seconds: float
+    """On one core, of all of them."""
+    rows: Sequence[bytes]
+    """Of the index, as reports hold them."""
+
+
+def make(spec: BuildSpec, chosen: Sequence[tuple[str, Clip]], *, on_stage: Callable[[str], None] = lambda _: None) -> Made:
+    """Make some clips in this process; ``on_stage`` is called as for ``work.samples``, once the clock runs."""
     rejects: list[Reject] = []
+    rows: list[bytes] = []
     writer = ShardWriter(io.BytesIO())
     if chosen:
         # Once before the clock starts: the first clip also pays for imports and for starting the decoder's process.
         list(samples(spec, ShardPlan(chosen[0][0], 0, [chosen[0][1]]), []))
     begun = time.perf_counter()
     for split, clip in chosen:
-        for sample, _ in samples(spec, ShardPlan(split, 0, [clip]), rejects):
-            writer.add(sample)
+        for sample, row in samples(spec, ShardPlan(split, 0, [clip]), rejects, on_stage=on_stage):
+            rows.append(ledger.line({**row, **to_row(sample, writer.add(sample), shard_name(spec, split, 0))}))
     seconds = time.perf_counter() - begun
-    return Tally.of(writer.num_samples, rejects), writer.num_bytes, seconds
+    return Made(Tally.of(writer.num_samples, rejects), writer.num_bytes, seconds, rows)

@@ -30,6 +30,13 @@ BUILD_FOLDER = ".t2vdata-build"
 APPENDED = "appended"
 MANIFEST, INDEX, REJECTS, VOCABULARY = "manifest.json", "index.parquet", "rejects.parquet", "vocabulary.json"
 
+# A table of this size at most is fetched whole: row by row, a thousand small requests take longer than its bytes.
+_FETCHED_BYTES = 1 << 30
+# Rejects that are held until they are written: a row group of them.
+_REJECTS_AT_ONCE = 100_000
+# Row groups that are read together: enough to use the cores, few enough to hold.
+_SHARDS_AT_ONCE = 16
+
 # Columns of the index that a row must have a value for, and those that may be null.
 _REQUIRED = ("key", "split", "shard", "sha256", "extension", "pixels_offset", "pixels_size", "txt_offset", "txt_size",
              "json_offset", "json_size", "captions", "num_frames", "fps", "height", "width", "channels")  # fmt: skip
@@ -200,6 +207,7 @@ class TableWriter:
         self._folder = folder
         self._stack = contextlib.ExitStack()
         self._writer: Any = None
+        self._rejects_writer: Any = None
         self._rejects: list[Reject] = []
         self.files: tuple[FileEntry, ...] = ()
         """What was written; known when the block has ended."""
@@ -213,6 +221,8 @@ class TableWriter:
     def add(self, rows: bytes, rejects: Iterable[Reject]) -> None:
         """Add the rows of a shard, a line of JSON for each, and the clips that it does without."""
         self._rejects.extend(rejects)
+        if len(self._rejects) >= _REJECTS_AT_ONCE:
+            self._write_rejects()
         _write_rows(self._open(), rows)
 
     def copy(self, folder: str, shard: int) -> None:
@@ -232,16 +242,26 @@ class TableWriter:
             self._stack.__exit__(kind, error, trace)
             return
         self._open()
+        self._write_rejects()
         self._stack.close()
-        write_rejects(self._folder, self._rejects)
         self.files = (file_entry(self._folder, INDEX), file_entry(self._folder, REJECTS))
 
     def _open(self) -> Any:
         if self._writer is None:
             self._import.join()
-            file = self._stack.enter_context(storage.written_whole(storage.join(self._folder, INDEX)))
-            self._writer = self._stack.enter_context(_table_writer(file, index_schema()))
+            # The rejects are renamed last, as the last to be opened would be first.
+            self._rejects_writer = self._table(REJECTS, _rejects_schema())
+            self._writer = self._table(INDEX, index_schema())
         return self._writer
+
+    def _table(self, name: str, schema: pa.Schema) -> Any:
+        file = self._stack.enter_context(storage.written_whole(storage.join(self._folder, name)))
+        return self._stack.enter_context(_table_writer(file, schema))
+
+    def _write_rejects(self) -> None:
+        self._open()
+        _write_rows(self._rejects_writer, _reject_lines(self._rejects))
+        self._rejects.clear()
 
 
 def _nulls(count: int, kind: Any) -> Any:
@@ -263,10 +283,13 @@ def write(folder: str, manifest: Manifest) -> None:
 
 def write_rejects(folder: str, rejects: Sequence[Reject]) -> None:
     """Write rejects.parquet: with the index, or alone when a build stops early and has to show why."""
-    schema = _rejects_schema()
-    lines = "\n".join(json.dumps({name: getattr(reject, name) for name in schema.names}) for reject in rejects)
-    with storage.written_whole(storage.join(folder, REJECTS)) as file, _table_writer(file, schema) as table:
-        _write_rows(table, lines.encode())
+    with storage.written_whole(storage.join(folder, REJECTS)) as file, _table_writer(file, _rejects_schema()) as table:
+        _write_rows(table, _reject_lines(rejects))
+
+
+def _reject_lines(rejects: Sequence[Reject]) -> bytes:
+    names = _rejects_schema().names
+    return "\n".join(json.dumps({name: getattr(reject, name) for name in names}) for reject in rejects).encode()
 
 
 def index_schema() -> pa.Schema:
@@ -309,6 +332,36 @@ def read_index(folder: str, columns: Sequence[str] | None = None, *, shards: ran
         # A shard's rows are a row group. Not filtered by name: for a scalar to compare with, pyarrow imports pandas.
         groups = range(table.num_row_groups) if shards is None else shards
         return table.read_row_groups(list(groups), columns=None if columns is None else list(columns))
+
+
+def read_index_in_parts(folder: str, columns: Sequence[str], *, shards: range) -> Iterator[pa.Table]:
+    """Yield rows of the index as ``read_index`` returns them, some shards at a time: memory for all is not needed.
+
+    Raises DataError when the index is missing or damaged.
+    """
+    import pyarrow.parquet as pq
+
+    with _table_file(folder, INDEX) as file:
+        # Not fetched ahead: that keeps what was read until the end.
+        table = pq.ParquetFile(file, pre_buffer=False)
+        for first in range(0, len(shards), _SHARDS_AT_ONCE):
+            yield table.read_row_groups(list(shards[first : first + _SHARDS_AT_ONCE]), columns=list(columns), use_threads=False)
+
+
+def distinct(folder: str, column: str, *, outside: range) -> set[Any]:
+    """Return the different values, other than null, that a column has in all shards but some. Raises DataError as above."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    found: set[Any] = set()
+    with _table_file(folder, INDEX) as file:
+        # Values that repeat lie in a dictionary in the file already.
+        table = pq.ParquetFile(file, pre_buffer=False, read_dictionary=[column])
+        groups = [group for group in range(table.num_row_groups) if group not in outside]
+        for first in range(0, len(groups), _SHARDS_AT_ONCE):
+            rows = table.read_row_groups(groups[first : first + _SHARDS_AT_ONCE], columns=[column])
+            found.update(pc.unique(rows[column].cast(table.schema_arrow.field(column).type.value_type)).to_pylist())
+    return found - {None}
 
 
 def columns(folder: str) -> list[str]:
@@ -370,8 +423,12 @@ def _table_file(folder: str, name: str) -> Iterator[Any]:
 
     path = storage.join(folder, name)
     try:
-        with storage.open_read(path) as file:
-            yield pa.PythonFile(file, mode="r")
+        if not storage.is_url(path):
+            with pa.OSFile(path) as file:
+                yield file
+            return
+        with storage.fetched(path, max_bytes=_FETCHED_BYTES) as copy:
+            yield pa.PythonFile(copy, mode="r")
     except FileNotFoundError:
         raise DataError(f"{path} is missing; run the build command again, it makes what is not there") from None
     except StorageError:

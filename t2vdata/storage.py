@@ -79,6 +79,26 @@ def read_range(path: str, offset: int, size: int, *, timeout_seconds: float = re
     return data
 
 
+@contextlib.contextmanager
+def fetched(url: str, *, max_bytes: int) -> Iterator[IO[bytes]]:
+    """Give a file behind a URL as a nameless local one, fetched whole; one over ``max_bytes`` is read there, where it is.
+
+    Raises as ``open_read``.
+    """
+    num_bytes = size(url)
+    if num_bytes is None:
+        raise FileNotFoundError(f"no file at {url}")
+    if num_bytes > max_bytes:
+        with open_read(url) as file:
+            yield file
+        return
+    with _scratch(url, "while it is read") as file:
+        for block in remote.blocks(url):
+            file.write(block)
+        file.seek(0)
+        yield file
+
+
 def map_file(path: str) -> memoryview:
     """Return the bytes of a local file, mapped into memory until the last view of them goes.
 
@@ -184,7 +204,7 @@ def written_whole(path: str, *, patient: bool = True) -> Iterator[IO[bytes]]:
     writer waits for a store that is away.
     """
     if is_url(path):
-        with _scratch(path) as file:
+        with _scratch(path, "until it is uploaded") as file:
             yield file
             upload.put(file, path, patient=patient)
         return
@@ -208,16 +228,17 @@ def written_whole(path: str, *, patient: bool = True) -> Iterator[IO[bytes]]:
 
 
 @contextlib.contextmanager
-def _scratch(url: str) -> Iterator[IO[bytes]]:
+def _scratch(url: str, why: str) -> Iterator[IO[bytes]]:
+    """Give a nameless file: nothing is left of it, however this process ends."""
     try:
         with tempfile.TemporaryFile(buffering=1 << 20) as file:
             yield file
-    except StorageError:
+    except (StorageError, FileNotFoundError):
         raise
     except OSError as error:
         raise StorageError(
-            f"cannot keep {url} in {tempfile.gettempdir()} until it is uploaded: {error.strerror or error}; make room there, "
-            "or set TMPDIR to another folder"
+            f"cannot keep {url} in {tempfile.gettempdir()} {why}: {error.strerror or error}; make room there, or set TMPDIR to "
+            "another folder"
         ) from error
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -43,26 +43,32 @@ def build_shard(spec: BuildSpec, out: str, plan: ShardPlan) -> ShardReport:
     return replace(report, rows=())
 
 
-def samples(spec: BuildSpec, plan: ShardPlan, rejects: list[Reject]) -> Iterator[tuple[Sample, dict[str, Any]]]:
-    """Yield the sample and the index columns of each clip that can be kept; append the others to ``rejects``."""
+def samples(
+    spec: BuildSpec, plan: ShardPlan, rejects: list[Reject], *, on_stage: Callable[[str], None] = lambda _: None
+) -> Iterator[tuple[Sample, dict[str, Any]]]:
+    """Yield the sample and the index columns of each clip that can be kept; append the others to ``rejects``.
+
+    ``on_stage`` is called as each clip enters ``render``, ``frames``, ``encode``, and ``done`` when it is encoded.
+    """
     options, encoding = spec.resolved, spec.encoding
     render = datasets.renderer(spec.dataset)
     _, frame_filters = datasets.filters(spec.dataset, options)
     # Asked once: to look a dataset up takes as long as to draw a small clip.
     keeps_files = hasattr(datasets.load(spec.dataset), "original")
     for clip in plan.clips:
-        stage = "render"
+        on_stage(stage := "render")
         try:
             frames = render(clip, options)
-            stage = "frames"
+            on_stage(stage := "frames")
             reason = first_reason(frames, frame_filters)
             if reason is not None:
                 rejects.append(Reject(clip.key, plan.split, stage, "rejected", reason, reason))
                 continue
-            stage = "encode"
+            on_stage(stage := "encode")
             kept = datasets.original(spec.dataset, clip, options) if keeps_files else None
             encoded = encoding.encode(frames) if kept is None else encode.as_it_is(kept, frames)
             result = to_sample(clip, plan.split, frames, encoded, encoding.extension)
+            on_stage("done")
         except ClipError as error:
             rejects.append(Reject(clip.key, plan.split, stage, "failed", type(error).__name__, str(error)))
             continue

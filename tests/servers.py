@@ -258,6 +258,8 @@ class MoodyProxy:
         count = itertools.count()
         proxy = self
         self.refused = 0
+        self.requests: list[tuple[str, str]] = []
+        """(method, path) of each that was passed on."""
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -272,6 +274,7 @@ class MoodyProxy:
                     proxy.refused += 1
                     self.send_error(503, "Slow Down")
                     return
+                proxy.requests.append((self.command, self.path.partition("?")[0]))
                 line = http.client.HTTPConnection(host, int(port))
                 # As it is: the signature covers the host that the client asked.
                 line.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)

@@ -23,8 +23,8 @@ TOP = {"table": "mydata", "msvd": "MSVD", "kinetics": "k400", "moments": "Moment
 
 
 def test_help_of_every_verb_ends_in_an_example() -> None:
-    assert len(VERBS) == 10
-    for words in ([], *([verb] for verb in VERBS), ["build", "mnist-motion"]):
+    assert len(VERBS) == 11
+    for words in ([], *([verb] for verb in VERBS), ["build", "mnist-motion"], ["plan", "mnist-motion"]):
         done = t2vdata(*words, "--help")
         assert done.returncode == 0
         assert "Example: t2vdata " in done.stdout.strip().rsplit("\n\n", 2)[-1] + done.stdout.strip().rsplit("\n\n", 2)[-2]

@@ -75,7 +75,7 @@ def test_commands_of_the_documents_have_flags_that_exist() -> None:
                 continue
             context = Context(main)
             command = main.get_command(context, words[0])
-            if words[0] == "build":
+            if words[0] in ("build", "plan"):
                 command = command.get_command(context, words[1])
             known = {flag for option in command.params for flag in option.opts}
             assert {word for word in words if word.startswith("--")} <= known, line

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from t2vdata.build import BuildResult
+    from t2vdata.capacity import Capacity
     from t2vdata.diff import Diff
     from t2vdata.duplicates import Duplicates
     from t2vdata.forecast import Forecast
@@ -100,6 +101,30 @@ def print_forecast(found: Forecast) -> None:
         "processes; nothing was written",
         markup=False,
     )
+
+
+def print_capacity(found: Capacity, *, cores: int) -> None:
+    """Print how long a build would take, and why."""
+    costs, out = found.costs, console()
+    out.print(
+        f"{found.clips:,} clips, of which about {found.kept:,} are kept, by {costs.sampled.seen} made here: "
+        f"{costs.render_seconds:.2g} s to decode or draw and {costs.encode_seconds:.2g} s to encode each, on one core",
+        markup=False,
+    )
+    amounts = {
+        "decode": f"{found.clips * costs.render_seconds / 3600:,.1f} core-hours on {cores:,} cores",
+        "encode": f"{found.clips * costs.encode_seconds / 3600:,.1f} core-hours on {cores:,} cores",
+        "network": f"{size(found.read_bytes)} in, {size(found.written_bytes)} out",
+        "store requests": f"{found.reads:,.0f} reads, {found.writes:,.0f} writes",
+        "index": f"{found.kept:,} rows, {size(found.index_bytes)}, by the first process",
+    }
+    rows = [[name, amount, _duration(found.seconds[name])] for name, amount in amounts.items()]
+    out.print(table("what is used", "how much of it", "takes", rows=rows))
+    out.print(
+        f"{found.shards:,} shards of {size(found.written_bytes / found.shards)}; {found.lists:,} requests list what is there",
+        markup=False,
+    )
+    out.print(f"expected: {_duration(found.total_seconds)}, limited by {found.limit}; nothing was written", markup=False)
 
 
 def print_diff(found: Diff) -> None:

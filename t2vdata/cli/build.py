@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from t2vdata.plan import BuildSpec
 
 
-def _common_flags(name: str) -> list[click.Option]:
+def common_flags(name: str) -> list[click.Option]:
     out = os.path.join("data", datasets.short_name(name))
     encoding = datasets.encoding(name)
     return [
@@ -56,8 +56,16 @@ def _common_flags(name: str) -> list[click.Option]:
     ]  # fmt: skip
 
 
-class _Datasets(click.Group):
-    """``t2vdata build NAME``: the flags of NAME come from its dataset's Options."""
+class Datasets(click.Group):
+    """A verb whose first word is a dataset: the flags of NAME come from its dataset's Options."""
+
+    def flags(self, name: str) -> list[click.Option]:
+        """Return the flags that do not depend on the dataset."""
+        return common_flags(name)
+
+    def run(self, name: str, own: set[str | None], values: dict[str, Any]) -> None:
+        """Do what the verb does; ``own`` are the names of the dataset's own flags among the values."""
+        _build(name, own, values)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return datasets.names()
@@ -68,11 +76,11 @@ class _Datasets(click.Group):
         example = getattr(dataset, "EXAMPLE", "")
         return _Build(
             name,
-            params=[*own, *_common_flags(name)],
+            params=[*own, *self.flags(name)],
             own_names=[option.name or "" for option in own],
-            callback=lambda **values: _build(name, {option.name for option in own}, values),
+            callback=lambda **values: self.run(name, {option.name for option in own}, values),
             help=(dataset.__doc__ or "").strip().split("\n\n")[0],
-            epilog=f"Example: t2vdata build {name} {example}".strip(),
+            epilog=f"Example: t2vdata {self.name} {name} {example}".strip(),
             context_settings=SETTINGS,
         )
 
@@ -100,7 +108,7 @@ class _Build(click.Command):
 
 @click.group(
     "build",
-    cls=_Datasets,
+    cls=Datasets,
     subcommand_metavar="NAME [OPTIONS]",
     context_settings=SETTINGS,
     epilog="Example: t2vdata build mnist-motion --n 40000\n\n`t2vdata build NAME --help` has the options of one dataset.",
@@ -113,12 +121,13 @@ def command() -> None:
     """
 
 
-def _build(name: str, own: set[str | None], values: dict[str, Any]) -> None:
+def make_spec(name: str, own: set[str | None], values: dict[str, Any]) -> BuildSpec:
+    """Return the spec that the flags ask for."""
     from t2vdata.media.encode import encoding
     from t2vdata.plan import BuildSpec
 
     settings = {key: values[key] for key in ("gop", "crf", "quality") if values[key] is not None}
-    spec = BuildSpec(
+    return BuildSpec(
         name,
         options={key: value for key, value in values.items() if key in own},
         seed=values["seed"],
@@ -126,6 +135,10 @@ def _build(name: str, own: set[str | None], values: dict[str, Any]) -> None:
         shard_size=values["shard_size"],
         root=values["root"],
     )
+
+
+def _build(name: str, own: set[str | None], values: dict[str, Any]) -> None:
+    spec = make_spec(name, own, values)
     if values["dry_run"]:
         from t2vdata.cli import _tables
         from t2vdata.forecast import forecast

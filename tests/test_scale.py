@@ -1,0 +1,124 @@
+"""Millions of clips are planned, merged and opened in memory that does not grow with them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import synthetic_index
+from support import ROOT
+
+from t2vdata import manifest, open_dataset, storage
+from t2vdata.errors import DataError
+from t2vdata.loading.table import SplitTable
+from t2vdata.types import Reject
+
+MB = 1e6
+
+
+def peak_bytes(code: str, *words: str | Path) -> int:
+    """Return the most memory that some Python took, in a process of its own, whole: interpreter and libraries too."""
+    measured = f"import resource, sys\n{code}\nprint(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    command = [sys.executable, "-c", measured, *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def million(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("synthetic") / "million"
+    # In a process of its own, which takes the memory with it.
+    subprocess.run([sys.executable, ROOT / "tests" / "synthetic_index.py", folder, "1000000"], check=True)
+    return folder
+
+
+def test_the_plan_of_a_million_clips_streams() -> None:
+    code = """
+from t2vdata.plan import BuildSpec, plan_shards, splits
+spec = BuildSpec("mnist-motion", options={"n": int(sys.argv[1])})
+shards = clips = 0
+for one in plan_shards(spec, splits(spec)):
+    shards += 1
+    clips += len(one.clips)
+assert clips == 12 * int(sys.argv[1]) // 10, clips
+"""
+    assert peak_bytes(code, "1000000") - peak_bytes(code, "10000") < 10 * MB
+
+
+def test_a_million_rows_are_opened_for_loading_in_300_mb(million: Path) -> None:
+    code = """
+from t2vdata import open_dataset
+from t2vdata.loading.table import SplitTable
+table = SplitTable.read(open_dataset(sys.argv[1])["train"])
+assert len(table) == 1_000_000
+"""
+    assert peak_bytes(code, million) < 300 * MB
+
+
+def test_rows_of_a_large_index_are_what_was_written(million: Path) -> None:
+    table = SplitTable.read(open_dataset(str(million))["train"])
+    rows = [0, 999, 1000, 65_535, 65_536, 999_999]
+    assert table.keys(rows) == [f"clip-{row:09d}" for row in rows]
+    assert [table.caption(number) for number in table.first_captions(rows)] == [
+        f"a person is number {row} doing thing {row % 700}" for row in rows
+    ]
+    assert [table.labels[number] for number in table.label[rows]] == [f"thing {row % 700}" for row in rows]
+    assert table.shard[rows].tolist() == [row // 1000 for row in rows]
+    assert table.numbers["pixels_size"][rows].tolist() == [20_000 + row % 5000 for row in rows]
+    assert table.same("num_frames") == 32
+
+
+def test_one_clip_of_a_large_dataset_needs_the_rows_of_its_split_only(tmp_path: Path) -> None:
+    synthetic_index.write(tmp_path / "set", 5000)
+    assert manifest.read_index(str(tmp_path / "set"), ["key"], shards=range(3, 4))["key"][0].as_py() == "clip-000003000"
+
+
+def test_an_index_that_lost_rows_is_said(tmp_path: Path) -> None:
+    synthetic_index.write(tmp_path / "set", 3000)
+    rows = pq.read_table(tmp_path / "set" / "index.parquet")
+    with pq.ParquetWriter(tmp_path / "set" / "index.parquet", rows.schema) as writer:
+        for first in (0, 1000, 2000):
+            writer.write_table(rows.slice(first, 999))
+    with pytest.raises(DataError, match=r"the index of .* has 2997 rows of 'train', not 3000; run verify"):
+        SplitTable.read(open_dataset(str(tmp_path / "set"))["train"])
+
+
+def test_reports_are_merged_in_memory_that_does_not_grow(tmp_path: Path) -> None:
+    synthetic_index.write(tmp_path / "set", 1000)
+    code = """
+import json
+from pathlib import Path
+from t2vdata import manifest
+from t2vdata.types import Reject
+rows = manifest.read_index(sys.argv[1]).to_pylist()
+lines = "\\n".join(json.dumps(row) for row in rows).encode()
+rejects = [Reject(f"clip-{number}", "train", "clip", "rejected", "too short", f"number {number}") for number in range(1000)]
+manifest._REJECTS_AT_ONCE = 5000
+with manifest.TableWriter(sys.argv[2]) as tables:
+    for _ in range(int(sys.argv[3])):
+        tables.add(lines, rejects)
+"""
+    folders = {count: tmp_path / str(count) for count in (20, 120)}
+    for folder in folders.values():
+        folder.mkdir()
+    few, many = (peak_bytes(code, tmp_path / "set", folder, str(count)) for count, folder in folders.items())
+    # What grows is the footer of the table, 20 kB for each shard.
+    assert many - few < 20 * MB
+    merged = pq.ParquetFile(folders[120] / "index.parquet")
+    assert (merged.num_row_groups, merged.metadata.num_rows) == (120, 120_000)
+    assert len(manifest.read_rejects(str(folders[120]))) == 120_000
+
+
+def test_rejects_in_several_parts_are_all_there_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifest, "_REJECTS_AT_ONCE", 3)
+    rejects = [Reject(f"clip-{number}", "train", "clip", "rejected", "too short", "") for number in range(10)]
+    with manifest.TableWriter(str(tmp_path)) as tables:
+        for first in range(0, 10, 2):
+            tables.add(b"", rejects[first : first + 2])
+    assert manifest.read_rejects(str(tmp_path)) == rejects
+    assert {file.name for file in tables.files} == {"index.parquet", "rejects.parquet"}
+    assert storage.size(str(tmp_path / "index.parquet"))
