@@ -8,15 +8,32 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from t2vdata import datasets
 from t2vdata.build import BuildSpec
+from t2vdata.datasets import mnist_motion
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 
 # Small clips, so that hundreds of them are built in a second.
 TINY = {"n": 60, "frames": 8, "size": 24, "digit_size": 12, "holdout": 4}
+
+
+# Sizes of mnist-motion's clips: the default one, and those that small baselines learn from.
+CLIP_SIZES = {
+    "64x64": {"size": 64, "digit_size": 28, "frames": 32},
+    "48x48": {"size": 48, "digit_size": 28, "frames": 16},
+    "32x32": {"size": 32, "digit_size": 14, "frames": 16},
+    "24x24": {"size": 24, "digit_size": 14, "frames": 8},
+    "24x24 of 12": {"size": 24, "digit_size": 12, "frames": 8},
+}
+
+
+# Clips of each split that show about as many test images as it has; of training, some.
+ALL_DIGITS = {"train": 2000, "val": 5000, "test": 2500, "compositional": 2500}
 
 
 def tiny_spec(shard_size: int = 20, **options: object) -> BuildSpec:
@@ -36,6 +53,14 @@ def t2vdata(*words: str | Path, **settings: object) -> subprocess.CompletedProce
     """Run the command line in a process of its own."""
     command = [sys.executable, "-m", "t2vdata", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, timeout=240, **settings)
+
+
+def real_clips(size: str, split: str, count: int, *, seed: int = 0, **options: object) -> tuple[list[np.ndarray], list[str]]:
+    """Return clips (T, H, W, 1) of a split of mnist-motion, four pairs of digit and direction held out, and their captions."""
+    counts = {"n": count} if split == "train" else {"n": 40, split: count}
+    made = datasets.make_options("mnist-motion", {**counts, "holdout": 4, **CLIP_SIZES[size], **options})
+    found = list(mnist_motion.clips(None, split, made, seed))
+    return [mnist_motion.render(clip, made).data for clip in found], [clip.captions[0] for clip in found]
 
 
 def skip_or_fail(reason: str) -> None:

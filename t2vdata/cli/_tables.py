@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from t2vdata.diff import Diff
     from t2vdata.duplicates import Duplicates
     from t2vdata.forecast import Forecast
-    from t2vdata.scoring.score import Score, Share
+    from t2vdata.scoring.score import Full, Share
     from t2vdata.stats import Balance, Spread, Stats
 
 
@@ -163,18 +163,32 @@ def print_duplicates(found: Duplicates) -> None:
     out.print(f"of one group, and therefore in one split: {found.of_one_group:,} pairs")
 
 
-def print_scores(rows: Mapping[str, Score]) -> None:
-    """Print how well clips match their captions, a line for each set of clips."""
+def print_scores(rows: Mapping[str, Full]) -> None:
+    """Print how well clips match their captions, and how near they are to real ones, a line for each set of clips."""
     lines = [
         [name, f"{one.caption.num_clips:,}", _share(one.caption), f"{one.digit.value:.1%}", f"{one.axis.value:.1%}",
          f"{one.direction.value:.1%}", f"{one.constancy:.1%}", f"{one.no_digit:.1%}", f"{one.jitter:.1f} %",
          "" if one.diversity is None else f"{one.diversity:.1f}"]
-        for name, one in rows.items()
+        for name, one in ((name, row.match) for name, row in rows.items())
     ]  # fmt: skip
     columns = ("clips", "n", "caption", "digit", "axis", "direction", "constancy", "no digit", "jitter", "diversity")
     out = console()
     out.print(table(*columns, rows=lines))
-    out.print("caption with Wilson's interval of 95 %; by chance, 2.5 % are right")
+    out.print("caption with Wilson's interval of 95 %; by chance, 2.5 % are right\n")
+    sets = [
+        [name, _figure(one.frechet, ".2f"), _figure(one.mmd, ".3f"),
+         "" if one.inception is None else f"{one.inception[0]:.1f} ± {one.inception[1]:.1f}", f"{one.gan_test.value:.1%}",
+         "" if one.gan_train is None else f"{one.gan_train.value:.1%}",
+         *(("", "") if one.memory is None else (f"{one.memory.ratio:.2f}", f"{one.memory.copied.value:.1%}"))]
+        for name, one in ((name, row.quality) for name, row in rows.items())
+    ]  # fmt: skip
+    out.print(table("clips", "Fréchet", "MMD", "inception", "GAN-test", "GAN-train", "nearest", "copied", rows=sets))
+    if "real" in rows:
+        out.print("Fréchet and MMD from training clips: of `real`, the floor. nearest: 1 is as unseen handwriting, 0 a copy")
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
 
 
 def _share(share: Share) -> str:

@@ -13,8 +13,7 @@ import numpy as np
 from t2vdata.dataset import open_dataset
 from t2vdata.errors import RequestError
 from t2vdata.media.decode import open_video
-from t2vdata.scoring.motion import Video
-from t2vdata.scoring.score import grey
+from t2vdata.scoring.motion import Video, grey
 
 _VIDEOS = (".mp4", ".gif", ".avi", ".mkv", ".webm", ".mov")
 _USUAL = {"file": ("file", "path", "video", "name"), "caption": ("caption", "text")}
@@ -23,9 +22,14 @@ _USUAL = {"file": ("file", "path", "video", "name"), "caption": ("caption", "tex
 def of_dataset(path: str, split: str, *, num_clips: int | None = None) -> tuple[list[Video], list[str]]:
     """Return clips of a split of a dataset, evenly chosen where not all are wanted, and their first captions."""
     found = open_dataset(path)[split]
-    number = min(len(found), num_clips or len(found))
-    items = [found[place * len(found) // number] for place in range(number)]
+    items = [found[place] for place in evenly(len(found), num_clips)]
     return [grey(item.frames.data) for item in items], [item.captions[0] for item in items]
+
+
+def evenly(length: int, number: int | None) -> list[int]:
+    """Return so many of 0 .. length-1, at even steps; all of them for None, or where there are no more."""
+    number = length if number is None else min(length, number)
+    return [place * length // number for place in range(number)]
 
 
 def of_files(path: str, captions: str) -> tuple[list[Video], list[str]]:

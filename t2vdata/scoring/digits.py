@@ -1,8 +1,8 @@
 """Which digit a frame shows, told by a small network that was trained here, on handwriting of MNIST's training images.
 
-A frame is cut to a square around the bright pixels, 1.4 times as wide as their box, with their centre of mass in its middle,
-and brought to 28x28: MNIST's own norm, whatever the size of digit and frame. Of eleven classes the last is no digit: blank,
-noise, two digits. The weights are in digits.safetensors; ``python -m t2vdata.scoring.train`` makes them.
+A frame is cut to a square around the bright pixels, 1.2 times as wide as their box, with their centre of mass in its middle,
+and brought to 24x24: MNIST's own norm less its rim, whatever the size of digit and frame. Of eleven classes the last is no
+digit: blank, noise, two digits. The weights are in digits.safetensors; ``python -m t2vdata.scoring.train`` makes them.
 Tensors carry their shape: N frames, H rows, W columns.
 """
 
@@ -18,37 +18,46 @@ from safetensors.torch import load
 from torch import nn
 from torch.nn import functional
 
-from t2vdata.scoring.motion import Video, places
+from t2vdata.scoring.motion import Places, Video, places
 
 NO_DIGIT = 10
-SIDE = 28
-_MARGIN = 1.4
+SIDE = 24
+_MARGIN = 1.2
+# A probability: for "no digit" the network has to be sure, or strokes that do not touch would be taken for two digits.
+_SURE = 0.8
 _WEIGHTS = "digits.safetensors"
 _AT_ONCE = 4096
 
 
 class DigitNetwork(nn.Module):
-    """(N, 1, 28, 28) float, 0 to 1, to features (N, 64) and scores of the eleven classes (N, 11)."""
+    """(N, 1, 24, 24) float, 0 to 1, to features (N, 64) and scores of the eleven classes (N, 11)."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv1, self.conv2, self.conv3 = nn.Conv2d(1, 24, 3), nn.Conv2d(24, 48, 3), nn.Conv2d(48, 64, 3)
-        self.narrow, self.classes = nn.Linear(64 * 9, 64), nn.Linear(64, NO_DIGIT + 1)
+        self.conv1, self.norm1 = nn.Conv2d(1, 32, 5, bias=False), nn.BatchNorm2d(32)
+        self.conv2, self.norm2 = nn.Conv2d(32, 64, 3, bias=False), nn.BatchNorm2d(64)
+        self.conv3, self.norm3 = nn.Conv2d(64, 128, 3, bias=False), nn.BatchNorm2d(128)
+        self.drop = nn.Dropout(0.3)
+        self.narrow, self.classes = nn.Linear(128 * 4, 64), nn.Linear(64, NO_DIGIT + 1)
 
     def features(self, crops_N1HW: torch.Tensor) -> torch.Tensor:
-        half = functional.max_pool2d(functional.relu(self.conv1(crops_N1HW)), 2)
-        quarter = functional.max_pool2d(functional.relu(self.conv2(half)), 2)
-        return functional.relu(self.narrow(functional.relu(self.conv3(quarter)).flatten(1)))
+        half = functional.relu(self.norm1(functional.max_pool2d(self.conv1(crops_N1HW), 2)))
+        quarter = functional.relu(self.norm2(functional.max_pool2d(self.conv2(half), 2)))
+        seen = functional.relu(self.norm3(self.conv3(quarter))).flatten(1)
+        return functional.relu(self.narrow(self.drop(seen)))
 
     def forward(self, crops_N1HW: torch.Tensor) -> torch.Tensor:
         found: torch.Tensor = self.classes(self.features(crops_N1HW))
         return found
 
 
-def crops(frames: Video) -> torch.Tensor:
-    """Return the digits of frames (N, H, W) uint8 as (N, 1, 28, 28) float, 0 to 1; what is beyond the frame is black."""
+def crops(frames: Video, where: Places | None = None) -> torch.Tensor:
+    """Return the digits of frames (N, H, W) uint8 as (N, 1, 24, 24) float, 0 to 1; what is beyond the frame is black.
+
+    ``where`` is what ``places`` says of the frames, if it is known.
+    """
     num_frames, height, width = frames.shape
-    where = places(frames)
+    where = where or places(frames)
     side = _MARGIN * np.maximum(where.bottom - where.top, where.right - where.left)
     # Of affine_grid, which counts from -1 to 1 from edge to edge.
     grid = torch.zeros(num_frames, 2, 3)
@@ -74,9 +83,11 @@ def look(frames: Video) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     with torch.inference_mode():
         for first in range(0, len(frames), _AT_ONCE):
             some = frames[first : first + _AT_ONCE]
-            seen = network().features(crops(some))
-            told = network().classes(seen).argmax(dim=1).numpy()
-            told[places(some).is_blank] = NO_DIGIT
+            where = places(some)
+            seen = network().features(crops(some, where))
+            probabilities = network().classes(seen).softmax(dim=1)
+            told = probabilities[:, :NO_DIGIT].argmax(dim=1).numpy()
+            told[where.is_blank | (probabilities[:, NO_DIGIT] >= _SURE).numpy()] = NO_DIGIT
             classes.append(told)
             features.append(seen.numpy())
     return np.concatenate(classes), np.concatenate(features)

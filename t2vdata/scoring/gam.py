@@ -1,6 +1,6 @@
 """The Generative Adversarial Metric: two GANs change their discriminators, and the one whose samples fool more has won.
 
-D. J. Im, C. D. Kim, H. Jiang, R. Memisevic: Generating images with recurrent adversarial networks (2016), section 4.1. It takes
+D. J. Im, C. D. Kim, H. Jiang, R. Memisevic: Generating images with recurrent adversarial networks (2016), section 4. It takes
 what the discriminators decided, and knows neither networks nor clips.
 """
 

@@ -6,9 +6,12 @@ The place of a digit is the centre of mass of the pixels that are bright, those 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from t2vdata.errors import RequestError
 
 Video = NDArray[np.uint8]
 Floats = NDArray[np.float64]
@@ -55,10 +58,25 @@ class Places:
     is_blank: NDArray[np.bool_]
 
 
+def grey(video: NDArray[Any]) -> Video:
+    """Return a clip (T, H, W) or (T, H, W, 1 or 3) uint8 in grey, (T, H, W). Raises RequestError for anything else."""
+    if (
+        video.dtype != np.uint8
+        or video.ndim not in (3, 4)
+        or 0 in video.shape
+        or (video.ndim == 4 and video.shape[3] not in (1, 3))
+    ):
+        raise RequestError(f"a clip of shape {video.shape} {video.dtype}; expected (T, H, W) or (T, H, W, 1 or 3) uint8")
+    if video.ndim == 3:
+        return video
+    # ITU-R BT.601, in integers.
+    return video[..., 0] if video.shape[3] == 1 else ((video @ np.array([299, 587, 114]) + 500) // 1000).astype(np.uint8)
+
+
 def places(frames: Video) -> Places:
     """Return where the bright pixels of frames (N, H, W) uint8 are; of a blank frame the whole frame."""
-    num_frames, height, width = frames.shape
-    peak = frames.reshape(num_frames, -1).max(axis=1) if num_frames else np.zeros(0, np.uint8)
+    _, height, width = frames.shape
+    peak = _peaks(frames)
     is_blank: NDArray[np.bool_] = np.asarray(peak < _DARK)
     bright: NDArray[np.bool_] = np.asarray(frames > (_BRIGHT_SHARE * peak)[:, None, None])
     bright |= is_blank[:, None, None]
@@ -76,6 +94,11 @@ def places(frames: Video) -> Places:
         column=(columns * (np.arange(width) + 0.5)).sum(axis=1) / total,
         is_blank=is_blank,
     )
+
+
+def blank(frames: Video) -> NDArray[np.bool_]:
+    """Return which frames (N, H, W) uint8 have nothing to see: (N,)."""
+    return np.asarray(_peaks(frames) < _DARK)
 
 
 def judge(video: Video) -> Motion:
@@ -97,6 +120,12 @@ def judge(video: Video) -> Motion:
     names = (("up", "down"), ("left", "right"))[along]
     direction = names[int(turns[0] > 0)] if turns else None
     return Motion(("vertical", "horizontal")[along], direction, max(0, len(turns) - 1), speed, jitter, num_blank)
+
+
+def _peaks(frames: Video) -> NDArray[np.uint8]:
+    """Return the brightest pixel of each frame."""
+    found: NDArray[np.uint8] = frames.reshape(len(frames), -1).max(axis=1) if len(frames) else np.zeros(0, np.uint8)
+    return found
 
 
 def _turns(moves: Floats, least: float) -> list[int]:

@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from t2vdata.errors import RequestError
-from t2vdata.scoring import digits, grammar, motion
-from t2vdata.scoring.motion import Video
+from t2vdata.scoring import classifier, digits, grammar, motion
+from t2vdata.scoring.grammar import Meaning
+from t2vdata.scoring.motion import Video, grey
+from t2vdata.scoring.quality import Quality, gan_train, quality
+from t2vdata.scoring.real import Real
+from t2vdata.scoring.retrieval import nearest_training_clips
+from t2vdata.scoring.shares import Share
 
-# Of a normal distribution: 95 % lie within.
-_Z = 1.959964
+__all__ = ["Full", "Score", "Share", "controls", "full", "grey", "score", "table"]
 
-
-@dataclass(frozen=True)
-class Share:
-    """How many of some clips did it, with Wilson's interval of 95 %."""
-
-    num_right: int
-    num_clips: int
-
-    @property
-    def value(self) -> float:
-        return self.num_right / self.num_clips
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Return the interval of E. B. Wilson, Probable inference (1927)."""
-        n, share = self.num_clips, self.value
-        middle = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-        half = _Z / (1 + _Z**2 / n) * math.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
-        return max(0.0, middle - half), min(1.0, middle + half)
+NEAREST = "nearest training clip"
 
 
 @dataclass(frozen=True)
@@ -61,9 +46,20 @@ class Score:
         """Return it as JSON values, with the intervals."""
         told = asdict(self)
         for name in ("caption", "digit", "axis", "direction"):
-            share: Share = getattr(self, name)
-            told[name] = {"share": share.value, "interval": share.interval, "clips": share.num_clips}
+            told[name] = getattr(self, name).as_json()
         return told
+
+
+@dataclass(frozen=True)
+class Full:
+    """All that is scored: clip by clip against the captions, and as a set against real clips."""
+
+    match: Score
+    quality: Quality
+
+    def as_json(self) -> dict[str, Any]:
+        """Return both as one object of JSON values."""
+        return self.match.as_json() | self.quality.as_json()
 
 
 def score(videos: Sequence[Video], captions: Sequence[str]) -> Score:
@@ -71,52 +67,101 @@ def score(videos: Sequence[Video], captions: Sequence[str]) -> Score:
 
     Raises RequestError for captions that are none of one moving digit, for clips of another type, and where counts differ.
     """
-    if len(videos) != len(captions) or not len(videos):
-        raise RequestError(f"{len(videos)} clips and {len(captions)} captions; expected as many, and one or more")
-    wanted = [grammar.meaning_of(caption) for caption in captions]
-    seen = [_Seen.of(grey(video)) for video in videos]
-    right = {
-        "digit": [one.digit == meaning.digit for one, meaning in zip(seen, wanted, strict=True)],
-        "axis": [one.motion.axis == meaning.axis for one, meaning in zip(seen, wanted, strict=True)],
-        "direction": [one.motion.direction == meaning.direction for one, meaning in zip(seen, wanted, strict=True)],
+    _check(videos, captions)
+    return _Row.of([grey(video) for video in videos], captions).match()
+
+
+def controls(
+    videos: Sequence[Video],
+    captions: Sequence[str],
+    *,
+    seed: int = 0,
+    train: tuple[Sequence[Video], Sequence[str]] | None = None,
+) -> dict[str, Score]:
+    """Return the scores of real clips with something taken from them: what a score means is seen beside these.
+
+    With ``train``, training clips and their captions, also of the nearest of these for each caption.
+    """
+    _check(videos, captions)
+    return {name: row.match() for name, row in _control_rows(videos, captions, train, seed).items()}
+
+
+def full(
+    videos: Sequence[Video], captions: Sequence[str], *, real: Real | None = None, gan_train_steps: int | None = None
+) -> Full:
+    """Return all that is scored of clips; without ``real`` ones, what can be said without them.
+
+    ``gan_train_steps``, such as quality.TRAINING_STEPS, also trains a classifier on the clips and tests it on the real held-out
+    ones: a minute or so. Raises RequestError as ``score`` does, and for GAN-train without real clips.
+    """
+    if gan_train_steps is not None and real is None:
+        raise RequestError("GAN-train tests on real clips, and there are none; expected real=Real.of_dataset(...)")
+    _check(videos, captions)
+    return _Row.of([grey(video) for video in videos], captions).full(real, gan_train_steps)
+
+
+def table(
+    yours: Mapping[str, tuple[Sequence[Video], Sequence[str]]] | None = None,
+    real: Real | None = None,
+    *,
+    gan_train_steps: int | None = None,
+    seed: int = 0,
+) -> dict[str, Full]:
+    """Return the rows of the benchmark's table: of each set of clips and captions, by its name, and then of the controls.
+
+    GAN-train of controls that are made of held-out clips is tested on training clips: never on what it was trained on.
+    """
+    found = {
+        name: full(videos, captions, real=real, gan_train_steps=gan_train_steps)
+        for name, (videos, captions) in (yours or {}).items()
     }
-    shares = {name: Share(sum(found), len(found)) for name, found in right.items()}
-    both = [digit and direction for digit, direction in zip(right["digit"], right["direction"], strict=True)]
-    return Score(
-        caption=Share(sum(both), len(both)),
-        **shares,
-        constancy=float(np.mean([one.constancy for one in seen])),
-        no_digit=float(np.mean([one.digit == digits.NO_DIGIT for one in seen])),
-        jitter=float(np.mean([100 * one.motion.jitter / one.side for one in seen])),
-        diversity=_diversity(np.stack([one.features for one in seen]), captions),
-    )
+    if real is None:
+        return found
+    rows = _control_rows(real.videos, real.captions, (real.train_videos, real.train_captions), seed)
+    return found | {name: row.full(real, gan_train_steps, by_training=name != NEAREST) for name, row in rows.items()}
 
 
-def controls(videos: Sequence[Video], captions: Sequence[str], *, seed: int = 0) -> dict[str, Score]:
-    """Return the scores of real clips with something taken from them: what a score means is seen beside these."""
-    draws = np.random.default_rng(seed)
-    greys = [grey(video) for video in videos]
-    return {
-        "real": score(greys, captions),
-        "shuffled captions": score(greys, [captions[place] for place in draws.permutation(len(captions))]),
-        "first frame alone": score([video[:1].repeat(len(video), axis=0) for video in greys], captions),
-        "shuffled frames": score([video[draws.permutation(len(video))] for video in greys], captions),
-    }
+@dataclass(frozen=True)
+class _Row:
+    """Clips in grey with their captions, and what the oracles say of each."""
 
+    videos: Sequence[Video]
+    captions: Sequence[str]
+    seen: Sequence[_Seen]
 
-def grey(video: NDArray[Any]) -> Video:
-    """Return a clip (T, H, W) or (T, H, W, 1 or 3) uint8 in grey, (T, H, W). Raises RequestError for anything else."""
-    if (
-        video.dtype != np.uint8
-        or video.ndim not in (3, 4)
-        or 0 in video.shape
-        or (video.ndim == 4 and video.shape[3] not in (1, 3))
-    ):
-        raise RequestError(f"a clip of shape {video.shape} {video.dtype}; expected (T, H, W) or (T, H, W, 1 or 3) uint8")
-    if video.ndim == 3:
-        return video
-    # ITU-R BT.601, in integers.
-    return video[..., 0] if video.shape[3] == 1 else ((video @ np.array([299, 587, 114]) + 500) // 1000).astype(np.uint8)
+    @classmethod
+    def of(cls, videos: Sequence[Video], captions: Sequence[str]) -> _Row:
+        return cls(videos, captions, [_Seen.of(video) for video in videos])
+
+    @property
+    def wanted(self) -> list[Meaning]:
+        return [grammar.meaning_of(caption) for caption in self.captions]
+
+    def match(self) -> Score:
+        pairs = list(zip(self.seen, self.wanted, strict=True))
+        right = {
+            "digit": [one.digit == meaning.digit for one, meaning in pairs],
+            "axis": [one.motion.axis == meaning.axis for one, meaning in pairs],
+            "direction": [one.motion.direction == meaning.direction for one, meaning in pairs],
+        }
+        both = [digit and direction for digit, direction in zip(right["digit"], right["direction"], strict=True)]
+        return Score(
+            caption=Share(sum(both), len(both)),
+            **{name: Share(sum(found), len(found)) for name, found in right.items()},
+            constancy=float(np.mean([one.constancy for one in self.seen])),
+            no_digit=float(np.mean([one.digit == digits.NO_DIGIT for one in self.seen])),
+            jitter=float(np.mean([100 * one.motion.jitter / one.side for one in self.seen])),
+            diversity=_diversity(np.stack([one.features for one in self.seen]), self.captions),
+        )
+
+    def full(self, real: Real | None, gan_train_steps: int | None, *, by_training: bool = False) -> Full:
+        found = quality(self.videos, self.wanted, real)
+        if real is not None and gan_train_steps is not None:
+            inputs, captions = (real.train_inputs, real.shown_captions) if by_training else (real.inputs, real.captions)
+            shown = [grammar.meaning_of(caption) for caption in captions]
+            share = gan_train(classifier.inputs(self.videos), self.wanted, inputs, shown, steps=gan_train_steps)
+            found = replace(found, gan_train=share)
+        return Full(self.match(), found)
 
 
 @dataclass(frozen=True)
@@ -140,6 +185,33 @@ class _Seen:
             features.mean(axis=0),
             max(video.shape[1:]),
         )
+
+
+def _control_rows(
+    videos: Sequence[Video], captions: Sequence[str], train: tuple[Sequence[Video], Sequence[str]] | None, seed: int
+) -> dict[str, _Row]:
+    draws = np.random.default_rng(seed)
+    real = _Row.of([grey(video) for video in videos], captions)
+    rows = {"real": real, "shuffled captions": replace(real, captions=[captions[n] for n in draws.permutation(len(captions))])}
+    firsts = [video[:1] for video in real.videos]
+    rows["first frame alone"] = _Row.of(
+        [first.repeat(len(video), axis=0) for first, video in zip(firsts, real.videos, strict=True)], captions
+    )
+    shuffled = [video[draws.permutation(len(video))] for video in real.videos]
+    # Which digit a frame shows does not depend on its place.
+    seen = [replace(one, motion=motion.judge(video)) for one, video in zip(real.seen, shuffled, strict=True)]
+    rows["shuffled frames"] = _Row(shuffled, captions, seen)
+    if train is not None:
+        chosen = nearest_training_clips(captions, train[1])
+        rows[NEAREST] = _Row.of([grey(train[0][number]) for number in chosen], captions)
+    return rows
+
+
+def _check(videos: Sequence[Video], captions: Sequence[str]) -> None:
+    if len(videos) != len(captions) or not len(videos):
+        raise RequestError(f"{len(videos)} clips and {len(captions)} captions; expected as many, and one or more")
+    for caption in captions:
+        grammar.meaning_of(caption)
 
 
 def _diversity(features: NDArray[np.float32], captions: Sequence[str]) -> float | None:

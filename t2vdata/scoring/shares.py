@@ -1,0 +1,33 @@
+"""How many of some clips did it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+# Of a normal distribution: 95 % lie within.
+_Z = 1.959964
+
+
+@dataclass(frozen=True)
+class Share:
+    """How many of some clips did it, with Wilson's interval of 95 %."""
+
+    num_right: int
+    num_clips: int
+
+    @property
+    def value(self) -> float:
+        return self.num_right / self.num_clips
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Return the interval of E. B. Wilson, Probable inference (1927)."""
+        n, share = self.num_clips, self.value
+        middle = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
+        half = _Z / (1 + _Z**2 / n) * math.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
+        return max(0.0, middle - half), min(1.0, middle + half)
+
+    def as_json(self) -> dict[str, Any]:
+        return {"share": self.value, "interval": self.interval, "clips": self.num_clips}

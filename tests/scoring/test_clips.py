@@ -1,0 +1,63 @@
+"""Anyone's clips can be scored: arrays, folders of files, a caption a line or a list."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from support import real_clips
+
+from t2vdata.errors import RequestError
+from t2vdata.media import encode
+from t2vdata.scoring import clips
+from t2vdata.scoring.score import score
+from t2vdata.types import Frames
+
+
+def test_arrays_and_files_are_scored_alike(tmp_path: Path) -> None:
+    videos, captions = real_clips("32x32", "test", 40)
+    np.save(tmp_path / "clips.npy", np.stack(videos))
+    (tmp_path / "captions.txt").write_text("\n".join(captions) + "\n")
+    (tmp_path / "files").mkdir()
+    names = [f"{number:02d}.{('npy', 'gif', 'mp4')[number % 3]}" for number in range(len(videos))]
+    for name, video in zip(names, videos, strict=True):
+        if name.endswith("npy"):
+            np.save(tmp_path / "files" / name, video)
+        elif name.endswith("mp4"):
+            (tmp_path / "files" / name).write_bytes(encode.H264().encode(Frames(video, 25.0)).data)
+        else:
+            first, *rest = [Image.fromarray(frame[..., 0]) for frame in video]
+            first.save(tmp_path / "files" / name, save_all=True, append_images=rest, duration=40)
+    listed = list(zip(names, captions, strict=True))
+    (tmp_path / "list.csv").write_text("file,caption\n" + "".join(f"{name},{caption}\n" for name, caption in listed[::-1]))
+    (tmp_path / "list.jsonl").write_text("".join(json.dumps({"path": name, "text": text}) + "\n" for name, text in listed))
+    whole = score(*clips.of_files(str(tmp_path / "clips.npy"), str(tmp_path / "captions.txt")))
+    for told in ("captions.txt", "list.csv", "list.jsonl"):
+        found = score(*clips.of_files(str(tmp_path / "files"), str(tmp_path / told)))
+        assert (found.caption, found.direction) == (whole.caption, whole.direction)
+
+
+@pytest.mark.parametrize(
+    ("path", "captions", "message"),
+    [
+        ("nowhere", "captions.txt", r"no folder and no \.npy file"),
+        ("clips.npy", "nowhere.txt", r"no file .*nowhere\.txt \(--captions\)"),
+        ("text.npy", "captions.txt", r"is no array of numbers .*; expected a \.npy file of uint8"),
+        ("one.npy", "captions.txt", r"one\.npy has shape \(4, 8, 8\); expected \(N, T, H, W\)"),
+        (".", "captions.txt", r"3 clips in .*, but 1 captions in .*captions\.txt; expected one for each"),
+        (".", "list.csv", "expected the columns file and caption; there is a, b"),
+        ("clips.npy", "list.json", r"expected \.txt with a caption a line, or \.csv or \.jsonl"),
+    ],
+)
+def test_what_does_not_go_together_is_said(tmp_path: Path, path: str, captions: str, message: str) -> None:
+    np.save(tmp_path / "clips.npy", np.zeros((1, 4, 8, 8), np.uint8))
+    np.save(tmp_path / "one.npy", np.zeros((4, 8, 8), np.uint8))
+    (tmp_path / "text.npy").write_text("no array")
+    (tmp_path / "captions.txt").write_text("the digit 7 is moving up and down\n")
+    (tmp_path / "list.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "list.json").write_text("[]")
+    with pytest.raises(RequestError, match=message):
+        clips.of_files(str(tmp_path / path), str(tmp_path / captions))
