@@ -182,7 +182,10 @@ def print_scores(rows: Mapping[str, Full]) -> None:
          *(("", "") if one.memory is None else (f"{one.memory.ratio:.2f}", f"{one.memory.copied.value:.1%}"))]
         for name, one in ((name, row.quality) for name, row in rows.items())
     ]  # fmt: skip
-    out.print(table("clips", "Fréchet", "MMD", "inception", "GAN-test", "GAN-train", "nearest", "copied", rows=sets))
+    names = ["clips", "Fréchet", "MMD", "inception", "GAN-test", "GAN-train", "nearest", "copied"]
+    # What nobody asked for, or what needs real clips, has no column.
+    kept = [place for place in range(len(names)) if any(line[place] for line in sets)]
+    out.print(table(*(names[place] for place in kept), rows=[[line[place] for place in kept] for line in sets]))
     if "real" in rows:
         out.print("Fréchet and MMD from training clips: of `real`, the floor. nearest: 1 is as unseen handwriting, 0 a copy")
 
