@@ -73,11 +73,12 @@ def test_what_cannot_be_sampled_is_told(trained: Path, words: list[str], message
 
 def test_an_evaluation_has_the_model_beside_the_controls(trained: Path) -> None:
     told = call(evaluate.command, trained, "--split", "test", "--n", 6)
-    for row in ("model", "real", "shuffled captions", "first frame alone", "shuffled frames"):
+    for row in ("model", "real", "shuffled captions", "first frame alone", "shuffled frames", "nearest training clip"):
         assert row in told
     found = json.loads((trained / "evaluation-test.json").read_text())
     assert found["scores"]["real"]["direction"]["share"] == 1.0
     assert found["numbers"]["caption"] == found["scores"]["model"]["caption"]["share"]
+    assert found["numbers"]["caption_of_real"] == found["numbers"]["caption"] / found["scores"]["real"]["caption"]["share"]
     assert (found["step"], found["clips"]) == (20, 6)
     assert json.loads(call(evaluate.command, trained, "--n", 6, "--json")) == found
 
