@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import signal
 import subprocess
@@ -216,3 +218,20 @@ def test_auto_takes_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert loop.chosen_device("auto", Ranks()) == torch.device("mps")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert loop.chosen_device("auto", Ranks(1, 2, local_rank=1)) == torch.device("cuda", 1)
+
+
+def test_in_a_terminal_a_bar_shows_losses_and_waiting(recipe_file: Path, tmp_path: Path) -> None:
+    ours, terminal = os.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "200"}
+    words = command(recipe_file, tmp_path / "run", "run.steps=20")
+    process = subprocess.Popen(words, cwd=ROOT, stderr=terminal, env=environment)
+    os.close(terminal)
+    told = b""
+    # Reading fails once the other end is closed.
+    with contextlib.suppress(OSError):
+        while part := os.read(ours, 65536):
+            told += part
+    os.close(ours)
+    assert process.wait(timeout=100) == 0
+    assert "20/20" in told.decode()
+    assert re.search(r"loss [0-9.]+  norm [0-9.]+  clips_per_second [0-9,]+  waiting [0-9.]+%", told.decode())
