@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -15,6 +14,7 @@ import torch
 
 from baselines.draws import Draws
 from baselines.recipe import Recipe
+from t2vdata import modules
 from t2vdata.errors import RequestError, unknown_name
 from t2vdata.loading import Batch
 from t2vdata.vocabulary import Vocabulary
@@ -88,12 +88,7 @@ def load(name: str) -> Family:
     if "." not in name and name not in names():
         raise unknown_name("family", name, names())
     path = name if "." in name else f"baselines.{name}"
-    try:
-        module = importlib.import_module(path)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (path == error.name or path.startswith(error.name + ".")):
-            raise RequestError(f"no module {name!r}; is the folder that holds it on PYTHONPATH?") from error
-        raise
+    module = modules.imported(path)
     lacking = [part for part in ("SECTIONS", "Trainer") if not hasattr(module, part)]
     if lacking:
         raise RequestError(f"{name} is no family: it has no {', '.join(lacking)}; see docs/recipes.md")

@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import importlib
 import pkgutil
 import sys
 import typing
@@ -35,6 +34,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from t2vdata import modules
 from t2vdata.errors import RequestError, unknown_name
 from t2vdata.filters import ClipFilter, FrameFilter
 from t2vdata.types import Clip, Frames
@@ -69,12 +69,7 @@ def load(name: str) -> Dataset:
     if not dotted and name not in names():
         raise unknown_name("dataset", name, names())
     path = name if dotted else f"{__name__}.{name.replace('-', '_')}"
-    try:
-        module = importlib.import_module(path)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (path == error.name or path.startswith(error.name + ".")):
-            raise RequestError(f"no module {name!r}; is the folder that holds it on PYTHONPATH?") from error
-        raise
+    module = modules.imported(path)
     lacking = [part for part in REQUIRED if not hasattr(module, part)]
     if lacking:
         raise RequestError(f"{name} is no dataset: it has no {', '.join(lacking)}; see docs/add-a-dataset.md")
