@@ -26,7 +26,9 @@ TEXT = {"embedding": 8, "size": 8}
 Sections = dict[str, dict[str, Any]]
 
 
-def trainer(vocabulary: Vocabulary | None = None, shape: tuple[int, int, int, int] = SHAPE, **sections: Any) -> Trainer:
+def trainer(
+    vocabulary: Vocabulary | None = None, shape: tuple[int, int, int, int] = SHAPE, bfloat16: bool = False, **sections: Any
+) -> Trainer:
     torch.manual_seed(0)
     values = {
         "family": "gan",
@@ -37,7 +39,13 @@ def trainer(vocabulary: Vocabulary | None = None, shape: tuple[int, int, int, in
         "text": sections.get("text", TEXT),
     }
     words = vocabulary or Vocabulary.build(CAPTIONS)
-    return Trainer(recipe.checked(values), Setting(vocabulary=words, labels=("dark", "bright"), shape=shape))
+    setting = Setting(
+        vocabulary=words,
+        labels=("dark", "bright"),
+        shape=shape,
+        autocast=lambda: torch.autocast("cpu", torch.bfloat16, enabled=bfloat16),
+    )
+    return Trainer(recipe.checked(values), setting)
 
 
 def screens(number: int = 8) -> Batch:
@@ -168,6 +176,17 @@ def test_pre_training_teaches_the_encoder_alone_and_tells_how_much_comes_back() 
     learned = weights(made.encoder)
     assert "loss/generator" in run(made, 1, first=61)[0]
     assert not changed(learned, made.encoder)
+
+
+@pytest.mark.parametrize("norm", ["batch", "spectral", "none"])
+def test_in_bfloat16_weights_losses_and_penalties_stay_in_float32(norm: str) -> None:
+    model = {"discriminator_norm": norm, "channels_last": True}
+    made = trainer(bfloat16=True, model=model, loss={"r1": 1.0}, text=TEXT | {"taught_by": "discriminator"})
+    told = run(made, 2)
+    assert all(value.isfinite() for numbers in told for value in numbers.values())
+    assert told[-1]["loss/penalty"].dtype == torch.float32
+    assert {value.dtype for value in made.generator.module.parameters()} == {torch.float32}
+    assert made.sample(CAPTIONS, Draws(0)).dtype == torch.uint8
 
 
 def test_the_generator_has_its_turn_as_often_as_the_recipe_says() -> None:
