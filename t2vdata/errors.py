@@ -9,6 +9,7 @@
     |   |-- NotADatasetError    no (readable) manifest there
     |   `-- ShardError          a shard, index or sample is damaged
     |-- StorageError            the disk or the object store refused: full, read-only, gone
+    |   `-- StoreAwayError      an object store gave no answer for minutes
     |-- BuildError              a build that cannot go on
     |   |-- TooManyFailuresError
     |   `-- WorkerDiedError
@@ -64,6 +65,10 @@ class StorageError(T2VError, OSError):
     def __str__(self) -> str:
         # OSError prints its errno before the text; users want the sentence alone.
         return str(self.args[-1]) if self.args else ""
+
+
+class StoreAwayError(StorageError):
+    """An object store gave no answer, or only errors, for as long as a build waits. Nothing is wrong with what is asked for."""
 
 
 class BuildError(T2VError):

@@ -113,7 +113,7 @@ def map_file(path: str) -> memoryview:
 def patiently(work: Callable[[], Answer]) -> Answer:
     """Return what ``work`` returns, called again as long as an object store that it reads is away or busy.
 
-    Builds wait so for minutes; whoever reads a dataset is told at once.
+    Builds wait so for minutes, and then raise StoreAwayError; whoever reads a dataset is told at once.
     """
     return upload.patiently(work)
 

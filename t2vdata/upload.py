@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import IO, Any, TypeVar
 
 from t2vdata import remote
-from t2vdata.errors import StorageError
+from t2vdata.errors import StorageError, StoreAwayError
 
 # Of a multipart upload. S3 asks for 5 MiB at least and takes 10,000 parts: of 16 MiB, an object of 156 GiB.
 PART = 16 << 20
@@ -29,7 +29,10 @@ Answer = TypeVar("Answer")
 
 
 def patiently(work: Callable[[], Answer]) -> Answer:
-    """Return what ``work`` returns; try again as long as the store is away or busy, up to ``PATIENCE_SECONDS``."""
+    """Return what ``work`` returns; try again as long as the store is away or busy.
+
+    Raises StoreAwayError after ``PATIENCE_SECONDS``.
+    """
     wait = 0.1
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
@@ -37,7 +40,7 @@ def patiently(work: Callable[[], Answer]) -> Answer:
             return work()
         except remote.TransientError as error:
             if time.monotonic() + wait > deadline:
-                raise StorageError(
+                raise StoreAwayError(
                     f"{error}; gave up after {PATIENCE_SECONDS:.0f} s; run the same command again, whole shards are kept"
                 ) from error
         time.sleep(wait)

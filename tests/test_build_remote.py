@@ -25,7 +25,7 @@ from support import TINY, hashes, t2vdata, tiny_spec
 
 from t2vdata import lease, ledger, manifest, storage, upload
 from t2vdata.build import BuildResult, BuildSpec, build_dataset
-from t2vdata.errors import OtherSpecError, StorageError
+from t2vdata.errors import OtherSpecError, StorageError, StoreAwayError
 from t2vdata.retry import retry_failed
 from t2vdata.verify import verify
 
@@ -312,6 +312,42 @@ def test_a_store_that_is_slow_and_refuses_every_fifth_request_gets_the_same_byte
         assert proxy.refused > 10
         assert remote_hashes(out) == hashes(Path(built.out))
         fsspec.filesystem("s3").clear_instance_cache()
+
+
+@pytest.fixture
+def remote_clips(out: str, tmp_path: Path) -> BuildSpec:
+    """Six videos in the bucket, in a table here."""
+    video = video_files.make("h264")
+    urls = [f"{out}-raw/clip-{number}.mp4" for number in range(6)]
+    for url in urls:
+        storage.write_whole(url, video)
+    (tmp_path / "clips.csv").write_text("path,caption\n" + "".join(f"{url},something moves\n" for url in urls))
+    return BuildSpec("table", options={"table": tmp_path / "clips.csv", "frames": 4, "size": 16}, shard_size=2)
+
+
+def test_raw_files_in_a_store_that_is_away_for_a_while_are_waited_for(
+    s3: str, remote_clips: BuildSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with servers.moody_proxy(s3, refuse=lambda n: 3 <= n < 12) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        fsspec.filesystem("s3").clear_instance_cache()
+        result = build_dataset(remote_clips, tmp_path / "set", num_workers=1)
+        assert proxy.refused == 9
+    assert result.manifest.tally.kept == 6
+
+
+def test_a_store_that_stays_away_is_no_reason_to_leave_out_clips(
+    s3: str, remote_clips: BuildSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setattr(upload, "PATIENCE_SECONDS", 0.1)
+    with servers.moody_proxy(s3, refuse=lambda n: n >= 3) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        fsspec.filesystem("s3").clear_instance_cache()
+        with pytest.raises(StoreAwayError, match=r"clip-\d.mp4.*gave up after 0 s; run the same command again"):
+            build_dataset(remote_clips, tmp_path / "set", num_workers=1)
+    assert not (tmp_path / "set" / "rejects.parquet").exists()
 
 
 # Two builds at once

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from t2vdata import filters, language, storage
-from t2vdata.errors import DecodeError, RequestError, StorageError, unknown_name
+from t2vdata.errors import DecodeError, RequestError, StorageError, StoreAwayError, unknown_name
 from t2vdata.filters import ClipFilter, FrameFilter
 from t2vdata.media import matching, sandbox, shots
 from t2vdata.media.span import Wish
@@ -293,7 +294,9 @@ def _source(media: str, max_megabytes: int) -> bytes | str:
     """Return the absolute path of a local file, or the bytes at a URL: the helper that decodes stays off the network."""
     try:
         if storage.is_url(media):
-            data = storage.read_at_most(media, max_megabytes * 1_000_000)
+            read = functools.partial(storage.read_at_most, media, max_megabytes * 1_000_000)
+            # A web server that is gone is gone with its clip; a store that is away would be so for all clips, and comes back.
+            data = read() if media.startswith(("http://", "https://")) else storage.patiently(read)
             if data is None:
                 raise DecodeError(f"{media} has over {max_megabytes} MB; allow more with --max-file-mb, or fetch it first")
             return data
@@ -303,6 +306,8 @@ def _source(media: str, max_megabytes: int) -> bytes | str:
         storage.open_read(media).close()
     except FileNotFoundError:
         raise DecodeError(f"no file {media}") from None
+    except StoreAwayError:
+        raise
     except (NotADirectoryError, StorageError) as error:
         raise DecodeError(str(error)) from error
     return os.path.abspath(media)
