@@ -9,9 +9,11 @@ import sys
 import typing
 from pathlib import Path
 
+import fsspec
 import pytest
 import yaml
-from support import ROOT
+from media import video_files
+from support import ROOT, t2vdata
 
 from baselines import recipe as recipes
 from t2vdata import datasets, manifest
@@ -139,6 +141,21 @@ def test_the_python_of_the_quickstart_runs(tmp_path: Path, built: BuildResult) -
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Tally(kept=26" in done.stdout
+
+
+def test_the_commands_of_the_scale_page_run(tmp_path: Path, s3_settings: str) -> None:
+    fsspec.filesystem("s3").makedirs("bucket", exist_ok=True)
+    (tmp_path / "video.mp4").write_bytes(video_files.make("h264"))
+    (tmp_path / "clips.csv").write_text("path,caption\nvideo.mp4,something moves\n")
+    lines = [line for block in blocks(ROOT / "docs" / "scale.md", "bash") for line in block.splitlines()]
+    # A cluster at --ray-address is tested with the engine.
+    wanted = [line for line in lines if line.startswith("t2vdata ") and "--ray-address" not in line]
+    assert len(wanted) >= 5
+    for line in wanted:
+        # As written, but for fewer clips.
+        done = t2vdata(*shlex.split(line.replace("--n 40000", "--n 40 --val 4 --test 4"))[1:], cwd=tmp_path)
+        assert done.returncode == 0, (line, done.stderr)
+        assert ("limited by" if " plan " in line else "48 clips in") in done.stdout, line
 
 
 def test_nothing_names_a_machine_or_a_registry() -> None:

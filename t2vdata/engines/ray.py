@@ -16,7 +16,7 @@ from importlib import metadata
 from typing import Any, TypeVar
 
 from t2vdata.engines import local
-from t2vdata.errors import RequestError, WorkerDiedError
+from t2vdata.errors import BuildError, RequestError, WorkerDiedError
 
 Plan = TypeVar("Plan")
 Report = TypeVar("Report")
@@ -58,8 +58,8 @@ class RayEngine:
         Plans are drawn one for each place that is free, so a long or lazy sequence of them is never held. However this ends,
         no task is left: they go with the connection, or are waited for where the caller had connected to Ray before.
 
-        Raises RequestError when there is no such cluster or no node that is large enough, WorkerDiedError when the worker of
-        a plan died once more than ``max_retries``.
+        Raises RequestError when there is no such cluster or no node that is large enough, BuildError when Ray does not start
+        here, WorkerDiedError when the worker of a plan died once more than ``max_retries``.
         """
         with _connected(self.address, num_workers) as (ray, is_ours):
             self._check_fits(ray)
@@ -157,9 +157,16 @@ def _connected(address: str | None, num_workers: int) -> Iterator[tuple[Any, boo
                      runtime_env={"env_vars": variables}, **quiet)  # fmt: skip
         else:
             ray.init(address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        where = f"no Ray cluster at {address}" if address is not None else "Ray does not start here"
-        raise RequestError(f"{where}: {_first_line(error)}; check --ray-address, or leave it out for this machine") from error
+    except Exception as error:
+        # Of many kinds, down to Exception itself. What has begun to start must end.
+        ray.shutdown()
+        if address is None:
+            raise BuildError(
+                f"Ray does not start here: {_first_line(error)}; run the same command again, or with --engine processes"
+            ) from error
+        raise RequestError(
+            f"no Ray cluster at {address}: {_first_line(error)}; check --ray-address, or leave it out for this machine"
+        ) from error
     try:
         yield ray, True
     finally:

@@ -20,7 +20,7 @@ from support import TINY, hashes, t2vdata, tiny_spec
 from t2vdata import storage
 from t2vdata.build import BuildSpec, build_dataset
 from t2vdata.engines.ray import RayEngine
-from t2vdata.errors import RequestError, WorkerDiedError
+from t2vdata.errors import BuildError, RequestError, WorkerDiedError
 
 # A module of its own: workers find their work by name.
 WORK = '''
@@ -218,3 +218,17 @@ def test_no_cluster_at_an_address_is_said(tmp_path: Path) -> None:
     ray.shutdown()
     with pytest.raises(RequestError, match=r"no Ray cluster at nobody: .*; check --ray-address"):
         build_dataset(tiny_spec(), tmp_path / "out", engine=RayEngine("nobody"))
+
+
+def test_a_ray_that_does_not_start_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def slow(*arguments: object, **settings: object) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    ray.shutdown()
+    monkeypatch.setattr(ray, "init", slow)
+    with pytest.raises(
+        BuildError, match=r"Ray does not start here: .* timed out .*; run the same command again, or with --engine"
+    ):
+        build_dataset(tiny_spec(), tmp_path / "out", engine=RayEngine())
