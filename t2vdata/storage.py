@@ -230,16 +230,25 @@ def written_whole(path: str, *, patient: bool = True) -> Iterator[IO[bytes]]:
 @contextlib.contextmanager
 def _scratch(url: str, why: str) -> Iterator[IO[bytes]]:
     """Give a nameless file: nothing is left of it, however this process ends."""
-    try:
-        with tempfile.TemporaryFile(buffering=1 << 20) as file:
-            yield file
-    except (StorageError, FileNotFoundError):
-        raise
-    except OSError as error:
-        raise StorageError(
+
+    def refused(error: OSError) -> StorageError:
+        return StorageError(
             f"cannot keep {url} in {tempfile.gettempdir()} {why}: {error.strerror or error}; make room there, or set TMPDIR to "
             "another folder"
-        ) from error
+        )
+
+    try:
+        file = tempfile.TemporaryFile(buffering=1 << 20)  # noqa: SIM115
+    except OSError as error:
+        raise refused(error) from error
+    try:
+        with file:
+            yield file
+    except (StorageError, FileNotFoundError):
+        # What is to be read is not there: that is no matter of this file.
+        raise
+    except OSError as error:
+        raise refused(error) from error
 
 
 def write_whole(path: str, data: bytes, *, patient: bool = True) -> None:

@@ -21,7 +21,8 @@ MB = 1e6
 
 def peak_bytes(code: str, *words: str | Path) -> int:
     """Return the most memory that some Python took, in a process of its own, whole: interpreter and libraries too."""
-    measured = f"import resource, sys\n{code}\nprint(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    # Not ru_maxrss, which has the peak of the process that started this one.
+    measured = f"import sys\n{code}\nfrom t2vdata.bench import machine\nprint(machine.peak_bytes([]))\n"
     command = [sys.executable, "-c", measured, *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr

@@ -92,7 +92,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.pipe, far_end = context.Pipe()
         self._process: SpawnProcess = context.Process(target=_serve, args=(work, far_end), daemon=True)
-        with _without_main_module(), _one_blas_thread():
+        with _without_main_module(), _one_blas_thread(), _without_interrupts():
             self._process.start()
         far_end.close()
         self._plan = plan
@@ -157,9 +157,20 @@ def _one_blas_thread() -> Iterator[None]:
             del os.environ[name]
 
 
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Start a process that Ctrl-C does not reach before it has come to ignore it: the mask is inherited."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _serve(work: Callable[[Any], Any], pipe: Connection) -> None:
     # Ctrl-C reaches the whole process group; the parent decides what becomes of the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_die_with_parent, daemon=True).start()
     # What is imported stays, and a shard is plain data without cycles: the collector need not look so often.
     gc.freeze()

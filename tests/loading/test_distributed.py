@@ -60,6 +60,7 @@ def test_ranks_read_each_sample_once_though_one_dies_and_their_number_changes(
         (batch,) = alone
         assert keys_read(notes, epoch) == list(batch.keys), epoch
         assert len(set(batch.keys)) == 60
-    # Seven processes have read, and all of them from what one of them had fetched.
+    # Seven processes have read, and all of them from what one of them had fetched; the one that died may have been at it.
     shards = {name: times for name, times in fetched.items() if name.endswith(".tar")}
-    assert shards == {f"mnist-motion-train-00000{number}.tar": 1 for number in range(3)}
+    assert shards.keys() == {f"mnist-motion-train-00000{number}.tar" for number in range(3)}
+    assert sum(shards.values()) <= 4
