@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
-from support import ROOT
+from support import ROOT, skip_or_fail
 
 from baselines import recipe
 from baselines.draws import Draws
@@ -43,6 +44,19 @@ def test_every_kind_of_gan_trains_and_draws_on_a_real_build(path: Path, tmp_path
     assert (tmp_path / "run" / "checkpoints" / f"step-{made.run.steps:08d}" / "state.safetensors").exists()
     with Image.open(tmp_path / "run" / "pictures" / f"step-{made.run.steps:08d}.png") as picture:
         assert picture.height > 24
+
+
+def test_a_compiled_generator_learns_what_a_plain_one_learns(tmp_path: Path, built: BuildResult) -> None:
+    if shutil.which("c++") is None:
+        skip_or_fail("torch.compile needs a C++ compiler")
+    losses = []
+    for compiled in ("true", "false"):
+        made = recipe.read(str(RECIPES / "smoke" / "tgansc.yaml"), [f"data.path={built.out}", f"run.compile={compiled}"])
+        train(made, tmp_path / compiled, Ranks())
+        rows = [json.loads(line) for line in (tmp_path / compiled / "metrics.jsonl").read_text().splitlines()]
+        losses.append([row["loss/generator"] for row in rows if "loss/generator" in row])
+    assert len(losses[0]) == 2
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
 @pytest.mark.parametrize("path", FULL, ids=lambda path: path.stem)
