@@ -339,6 +339,7 @@ def read_index_in_parts(folder: str, columns: Sequence[str], *, shards: range) -
 
     Raises DataError when the index is missing or damaged.
     """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     with _table_file(folder, INDEX) as file:
@@ -346,6 +347,8 @@ def read_index_in_parts(folder: str, columns: Sequence[str], *, shards: range) -
         table = pq.ParquetFile(file, pre_buffer=False)
         for first in range(0, len(shards), _SHARDS_AT_ONCE):
             yield table.read_row_groups(list(shards[first : first + _SHARDS_AT_ONCE]), columns=list(columns), use_threads=False)
+            # Else what one part has needed is kept beside what the next one needs.
+            pa.default_memory_pool().release_unused()
 
 
 def distinct(folder: str, column: str, *, outside: range) -> set[Any]:
