@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support import ROOT
 
 from baselines import folder, recipe
 from baselines.family import Setting
@@ -15,6 +16,8 @@ from t2vdata.build import BuildResult
 from t2vdata.dataset import open_dataset
 from t2vdata.errors import OtherSpecError, RequestError
 from t2vdata.vocabulary import Vocabulary
+
+RECIPES = [path for folder in ("recipes", "recipes/smoke") for path in sorted((ROOT / folder).glob("*.yaml"))]
 
 GOOD = """
 # A comment.
@@ -132,3 +135,18 @@ def test_a_folder_of_another_run_is_refused_with_the_difference(tmp_path: Path, 
         folder.begin(tmp_path / "notes", made, *rest)
     with pytest.raises(RequestError, match="no run in"):
         folder.read(tmp_path / "notes")
+
+
+# The recipes that there are
+
+
+def test_all_recipes_are_found() -> None:
+    assert len(RECIPES) == 29
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_recipe_says_on_top_what_it_is_and_how_it_is_run(path: Path) -> None:
+    top = path.read_text().partition("family:")[0]
+    assert f"python -m baselines.train {path.relative_to(ROOT)}" in top
+    assert "# Data: t2vdata build " in top
+    assert "# Time" in top

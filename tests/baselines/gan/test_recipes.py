@@ -71,11 +71,3 @@ def test_every_full_recipe_makes_clips_of_the_size_that_it_loads(path: Path) -> 
     clips = trainer.sample(["the digit 9 is moving down and up"] * 2, Draws(0))
     assert clips.shape == (2, *shape)
     assert clips.dtype == torch.uint8
-
-
-@pytest.mark.parametrize("path", SMOKE + FULL, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_every_recipe_says_on_top_what_it_is_and_how_it_is_run(path: Path) -> None:
-    top = path.read_text().partition("family:")[0]
-    assert f"python -m baselines.train {path.relative_to(ROOT)}" in top
-    assert "# Data: t2vdata build " in top
-    assert "# Time" in top

@@ -88,14 +88,6 @@ def test_every_full_recipe_takes_two_steps_at_reduced_width(path: Path) -> None:
     assert trainer.sample(captions, Draws(0)).shape == (2, *shape)
 
 
-@pytest.mark.parametrize("path", SMOKE + FULL, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_every_recipe_says_on_top_what_it_is_and_how_it_is_run(path: Path) -> None:
-    top = path.read_text().partition("family:")[0]
-    assert f"python -m baselines.train {path.relative_to(ROOT)}" in top
-    assert "# Data: t2vdata build " in top
-    assert "# Time" in top
-
-
 def test_the_table_has_the_five_settings_of_the_paper_and_three_seeds() -> None:
     spec = table.read(str(RECIPES / "tables" / "glow.yaml"))
     assert len(spec.rows) == 5
