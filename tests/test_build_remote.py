@@ -217,12 +217,13 @@ def test_scratch_files_are_gone_even_when_a_build_is_killed(out: str, tmp_path: 
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     process = start_build(out, 5000, shard_size=200, env={**os.environ, "TMPDIR": str(scratch)})
-    opened = False
-    while not opened:
-        # Nameless from the start: only the processes know of them.
-        assert [path for path in scratch.iterdir() if path.is_file()] == []
+    wait_for_shards(out, 3)  # by then each worker has tried the folder, as Python's tempfile does with a small named file
+    held: list[str] = []
+    while not held:
         assert process.poll() is None
-        opened = any(str(scratch) in name for name in open_files(process.pid))
+        held = [name for name in open_files(process.pid) if str(scratch) in name]
+    # Nameless: only the processes know of them.
+    assert all(name.endswith("(deleted)") for name in held)
     kill_group(process)
     assert [path for path in scratch.iterdir() if path.is_file()] == []
 
