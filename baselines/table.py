@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,23 +82,30 @@ def is_trained(path: Path) -> bool:
     return Checkpoints(path / "checkpoints").steps()[-1:] == [folder.read(path).run.steps]
 
 
-def make(spec: TableSpec, out: Path) -> list[str]:
-    """Train and evaluate what is not there yet; return what failed, by row and seed. Seeds first: a table soon has all rows."""
-    failed = []
-    for seed in spec.seeds:
-        for name, row in spec.rows.items():
-            path = place(out, name, seed)
-            result = path / f"evaluation-{spec.split}.json"
-            train = ["baselines.train", row.recipe, *row.set, f"seed={seed}", "--out", str(path)]
-            judge = ["baselines.evaluate", str(path), "--split", spec.split, "--n", str(spec.clips)]
-            steps = [] if is_trained(path) else [train]
-            steps += [] if result.exists() and not steps else [judge]
-            for step in steps:
-                click.echo(f"{name}, seed {seed}: {' '.join(step)}", err=True)
-                if subprocess.run([sys.executable, "-m", *step], stdout=sys.stderr).returncode:
-                    failed.append(f"{name}, seed {seed}: {step[0]}")
-                    break
-    return failed
+def make(spec: TableSpec, out: Path, jobs: int = 1) -> list[str]:
+    """Train and evaluate what is not there yet, ``jobs`` runs at once; return what failed, by row and seed.
+
+    Seeds first: a table soon has all rows.
+    """
+    runs = [(name, row, seed) for seed in spec.seeds for name, row in spec.rows.items()]
+    with ThreadPoolExecutor(jobs) as pool:
+        failures = pool.map(lambda run: _make(spec, out, *run), runs)
+        return [failure for failure in failures if failure is not None]
+
+
+def _make(spec: TableSpec, out: Path, name: str, row: Row, seed: int) -> str | None:
+    """Train and evaluate a run; return which of its steps failed, if one did."""
+    path = place(out, name, seed)
+    result = path / f"evaluation-{spec.split}.json"
+    train = ["baselines.train", row.recipe, *row.set, f"seed={seed}", "--out", str(path)]
+    judge = ["baselines.evaluate", str(path), "--split", spec.split, "--n", str(spec.clips)]
+    steps = [] if is_trained(path) else [train]
+    steps += [] if result.exists() and not steps else [judge]
+    for step in steps:
+        click.echo(f"{name}, seed {seed}: {' '.join(step)}", err=True)
+        if subprocess.run([sys.executable, "-m", *step], stdout=sys.stderr).returncode:
+            return f"{name}, seed {seed}: {step[0]}"
+    return None
 
 
 def printed(spec: TableSpec, out: Path) -> str:
@@ -119,15 +127,18 @@ def place(out: Path, name: str, seed: int) -> Path:
 @click.command(epilog="Example: python -m baselines.table recipes/tables/gan.yaml")
 @click.argument("table", type=click.Path())
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the runs.  [default: runs/NAME OF THE TABLE]")
+@click.option(
+    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at once; give each a thread: run.threads."
+)
 @click.option("--print", "only_print", is_flag=True, help="Train nothing; print what there is.")
-def command(table: str, out: Path | None, only_print: bool) -> None:
+def command(table: str, out: Path | None, jobs: int, only_print: bool) -> None:
     """Train and evaluate every row of TABLE with every seed, and print the means and their spread.
 
     Started again, it goes on where it was stopped. The table is also written to table.md in the folder of the runs.
     """
     spec = read(table)
     where = out or Path("runs") / Path(table).stem
-    failed = [] if only_print else make(spec, where)
+    failed = [] if only_print else make(spec, where, jobs)
     text = printed(spec, where)
     where.mkdir(parents=True, exist_ok=True)
     storage.write_whole(str(where / "table.md"), (text + "\n").encode())

@@ -115,10 +115,32 @@ class Coupling(nn.Module):
         self, kept: torch.Tensor, context: torch.Tensor | None, vector: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         told = self.network(kept, context, vector)
-        if self.coupling == "additive":
-            return told, None
-        # A factor of sigmoid(2) = 0.88 at the start, as in the official code.
-        shift, raised = told[:, 0::2], told[:, 1::2] + 2.0
-        if not self.least_scale:
-            return shift, functional.logsigmoid(raised)
-        return shift, (self.least_scale + (1 - self.least_scale) * torch.sigmoid(raised)).log()
+        return (told, None) if self.coupling == "additive" else shift_and_log_scale(told, self.least_scale)
+
+
+class Injector(nn.Module):
+    """(N, C, H, W) to the same: an affine layer that the context alone decides (Lugmayr et al., arXiv:2006.14200)."""
+
+    def __init__(self, channels: int, spec: CouplingSpec, *, context: int, vector: int = 0) -> None:
+        super().__init__()
+        self.least_scale = spec.least_scale
+        self.network = CouplingNetwork(context, 2 * channels, spec, vector=vector)
+
+    def forward(
+        self, x: torch.Tensor, context: torch.Tensor, vector: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        shift, log_scale = shift_and_log_scale(self.network(context, None, vector), self.least_scale)
+        return (x + shift) * log_scale.exp(), log_scale.flatten(1).sum(dim=1)
+
+    def inverse(self, y: torch.Tensor, context: torch.Tensor, vector: torch.Tensor | None = None) -> torch.Tensor:
+        shift, log_scale = shift_and_log_scale(self.network(context, None, vector), self.least_scale)
+        return y * (-log_scale).exp() - shift
+
+
+def shift_and_log_scale(told: torch.Tensor, least_scale: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what a network's outputs (N, 2C, H, W) say in turn: shifts, and logarithms of factors, ``least_scale`` to 1."""
+    # A factor of sigmoid(2) = 0.88 at the start, as in the official code.
+    shift, raised = told[:, 0::2], told[:, 1::2] + 2.0
+    if not least_scale:
+        return shift, functional.logsigmoid(raised)
+    return shift, (least_scale + (1 - least_scale) * torch.sigmoid(raised)).log()

@@ -18,8 +18,18 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from baselines.glow.coupling import Coupling, CouplingSpec
-from baselines.glow.layers import ActNorm, Permutation, ZeroConvolution, at_least_float32, exact, squeeze, unsqueeze
+from baselines.glow.coupling import Coupling, CouplingSpec, Injector
+from baselines.glow.layers import (
+    ActNorm,
+    Permutation,
+    ZeroConvolution,
+    at_least_float32,
+    exact,
+    spread,
+    squeeze,
+    unspread,
+    unsqueeze,
+)
 from t2vdata.errors import RequestError, unknown_name
 
 LOG_TWO_PI = math.log(2 * math.pi)
@@ -35,6 +45,12 @@ class FlowSpec(CouplingSpec):
     """How often an image is squeezed; height and width must be multiples of 2 to this power."""
     steps: int = 32
     """Steps of flow at each level."""
+    pixels: Literal["linear", "logit"] = "linear"
+    """What the flow sees of a pixel: its place in [-1/2, 1/2), as in the papers, or the logit of its share of white, in which
+    a constant background varies about as much as all else."""
+    injector: bool = False
+    """Whether each level begins with an affine layer that the context alone decides: what is certain from frames before
+    comes off at once."""
     permutation: Literal["plain", "lu"] = "plain"
     """1x1 convolutions as plain matrices or by their LU decomposition, whose determinant costs nothing."""
     conditional_priors: bool = False
@@ -46,8 +62,9 @@ class FlowSpec(CouplingSpec):
         super().__post_init__()
         if self.levels < 1 or self.steps < 1:
             raise RequestError(f"a Glow of {self.levels} levels with {self.steps} steps each: expected 1 or more of both")
-        if self.permutation not in ("plain", "lu"):
-            raise unknown_name("permutation", str(self.permutation), ("plain", "lu"))
+        for name, known in {"permutation": ("plain", "lu"), "pixels": ("linear", "logit")}.items():
+            if getattr(self, name) not in known:
+                raise unknown_name(name, str(getattr(self, name)), known)
 
 
 class FlowStep(nn.Module):
@@ -109,6 +126,7 @@ class Level(nn.Module):
     def __init__(self, channels: int, spec: FlowSpec, *, is_last: bool, context: int = 0, vector: int = 0) -> None:
         super().__init__()
         self.is_last, self.checkpoint = is_last, spec.checkpoint
+        self.injector = Injector(channels, spec, context=context, vector=vector) if spec.injector and context else None
         self.steps = nn.ModuleList(FlowStep(channels, spec, context=context, vector=vector) for _ in range(spec.steps))
         kept, latents = (channels, channels) if is_last else (channels // 2, channels // 2)
         # A vector shifts the top of the flow, as classes do in the official code.
@@ -119,6 +137,8 @@ class Level(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return what goes to the next level, the standardised latents, and the log-determinant (N,)."""
         x, total = squeeze(x), x.new_zeros(len(x))
+        if self.injector is not None and context is not None:
+            x, total = self.injector(x, context, vector)
         for step in self.steps:
             if self.checkpoint and torch.is_grad_enabled():
                 x, gain = checkpoint(step, x, context, vector, use_reentrant=False)
@@ -137,6 +157,8 @@ class Level(nn.Module):
         x = latents if self.is_last else torch.cat([kept, latents], dim=1)
         for step in reversed(cast("list[FlowStep]", list(self.steps))):
             x = step.inverse(x, context, vector)
+        if self.injector is not None and context is not None:
+            x = self.injector.inverse(x, context, vector)
         return unsqueeze(x)
 
 
@@ -155,7 +177,7 @@ class Flow(nn.Module):
                 f"images of {height}x{width} cannot be halved {spec.levels} times; "
                 f"expected multiples of {2**spec.levels}, or fewer levels"
             )
-        self.shape, levels = shape, []
+        self.shape, self.is_logit, levels = shape, spec.pixels == "logit", []
         for number in range(spec.levels):
             is_last = number == spec.levels - 1
             levels.append(Level(4 * channels, spec, is_last=is_last, context=context, vector=vector))
@@ -167,7 +189,8 @@ class Flow(nn.Module):
     ) -> tuple[list[torch.Tensor], torch.Tensor]:
         """Return the standardised latents of each level, coarse ones last, and the log-determinant (N,) of the whole."""
         x = at_least_float32(x)
-        total, found = x.new_zeros(len(x)), []
+        x, total = spread(x) if self.is_logit else (x, x.new_zeros(len(x)))
+        found = []
         for number, level in enumerate(self.levels):
             x, latents, gain = level(x, None if context is None else context[number], vector)
             total = total + gain
@@ -181,7 +204,7 @@ class Flow(nn.Module):
         x = torch.zeros_like(latents[-1])
         for number, level in reversed(list(enumerate(cast("list[Level]", list(self.levels))))):
             x = level.inverse(x, latents[number], None if context is None else context[number], vector)
-        return x
+        return unspread(x) if self.is_logit else x
 
     def log_density(self, x: torch.Tensor, context: Context = None, vector: torch.Tensor | None = None) -> torch.Tensor:
         """Return the logarithm of the density at images, in nats: (N,)."""

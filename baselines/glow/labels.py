@@ -41,6 +41,33 @@ class LabelVectors(nn.Module):
         return vectors
 
 
+class MeaningVectors(nn.Module):
+    """The same for meanings: one for the digit and one for the direction, side by side, each learned from all its clips."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.digits = nn.Embedding(10, (size + 1) // 2)
+        self.directions = nn.Embedding(len(grammar.DIRECTIONS), size // 2)
+
+    def forward(self, labels_N: torch.Tensor) -> torch.Tensor:
+        """Return (N, size)."""
+        digits, directions = labels_N // len(grammar.DIRECTIONS), labels_N % len(grammar.DIRECTIONS)
+        return torch.cat([self.digits(digits), self.directions(directions)], dim=1)
+
+
+class Places(nn.Module):
+    """A vector for each place in a clip; those of longer clips than were learned have the last one."""
+
+    def __init__(self, num_places: int, size: int) -> None:
+        super().__init__()
+        self.vectors = nn.Embedding(num_places, size)
+
+    def forward(self, numbers_N: torch.Tensor) -> torch.Tensor:
+        """Return (N, size)."""
+        vectors: torch.Tensor = self.vectors(numbers_N.clamp(max=self.vectors.num_embeddings - 1))
+        return vectors
+
+
 class Sentences(nn.Module):
     """A vector for each caption: its words, read from both ends by gated recurrent units."""
 

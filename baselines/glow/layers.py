@@ -10,6 +10,7 @@ where an error changes the model and not its inverse.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Concatenate, Literal, ParamSpec, TypeVar
@@ -25,6 +26,9 @@ SCALE_FACTOR = 3.0
 
 # Uniform noise in one of 256 levels deviates by 1.1e-3. A channel that varies less is constant, and would be blown up.
 LEAST_DEVIATION = 1e-3
+
+# How far from black and white logits begin and end: a quarter of one of 256 levels.
+LOGIT_MARGIN = 1e-3
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -57,6 +61,23 @@ def squeeze(x: torch.Tensor) -> torch.Tensor:
 def unsqueeze(y: torch.Tensor) -> torch.Tensor:
     """Undo ``squeeze``."""
     return functional.pixel_shuffle(y, 2)
+
+
+def spread(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return places in [-1/2, 1/2) as logits, and the log-determinant (N,): dark and bright pixels apart as grey ones are.
+
+    The share of white that a place is, from 0 to 1, is first brought off both ends by ``LOGIT_MARGIN`` (Dinh et al.,
+    arXiv:1605.08803, section 4.1). A constant background then varies by a thirtieth of the range, not a thousandth.
+    """
+    share = LOGIT_MARGIN + (1 - 2 * LOGIT_MARGIN) * (x + 0.5)
+    logits = share.log() - (-share).log1p()
+    slope = math.log(1 - 2 * LOGIT_MARGIN) - share.log() - (-share).log1p()
+    return logits, slope.flatten(1).sum(dim=1)
+
+
+def unspread(logits: torch.Tensor) -> torch.Tensor:
+    """Undo ``spread``."""
+    return (torch.sigmoid(logits) - LOGIT_MARGIN) / (1 - 2 * LOGIT_MARGIN) - 0.5
 
 
 class ActNorm(nn.Module):

@@ -30,6 +30,9 @@ class ModelSpec:
     """Channels of an image."""
     label_in_tail: bool = False
     """Whether the label's vector also modulates the flow of later frames; the paper's is of the first frame only."""
+    number_size: int = 0
+    """Numbers in a vector of a later frame's place in its clip, which modulates its flow as a label's does; 0 for none. A label
+    that names the first of two directions misleads where nothing tells how far the clip is."""
     dequantisation: Literal["uniform", "variational"] = "uniform"
     """The noise that makes levels continuous: uniform, or of a small flow that learns it."""
 
@@ -39,8 +42,9 @@ class ModelSpec:
         for name in ("label_size", "label_channels"):
             if getattr(self, name) < 1:
                 raise RequestError(f"{name} {getattr(self, name)}: expected 1 or more")
-        if self.state_channels < 0:
-            raise RequestError(f"state_channels {self.state_channels}: expected 0 for no state, or more")
+        for name, what in {"state_channels": "state", "number_size": "vector"}.items():
+            if getattr(self, name) < 0:
+                raise RequestError(f"{name} {getattr(self, name)}: expected 0 for no {what}, or more")
         for name, known in {"label": ("none", "image", "vector", "caption"), "label_of": ("label", "meaning"),
                             "dequantisation": ("uniform", "variational")}.items():  # fmt: skip
             if getattr(self, name) not in known:
@@ -58,6 +62,9 @@ class LossSpec:
     which for an image of labels come near Adam's epsilon."""
     frames: int | None = None
     """Frames at a clip's beginning that are learned; null for all. The state is carried, and its gradient runs, over these."""
+    tail_frames: int | None = None
+    """Later frames of each clip that are learned in a step, drawn anew each time; null for all. With fewer, a step has room for
+    more clips."""
     reconstruct_every: int = 50
     """Updates between two checks of how well the flows undo themselves: `reconstruction`, the largest error of
     a pixel, of 1."""
@@ -67,6 +74,8 @@ class LossSpec:
             raise unknown_name("unit", str(self.unit), ("nats", "bits_per_dim"))
         if self.frames is not None and self.frames < 2:
             raise RequestError(f"frames {self.frames}: expected 2 or more, for there is a flow of later frames")
+        if self.tail_frames is not None and self.tail_frames < 1:
+            raise RequestError(f"tail_frames {self.tail_frames}: expected 1 or more, or null for all")
         if self.reconstruct_every < 1:
             raise RequestError(f"reconstruct_every {self.reconstruct_every}: expected 1 or more")
 

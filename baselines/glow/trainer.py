@@ -77,7 +77,7 @@ class Trainer:
             noise = measures.noise_for(self.glow, levels, draws)
             self._measure(levels, noise, told)
             with self.setting.autocast():
-                head, tail = self.glow.log_probabilities(levels, noise, told)
+                head, tail = self.glow.log_probabilities(levels, noise, told, self._chosen(levels, draws))
             bits = {"bits_per_dim/head": self._bits(head), "bits_per_dim/tail": self._bits(tail)}
             loss = bits["bits_per_dim/head"] + bits["bits_per_dim/tail"]
             if self.loss.unit == "nats":
@@ -88,6 +88,12 @@ class Trainer:
         if self.learners["head"].num_updates % self.loss.reconstruct_every == 0:
             scalars["reconstruction"] = self._reconstruction(levels, noise, told)
         return scalars | {f"norm/{name}": learner.update() for name, learner in self.learners.items()}
+
+    def _chosen(self, levels_BTCHW: torch.Tensor, draws: Draws) -> torch.Tensor | None:
+        """Return which later frames of each clip (B, K) are learned in this step; None for all."""
+        if self.loss.tail_frames is None:
+            return None
+        return draws.uniform(len(levels_BTCHW), levels_BTCHW.shape[1] - 1).argsort(dim=1)[:, : self.loss.tail_frames]
 
     def _bits(self, log_probabilities: torch.Tensor) -> torch.Tensor:
         return -log_probabilities.mean() / (math.log(2) * self.num_dimensions)

@@ -15,7 +15,8 @@ from torch import nn
 from baselines.glow.context import ContextProcessor, Pyramid
 from baselines.glow.dequantisation import VariationalNoise, at_level, log_probability, place
 from baselines.glow.flow import Flow, FlowSpec
-from baselines.glow.labels import NUM_MEANINGS, LabelImages, LabelVectors, Sentences
+from baselines.glow.labels import NUM_MEANINGS, LabelImages, LabelVectors, MeaningVectors, Places, Sentences
+from baselines.glow.layers import spread
 from baselines.glow.spec import ModelSpec
 
 Shape = tuple[int, int, int]
@@ -37,13 +38,21 @@ class FrameFlow(nn.Module):
     """The probability of a frame, given an image of context and what its clip shows."""
 
     def __init__(
-        self, shape: Shape, spec: FlowSpec, model: ModelSpec, *, context: int = 0, describer: nn.Module | None = None
+        self,
+        shape: Shape,
+        spec: FlowSpec,
+        model: ModelSpec,
+        *,
+        context: int = 0,
+        describer: nn.Module | None = None,
+        places: Places | None = None,
     ) -> None:
         super().__init__()
         self.num_bits, self.shape = model.num_bits, shape
-        self.describer = describer
+        self.describer, self.places = describer, places
         context += model.label_channels if isinstance(describer, LabelImages) else 0
-        vector = model.label_size if isinstance(describer, LabelVectors | Sentences) else 0
+        vector = model.label_size if isinstance(describer, LabelVectors | MeaningVectors | Sentences) else 0
+        vector += model.number_size if places is not None else 0
         self.pyramid = Pyramid(context, spec.levels) if context else None
         self.flow = Flow(shape, spec, context=4 * context, vector=vector)
         self.noise = VariationalNoise(shape[0]) if model.dequantisation == "variational" else None
@@ -53,12 +62,19 @@ class FrameFlow(nn.Module):
         match self.describer:
             case LabelImages():
                 return self.describer(told.labels), None
-            case LabelVectors():
+            case LabelVectors() | MeaningVectors():
                 return None, self.describer(told.labels)
             case Sentences():
                 return None, self.describer(told.tokens, told.lengths)
             case _:
                 return None, None
+
+    def placed(self, vector_NV: torch.Tensor | None, numbers_N: torch.Tensor) -> torch.Tensor | None:
+        """Return what a flow knows of frames by vectors: the labels', and those of their places in the clip."""
+        if self.places is None:
+            return vector_NV
+        found: torch.Tensor = self.places(numbers_N)
+        return found if vector_NV is None else torch.cat([vector_NV, found], dim=1)
 
     def forward(
         self, levels_NCHW: torch.Tensor, noise: torch.Tensor, context: torch.Tensor | None, vector: torch.Tensor | None
@@ -110,32 +126,42 @@ class VideoGlow:
         return [part for part in (self.head, self.tail, self.state) if part is not None]
 
     def log_probabilities(
-        self, levels_BTCHW: torch.Tensor, noise_BTCHW: torch.Tensor, told: Told
+        self, levels_BTCHW: torch.Tensor, noise_BTCHW: torch.Tensor, told: Told, chosen_BK: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return log-probabilities of first frames (B,), and of later ones (B, T-1) given those before."""
+        """Return log-probabilities of first frames (B,), and of later ones (B, T-1) given those before, or of K chosen ones.
+
+        ``chosen_BK`` counts later frames from 0.
+        """
         image, vector = self.head.describe(told)
         first: torch.Tensor = self.head(levels_BTCHW[:, 0], noise_BTCHW[:, 0], image, vector)
-        later = self.tail(*self.tail_inputs(levels_BTCHW, noise_BTCHW, told))
+        later = self.tail(*self.tail_inputs(levels_BTCHW, noise_BTCHW, told, chosen_BK))
         return first, later.view(len(first), -1)
 
     def tail_inputs(
-        self, levels_BTCHW: torch.Tensor, noise_BTCHW: torch.Tensor, told: Told
+        self, levels_BTCHW: torch.Tensor, noise_BTCHW: torch.Tensor, told: Told, chosen_BK: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
         """Return later frames and their noise, context and vector: all frames of all clips side by side."""
-        num_later = levels_BTCHW.shape[1] - 1
+        number, num_later = levels_BTCHW.shape[0], levels_BTCHW.shape[1] - 1
+        if chosen_BK is None:
+            chosen_BK = torch.arange(num_later, device=levels_BTCHW.device).expand(number, -1)
+        rows = torch.arange(number, device=levels_BTCHW.device)[:, None]
         known = self.seen(levels_BTCHW[:, :-1])
         contexts = [known] if self.model.previous_frame else []
         if self.state is not None:
             contexts.append(self.state.states(known).to(known.dtype))
-        context = torch.cat(contexts, dim=2).flatten(0, 1) if contexts else None
+        context = torch.cat(contexts, dim=2)[rows, chosen_BK].flatten(0, 1) if contexts else None
         _, vector = self.tail.describe(told)
         if vector is not None:
-            vector = vector.repeat_interleave(num_later, dim=0)
-        return levels_BTCHW[:, 1:].flatten(0, 1), noise_BTCHW[:, 1:].flatten(0, 1), context, vector
+            vector = vector.repeat_interleave(chosen_BK.shape[1], dim=0)
+        vector = self.tail.placed(vector, chosen_BK.flatten())
+        later = (levels_BTCHW[:, 1:], noise_BTCHW[:, 1:])
+        levels, noise = (whole[rows, chosen_BK].flatten(0, 1) for whole in later)
+        return levels, noise, context, vector
 
     def seen(self, levels: torch.Tensor) -> torch.Tensor:
         """Return frames as later ones see them: the middle of each level, without noise, so that they condition exactly."""
-        return place(levels, 0.5, self.model.num_bits)
+        places = place(levels, 0.5, self.model.num_bits)
+        return spread(places)[0] if self.tail.flow.is_logit else places
 
     def sample(
         self, told: Told, normal_BTD: torch.Tensor, temperature: float, first_BCHW: torch.Tensor | None = None
@@ -153,7 +179,8 @@ class VideoGlow:
                 state = self.state(state, known, number - 1)
                 contexts.append(state)
             context = torch.cat(contexts, dim=1) if contexts else None
-            frame = self.tail.sample(normal_BTD[:, number], context, vector, temperature)
+            placed = self.tail.placed(vector, torch.full((len(frame),), number - 1, device=frame.device))
+            frame = self.tail.sample(normal_BTD[:, number], context, placed, temperature)
             made.append(frame)
         return torch.stack(made, dim=1)
 
@@ -171,6 +198,7 @@ def build(
         FrameFlow(
             shape, tail, model, context=context,
             describer=_describer(shape, model, num_labels, num_words) if model.label_in_tail else None,
+            places=Places(num_frames - 1, model.number_size) if model.number_size else None,
         ),
         ContextProcessor(shape[0], model.state_channels, num_frames - 1) if model.state_channels else None,
     )  # fmt: skip
@@ -181,7 +209,8 @@ def _describer(shape: Shape, model: ModelSpec, num_labels: int, num_words: int) 
         case "image":
             return LabelImages(num_labels, model.label_channels, *shape[1:])
         case "vector":
-            return LabelVectors(num_labels, model.label_size)
+            is_meaning = model.label_of == "meaning"
+            return MeaningVectors(model.label_size) if is_meaning else LabelVectors(num_labels, model.label_size)
         case "caption":
             return Sentences(num_words, model.label_size)
         case _:

@@ -8,9 +8,10 @@ import pytest
 import torch
 from flows import FORMS, KINDS, clips, context_of, doubled, shaken, spec
 
+from baselines.glow.coupling import Injector
 from baselines.glow.dequantisation import levels_of, place
 from baselines.glow.flow import Flow, FlowSpec, FlowStep, log_normal
-from baselines.glow.layers import is_measured, measuring
+from baselines.glow.layers import is_measured, measuring, spread, unspread
 from t2vdata.errors import RequestError
 
 
@@ -42,6 +43,38 @@ def test_a_flow_undoes_itself_with_context(kind: str, conditional_priors: bool) 
     latents, _ = flow(x, context, vector)
     assert (flow.inverse(latents, context, vector) - x).abs().max() < 1e-9
     assert (flow.inverse(latents, context_of(3, 3, 8), vector) - x).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("injector", [False, True])
+def test_a_flow_of_logits_undoes_itself_and_knows_its_determinant(injector: bool) -> None:
+    flow = doubled((1, 4, 8), spec(pixels="logit", injector=injector), context=3)
+    x = torch.rand(1, 1, 4, 8, dtype=torch.float64) - 0.5
+    context = [torch.randn(1, 3, *size, dtype=torch.float64) for size in ((2, 4), (1, 2))]
+    latents, log_determinant = flow(x, context)
+    assert (flow.inverse(latents, context) - x).abs().max() < 1e-9
+    jacobian = torch.autograd.functional.jacobian(
+        lambda one: torch.cat([part.flatten() for part in flow(one, context)[0]]), x
+    ).reshape(32, 32)
+    assert log_determinant.item() == pytest.approx(torch.linalg.slogdet(jacobian)[1].item(), abs=1e-10)
+
+
+def test_an_injector_changes_what_context_alone_decides() -> None:
+    injector = shaken(Injector(4, spec(), context=3, vector=5).double(), 0.1)
+    x, context, vector = torch.randn(2, 4, 6, 6).double(), torch.randn(2, 3, 6, 6).double(), torch.randn(2, 5).double()
+    y, log_determinant = injector(x, context, vector)
+    assert (injector.inverse(y, context, vector) - x).abs().max() < 1e-12
+    # The same factor and shift for any x, with a determinant that does not depend on it.
+    other, same = injector(x + 1, context, vector)
+    assert torch.equal(same, log_determinant)
+    assert torch.allclose(injector(x + 2, context, vector)[0] - other, other - y)
+    assert (other - y).log().flatten(1).sum(dim=1).tolist() == pytest.approx(log_determinant.tolist())
+
+
+def test_logits_spread_a_black_background_as_wide_as_a_digit() -> None:
+    black, grey = (place(torch.full((1, 1, 64, 64), level), torch.rand(1, 1, 64, 64), 8) for level in (0.0, 128.0))
+    assert black.std().item() == pytest.approx(grey.std().item(), rel=0.1)
+    assert spread(black)[0].std() > 20 * spread(grey)[0].std()
+    assert (unspread(spread(black)[0]) - black).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -9,7 +9,7 @@ import torch
 from flows import shaken
 
 from baselines.glow.flow import FlowSpec
-from baselines.glow.labels import NUM_MEANINGS, Sentences, meaning_number
+from baselines.glow.labels import NUM_MEANINGS, MeaningVectors, Sentences, meaning_number
 from baselines.glow.spec import ModelSpec
 from baselines.glow.video import FrameFlow, Told, _describer
 from t2vdata.errors import RequestError
@@ -69,6 +69,16 @@ def test_a_vector_changes_nothing_before_it_has_learned() -> None:
     with torch.no_grad():
         found = [head(levels, noise, *head.describe(Told(torch.full((5,), label)))) for label in (0, 3)]
     assert torch.equal(found[0], found[1])
+
+
+def test_clips_of_one_digit_share_half_of_their_vector() -> None:
+    vectors = MeaningVectors(6)
+    up, left, other = (vectors(torch.tensor([meaning_number(f"the digit {words}")]))[0] for words in (
+        "3 is moving up and down", "3 is moving left and right", "4 is moving left and right"))  # fmt: skip
+    assert torch.equal(up[:3], left[:3])
+    assert torch.equal(left[3:], other[3:])
+    assert not torch.equal(up[3:], left[3:])
+    assert not torch.equal(left[:3], other[:3])
 
 
 def test_a_captions_vector_does_not_depend_on_its_padding() -> None:

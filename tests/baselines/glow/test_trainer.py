@@ -77,6 +77,7 @@ def test_a_clip_of_four_frames_is_learned_by_heart() -> None:
         {"model": {"dequantisation": "variational"}},
         {"head": {"form": "cglow", "coupling": "additive"}, "tail": {"conditional_priors": True, "checkpoint": True}},
         {"loss": {"frames": 3}},
+        {"loss": {"tail_frames": 2}, "head": {"pixels": "logit"}, "tail": {"pixels": "logit", "injector": True}},
     ],
     ids=str,
 )
@@ -113,6 +114,21 @@ def test_first_frames_that_are_given_stay_and_what_follows_depends_on_them() -> 
     assert torch.equal(made[:, :, 0], first)
     other = model.sample(CAPTIONS, Draws(0), first=255 - first)
     assert not torch.equal(made[:, :, 1], other[:, :, 1])
+
+
+def test_some_later_frames_are_as_dear_on_average_as_all() -> None:
+    # Which ones they are, the step decides; what they cost, given those before, is what all of them say.
+    model, clips = trainer(loss={"tail_frames": 2}), some(8)
+    learn(model, clips, 1)
+    levels, told = model._levels(clips.video), model._told(clips)
+    noise, chosen = torch.rand(levels.shape), model._chosen(levels, Draws(0, 1))
+    assert chosen.shape == (8, 2)
+    assert all(len(set(row)) == 2 for row in chosen.tolist())
+    assert len(set(chosen.flatten().tolist())) > 3
+    with torch.no_grad():
+        _, whole = model.glow.log_probabilities(levels, noise, told)
+        _, part = model.glow.log_probabilities(levels, noise, told, chosen)
+    assert torch.allclose(part, whole.gather(1, chosen), rtol=1e-4)
 
 
 def test_fewer_bits_make_coarser_clips() -> None:
