@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,19 @@ def test_a_run_that_fails_does_not_stop_the_table(table_file: Path, tmp_path: Pa
     monkeypatch.setattr(table.subprocess, "run", lambda *_, **__: Failed)
     with pytest.raises(RequestError, match=r"2 runs failed: Wide, by far, seed 0: baselines.train; .*start it again to go on"):
         call(table.command, table_file, "--out", tmp_path / "runs")
+
+
+def test_two_jobs_run_side_by_side(table_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both, seen = threading.Barrier(2, timeout=20), []
+
+    def meet(words: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        both.wait()
+        seen.append(words[2])
+        return subprocess.CompletedProcess(words, 0)
+
+    monkeypatch.setattr(table.subprocess, "run", meet)
+    assert table.make(table.read(str(table_file)), tmp_path / "runs", jobs=2) == []
+    assert sorted(seen) == ["baselines.evaluate"] * 2 + ["baselines.train"] * 2
 
 
 def test_a_table_with_mistakes_is_refused_before_anything_runs(table_file: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from flows import shaken
 
 from baselines.glow.flow import FlowSpec
-from baselines.glow.labels import NUM_MEANINGS, MeaningVectors, Sentences, meaning_number
+from baselines.glow.labels import NUM_MEANINGS, MeaningVectors, Places, Sentences, meaning_number
 from baselines.glow.spec import ModelSpec
 from baselines.glow.video import FrameFlow, Told, _describer
 from t2vdata.errors import RequestError
@@ -79,6 +79,15 @@ def test_clips_of_one_digit_share_half_of_their_vector() -> None:
     assert torch.equal(left[3:], other[3:])
     assert not torch.equal(up[3:], left[3:])
     assert not torch.equal(left[:3], other[:3])
+
+
+def test_later_frames_know_their_place_in_the_clip() -> None:
+    places = Places(3, 4)
+    found = places(torch.arange(5))
+    assert found.shape == (5, 4)
+    assert len({tuple(row) for row in found.tolist()}) == 3
+    # Of a longer clip than was learned.
+    assert torch.equal(found[2], found[4])
 
 
 def test_a_captions_vector_does_not_depend_on_its_padding() -> None:

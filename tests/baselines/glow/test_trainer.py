@@ -77,6 +77,8 @@ def test_a_clip_of_four_frames_is_learned_by_heart() -> None:
         {"model": {"dequantisation": "variational"}},
         {"head": {"form": "cglow", "coupling": "additive"}, "tail": {"conditional_priors": True, "checkpoint": True}},
         {"loss": {"frames": 3}},
+        {"model": {"number_size": 2, "previous_frame": False, "state_channels": 0}},
+        {"model": {"number_size": 2, "label": "vector", "label_of": "meaning", "label_in_tail": True}},
         {"loss": {"tail_frames": 2}, "head": {"pixels": "logit"}, "tail": {"pixels": "logit", "injector": True}},
     ],
     ids=str,
