@@ -36,12 +36,14 @@ from t2vdata.engines.ray import RayEngine, _connected  # noqa: E402
 from t2vdata.loading import CacheSpec, Loader, LoadSpec, Resources  # noqa: E402
 
 MEASURED = """
-import resource, sys, time
+import re, sys, time
 {imports}
 begun, used = time.perf_counter(), time.process_time()
 {code}
 wall, cpu = time.perf_counter() - begun, time.process_time() - used
-print(f"{{wall:.2f}} | {{cpu:.2f}} | {{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f}} |")
+# What getrusage says of a child includes its parent's peak.
+peak = int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+print(f"{{wall:.2f}} | {{cpu:.2f}} | {{peak / 1024:,.0f}} |")
 """
 PLAN = """
 spec = BuildSpec("mnist-motion", options={"n": int(sys.argv[1])})
