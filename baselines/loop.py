@@ -22,7 +22,7 @@ from baselines.draws import Draws
 from baselines.journal import Journal, Means
 from baselines.learner import DivergedError
 from baselines.ranks import Ranks
-from baselines.recipe import Recipe
+from baselines.recipe import Recipe, RunSpec
 from t2vdata.dataset import Dataset, open_dataset
 from t2vdata.errors import T2VError
 from t2vdata.loading import Batch, Loader, Resources, loader
@@ -57,10 +57,7 @@ class Run:
     def __init__(self, recipe: Recipe, path: Path, ranks: Ranks) -> None:
         self.recipe, self.spec, self.ranks, self.path = recipe, recipe.run, ranks, path
         self.device = chosen_device(self.spec.device, ranks)
-        if self.spec.threads is not None:
-            torch.set_num_threads(self.spec.threads)
-        # Numbers next to nothing, as lie in averages and moments for long, take a processor a hundred times as long as 0.
-        torch.set_flush_denormal(True)
+        set_up_torch(self.spec)
         self.dataset = open_dataset(recipe.data.path)
         self.words = Vocabulary.load(self.dataset.vocabulary_path, fingerprint=self.dataset.fingerprint)
         self.reading = open_loader(recipe, self.dataset, self.words, ranks, self.device)
@@ -223,6 +220,14 @@ class Stopwatch:
         found = {"clips_per_second": self._steps * clips_per_step / seconds, "waiting": waited / seconds}
         self._seconds, self._steps, self._waited = 0.0, 0, self._reading.waited_seconds
         return found
+
+
+def set_up_torch(spec: RunSpec) -> None:
+    """Have torch compute as the run does, from now on and in this process: on as many threads, small numbers as 0."""
+    if spec.threads is not None:
+        torch.set_num_threads(spec.threads)
+    # Numbers next to nothing, as lie in averages and moments for long, take a processor a hundred times as long as 0.
+    torch.set_flush_denormal(True)
 
 
 def chosen_device(name: str, ranks: Ranks) -> torch.device:

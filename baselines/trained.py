@@ -6,12 +6,10 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from baselines import family, folder
 from baselines.checkpoints import Checkpoints
 from baselines.family import Setting, Trainer
-from baselines.loop import chosen_device
+from baselines.loop import chosen_device, set_up_torch
 from baselines.ranks import Ranks
 from baselines.recipe import Recipe
 from t2vdata.dataset import Dataset, open_dataset
@@ -43,8 +41,7 @@ def open_run(path: Path, checkpoint: str = "best", *, device: str = "auto") -> T
     recipe = folder.read(path)
     where = chosen_device(device, Ranks())
     setting, fps = folder.read_setting(path, where)
-    if recipe.run.threads is not None:
-        torch.set_num_threads(recipe.run.threads)
+    set_up_torch(recipe.run)
     trainer = family.load(recipe.family).Trainer(recipe, setting)
     step, state = Checkpoints(path / "checkpoints").load(checkpoint)
     trainer.load_state_dict(state["trainer"])

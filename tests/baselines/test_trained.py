@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
 from support import ROOT
@@ -18,6 +19,7 @@ from baselines import evaluate, recipe, sample, table
 from baselines.loop import train
 from baselines.ranks import Ranks
 from baselines.table import Cell
+from baselines.trained import open_run
 from t2vdata.errors import RequestError
 
 CAPTION = "the digit 9 is moving down and up"
@@ -53,6 +55,19 @@ def test_a_model_is_used_without_its_data(trained: Path, tmp_path: Path) -> None
     (trained / "recipe.yaml").write_text(text.replace(data, "  path: gone"))
     call(sample.command, trained, "--caption", CAPTION, "--n", 1, "--out", tmp_path / "x.npy")
     assert (tmp_path / "x.npy").exists()
+
+
+def test_a_model_in_use_computes_as_it_did_when_it_learned(trained: Path) -> None:
+    small, num_threads = torch.tensor([1e-310], dtype=torch.float64), torch.get_num_threads()
+    torch.set_flush_denormal(False)
+    torch.set_num_threads(2)
+    try:
+        assert float(small / 2) > 0
+        open_run(trained)
+        assert float(small / 2) == 0
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 @pytest.mark.parametrize(
