@@ -24,6 +24,10 @@ _AT_ONCE = 50
 def clips(recipe: Recipe, dataset: Dataset, split: str, number: int, words: Vocabulary, *, seed: int = 0) -> list[Batch]:
     """Return clips of a split as the recipe's loader gives them, in batches: which ones, the seed decides."""
     size = min(number, len(dataset[split]))
+    if not size:
+        raise RequestError(
+            f"split {split!r} of {dataset.path} has no clips to look at; name another, such as data.held_out=train"
+        )
     spec = dataclasses.replace(recipe.load, batch_size=min(_AT_ONCE, size), drop_last=False, shuffle=True, flip=False)
     with loader(dataset[split], spec, vocabulary=words, seed=seed, rank=0, world=1) as reading:
         found, left = [], size

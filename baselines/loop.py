@@ -265,5 +265,5 @@ def endless(reading: Loader) -> Iterator[Batch]:
 
 def frame_rate(recipe: Recipe, dataset: Dataset) -> float:
     """Return how many frames a second the clips have that the loader gives."""
-    own = dataset[recipe.data.held_out][0].frames.fps
+    own = dataset[recipe.data.split][0].frames.fps
     return recipe.load.fps or own / recipe.load.stride

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,14 @@ from PIL import Image
 from safetensors.torch import load_file
 from support import ROOT
 
-from baselines import loop, recipe
+from baselines import judgement, loop, recipe
 from baselines.learner import DivergedError
 from baselines.loop import RunFailedError, train
 from baselines.ranks import Ranks
 from t2vdata.build import BuildResult
+from t2vdata.dataset import open_dataset
+from t2vdata.errors import RequestError
+from t2vdata.vocabulary import Vocabulary
 
 TIMES = ("clips_per_second", "waiting")
 
@@ -189,6 +193,18 @@ def test_a_run_that_always_diverges_gives_up(recipe_file: Path, tmp_path: Path, 
         RunFailedError, match=r"step 1: the gradient's norm is nan; after 3 returns: lower lr, or set clip_norm"
     ):
         run(recipe_file, tmp_path / "run", "run.max_returns=3")
+
+
+def test_a_split_that_has_lost_its_clips_is_told_and_its_rate_not_asked_for(recipe_file: Path, built: BuildResult) -> None:
+    made, data = recipe.read(str(recipe_file)), open_dataset(built.out)
+    words = Vocabulary.load(data.vocabulary_path)
+    splits = {**data.manifest.splits, "val": replace(data.manifest.splits["val"], shards=())}
+    without = replace(data, manifest=replace(data.manifest, splits=splits))
+    assert loop.frame_rate(made, without) == loop.frame_rate(made, data) > 0
+    with pytest.raises(
+        RequestError, match=r"split 'val' of \S+ has no clips to look at; name another, such as data.held_out=train"
+    ):
+        judgement.clips(made, without, made.data.held_out, 4, words)
 
 
 def test_a_best_that_no_judgement_gives_is_told(recipe_file: Path, tmp_path: Path) -> None:
