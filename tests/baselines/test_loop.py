@@ -82,23 +82,34 @@ def test_pictures_are_of_the_same_captions_and_noise_each_time(recipe_file: Path
     assert one == two
 
 
-def test_a_killed_run_goes_on_bit_for_bit(recipe_file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "steps", "every", "num_lines"),
+    [("small", 900, 200, 50), ("tgansc", 60, 8, 12), ("glow", 60, 8, 12)],
+    ids=["regression", "gan", "glow"],
+)
+def test_a_killed_run_goes_on_bit_for_bit(
+    name: str, steps: int, every: int, num_lines: int, recipe_file: Path, tmp_path: Path, built: BuildResult
+) -> None:
     # Long enough to be killed in the middle.
-    overrides = ("run.steps=900", "run.checkpoint_every=200")
+    own = recipe_file if name == "small" else ROOT / "recipes" / "smoke" / f"{name}.yaml"
+    overrides = (f"data.path={built.out}", f"run.steps={steps}", f"run.checkpoint_every={every}", "run.picture_every=null")
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    process = subprocess.Popen(command(recipe_file, killed, *overrides), cwd=ROOT, stderr=subprocess.PIPE)
+    process = subprocess.Popen(command(own, killed, *overrides), cwd=ROOT, stderr=subprocess.PIPE)
     metrics = killed / "metrics.jsonl"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not (metrics.exists() and metrics.read_text().count("\n") > 50):
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline and not (metrics.exists() and metrics.read_text().count("\n") > num_lines):
         assert process.poll() is None, process.stderr.read().decode()
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert 200 < lines(killed)[-1]["step"] < 900
-    run(recipe_file, killed, *overrides)
-    run(recipe_file, whole, *overrides)
+    assert every < lines(killed)[-1]["step"] < steps
+    # The same command goes on.
+    again = subprocess.run(command(own, killed, *overrides), cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert again.returncode == 0, again.stderr
+    run(own, whole, *overrides)
     assert lines(killed) == lines(whole)
-    assert equal(weights(killed, 900), weights(whole, 900))
+    assert lines(whole)[-1]["step"] == steps
+    assert equal(weights(killed, steps), weights(whole, steps))
 
 
 def test_a_finished_run_is_left_as_it_is_and_may_be_made_longer(recipe_file: Path, tmp_path: Path) -> None:
