@@ -103,8 +103,12 @@ def animation(items: Sequence[Item], *, num_columns: int = 4) -> bytes:
     file = io.BytesIO()
     # GIF counts hundredths of a second, and viewers slow down what is under two of them.
     milliseconds = max(20, round(100 / items[0].frames.fps) * 10)
-    palette = [picture.convert("P", palette=Image.Palette.ADAPTIVE, colors=64) for picture in pictures]
-    palette[0].save(file, "GIF", save_all=True, append_images=palette[1:], duration=milliseconds, loop=0)
+    if all(item.frames.data.shape[3] == 1 for item in items):
+        # All greys have a place among the 256 colours of a GIF.
+        coded = [picture.convert("L") for picture in pictures]
+    else:
+        coded = [picture.convert("P", palette=Image.Palette.ADAPTIVE, colors=64) for picture in pictures]
+    coded[0].save(file, "GIF", save_all=True, append_images=coded[1:], duration=milliseconds, loop=0)
     return file.getvalue()
 
 

@@ -68,6 +68,16 @@ def test_frames_of_any_size_fit_on_the_sheet() -> None:
     assert sheet.width <= 8 * 200 + 100
 
 
+def test_an_animation_of_grey_clips_has_their_exact_greys() -> None:
+    greys = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(2, 0)
+    greys[1] = 255 - greys[1]
+    gif = opened(show.animation([Item("k", Frames(greys, 10.0), ("all greys",), {})]))
+    for number, frame in enumerate(greys[..., 0]):
+        gif.seek(number)
+        shown = np.asarray(gif.convert("L"))[4 : 4 + 12 * 16, 4 : 4 + 12 * 16]
+        assert np.array_equal(shown[::12, ::12], frame)
+
+
 def test_an_animation_has_every_frame_at_the_rate_of_its_clip() -> None:
     gif = opened(show.animation([item(50, num_frames=7, fps=10), item(90, num_frames=4, fps=10)]))
     assert gif.n_frames in (1, 7)  # equal frames may be merged
