@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -44,7 +45,11 @@ class Trainer(Protocol):
         ...
 
     def sample(self, captions: Sequence[str], draws: Draws) -> torch.Tensor:
-        """Return a clip for each caption, (N, C, T, H, W) uint8."""
+        """Return a clip for each caption, (N, C, T, H, W) uint8.
+
+        A family may take more by name, see ``sample_options``: ``temperature``, a number from 0, at which clips are the most
+        likely ones; ``first``, first frames that clips go on from, (N, C, H, W) uint8.
+        """
         ...
 
     def state_dict(self) -> dict[str, Any]: ...
@@ -73,6 +78,12 @@ class Judging(Protocol):
     def realness(self, video: torch.Tensor, captions: Sequence[str]) -> torch.Tensor:
         """Return (N,) scores of clips (N, C, T, H, W) uint8 with their captions: over 0 is taken for real."""
         ...
+
+
+def sample_options(trainer: Trainer) -> list[str]:
+    """Return what a trainer's ``sample`` takes by name alone, beside captions and draws."""
+    parameters = inspect.signature(trainer.sample).parameters.values()
+    return [one.name for one in parameters if one.kind is one.KEYWORD_ONLY]
 
 
 def names() -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -44,12 +45,25 @@ def captions_of(batches: Sequence[Batch]) -> list[str]:
     return [caption if isinstance(caption, str) else caption[0] for batch in batches for caption in batch.captions]
 
 
-def sample(trainer: Trainer, captions: Sequence[str], *, seed: int, device: torch.device) -> torch.Tensor:
-    """Return a clip for each caption, (N, C, T, H, W) uint8 on the CPU; what is random depends on the seed alone."""
+def sample(
+    trainer: Trainer,
+    captions: Sequence[str],
+    *,
+    seed: int,
+    device: torch.device,
+    temperature: float | None = None,
+    first: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Return a clip for each caption, (N, C, T, H, W) uint8 on the CPU; what is random depends on the seed alone.
+
+    ``temperature`` and ``first``, frames (N, C, H, W) uint8, are for families whose ``sample`` takes them.
+    """
     made = []
-    for first in range(0, len(captions), _AT_ONCE):
-        draws = Draws(seed, first, use="sample", device=device)
-        made.append(trainer.sample(captions[first : first + _AT_ONCE], draws).cpu())
+    for start in range(0, len(captions), _AT_ONCE):
+        draws, some = Draws(seed, start, use="sample", device=device), slice(start, start + _AT_ONCE)
+        options: dict[str, Any] = {} if temperature is None else {"temperature": temperature}
+        options |= {} if first is None else {"first": first[some]}
+        made.append(trainer.sample(captions[some], draws, **options).cpu())
     return torch.cat(made)
 
 

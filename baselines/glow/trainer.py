@@ -168,11 +168,17 @@ class Trainer:
         """
         glow = self.averaged
         degree = self.evaluation.temperature if temperature is None else temperature
-        normal = draws.normal(len(captions), self.setting.shape[1], self.num_dimensions)
+        channels, num_frames, height, width = self.setting.shape
+        if first is not None and first.shape != (expected := (len(captions), channels, height, width)):
+            raise RequestError(f"first frames of {tuple(first.shape)}; expected {expected}: one for each caption")
+        normal = draws.normal(len(captions), num_frames, self.num_dimensions)
         known = None if first is None else levels_of(first.to(self.setting.device), self.model.num_bits)
         with self.setting.autocast():
             levels = glow.sample(self._told_by(captions), normal, degree, known)
         pixels: torch.Tensor = levels.to(torch.uint8) << (8 - self.model.num_bits)
+        if first is not None:
+            # As it was given, not rounded to levels.
+            pixels[:, 0] = first.to(pixels.device)
         return pixels.transpose(1, 2).contiguous()
 
     # What goes in

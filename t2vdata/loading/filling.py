@@ -49,7 +49,7 @@ class Filler:
         target = out if is_plain else None
         pixels = selected.decode(self.extensions[decision.extension], data, frames, channels=decision.channels, out=target)
         if pixels is not out:
-            fit(_with_channels(pixels, out.shape[3]), decision, out)
+            fit(with_channels(pixels, out.shape[3]), decision, out)
 
 
 def fill_each(batch: Any, job: NDArray[Any], fill_one: Callable[[Any, Decision], None]) -> list[Failure]:
@@ -70,7 +70,7 @@ def fill_each(batch: Any, job: NDArray[Any], fill_one: Callable[[Any, Decision],
     return failures
 
 
-def _with_channels(pixels: Array, channels: int) -> Array:
+def with_channels(pixels: Array, channels: int) -> Array:
     """Return frames as grey or RGB: grey three times over, or luma as in BT.601."""
     import numpy as np
 

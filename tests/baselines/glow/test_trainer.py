@@ -108,14 +108,20 @@ def test_samples_at_temperature_0_are_the_same_and_others_are_not() -> None:
     assert torch.equal(warm[0], model.sample(CAPTIONS, Draws(0), temperature=1))
 
 
-def test_first_frames_that_are_given_stay_and_what_follows_depends_on_them() -> None:
-    model, clips = trainer(), some(2)
+@pytest.mark.parametrize("num_bits", [8, 5])
+def test_first_frames_that_are_given_stay_and_what_follows_depends_on_them(num_bits: int) -> None:
+    model, clips = trainer(model={"num_bits": num_bits}), some(2)
     learn(model, some(8), 5)
     first = clips.video[:, :, 0]
+    assert len((first & 7).unique()) > 2
     made = model.sample(CAPTIONS, Draws(0), first=first)
     assert torch.equal(made[:, :, 0], first)
     other = model.sample(CAPTIONS, Draws(0), first=255 - first)
     assert not torch.equal(made[:, :, 1], other[:, :, 1])
+    with pytest.raises(
+        RequestError, match=r"first frames of \(1, 1, 16, 16\); expected \(2, 1, 16, 16\): one for each caption"
+    ):
+        model.sample(CAPTIONS, Draws(0), first=first[:1])
 
 
 def test_some_later_frames_are_as_dear_on_average_as_all() -> None:
