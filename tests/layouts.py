@@ -60,6 +60,16 @@ def moments(folder: Path) -> Layout:
     return Layout(folder, {"size": 16, "frames": 8}, 3, 3)
 
 
+def moments_mini(folder: Path) -> Layout:
+    """The same with as many categories as Moments in Time Mini is known by."""
+    layout = moments(folder)
+    others = [f"other+{number}" for number in range(198)]
+    with (folder / "trainingSet.csv").open("a") as rows, (folder / "moments_categories.txt").open("a") as categories:
+        rows.writelines(f"{label}/yt-{number:011d}_1.mp4,{label},3,0\n" for number, label in enumerate(others))
+        categories.writelines(f"{label},{number + 8}\n" for number, label in enumerate(others))
+    return layout
+
+
 def msvd(folder: Path) -> Layout:
     """MSVD with Microsoft's CSV: ids that begin with - and _, several clips of one video, one without a file."""
     clips = [f"-4wsuPCjDBc_{start}_{start + 10}" for start in (0, 5, 12)]

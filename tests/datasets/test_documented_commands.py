@@ -8,7 +8,6 @@ from pathlib import Path
 
 import layouts
 import pytest
-from layouts import Layout
 from media import video_files
 from support import ROOT
 
@@ -35,13 +34,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
         layouts.kinetics(folder / "k400")
         layouts.moments(folder / "Moments_in_Time_Raw")
         layouts.visdial_coco(folder / "COCO")
-        mini: Layout = layouts.moments(folder / "Moments_in_Time_Mini")
-    assert mini.root is not None
-    # Mini is known by its two hundred categories.
-    others = [f"other+{number}" for number in range(198)]
-    with (mini.root / "trainingSet.csv").open("a") as rows, (mini.root / "moments_categories.txt").open("a") as categories:
-        rows.writelines(f"{label}/yt-{number:011d}_1.mp4,{label},3,0\n" for number, label in enumerate(others))
-        categories.writelines(f"{label},{number + 8}\n" for number, label in enumerate(others))
+        layouts.moments_mini(folder / "Moments_in_Time_Mini")
     # For --preset adelaide, which keeps what is about cooking.
     corpus = folder / "MSVD" / "video_corpus.csv"
     corpus.write_text(corpus.read_text().replace("A dog runs.", "A man is slicing an onion."))
