@@ -11,7 +11,7 @@ import torch
 from baselines.draws import Draws
 from baselines.glow.dequantisation import bits_per_dimension
 from baselines.glow.spec import EvaluationSpec
-from baselines.glow.video import Told, VideoGlow
+from baselines.glow.video import LogProbabilities, Told, VideoGlow
 
 # Bits per pixel that the best flows need for MNIST's digits of 28x28 (Grathwohl et al., arXiv:1810.01367, table 2: 0.99).
 _MNIST_BITS = 1.0
@@ -26,17 +26,21 @@ class Tally:
     """Frames after the first."""
     head_nats: float = 0.0
     tail_nats: float = 0.0
+    move_nats: float = 0.0
+    """Of displacements alone."""
     clip_nats: list[float] = field(default_factory=list)
     """Nats of each clip."""
     gains: list[float] = field(default_factory=list)
     """Nats that each clip's label tells."""
 
-    def add(self, head_B: torch.Tensor, tail_BT: torch.Tensor) -> None:
-        """Count log-probabilities of first and later frames."""
+    def add(self, found: LogProbabilities) -> None:
+        """Count log-probabilities."""
+        head_B, tail_BT = found.first, found.later
         self.num_clips += len(head_B)
         self.num_later += tail_BT.numel()
         self.head_nats -= float(head_B.double().sum())
         self.tail_nats -= float(tail_BT.double().sum())
+        self.move_nats -= float(found.moves.double().sum())
         self.clip_nats += (-(head_B + tail_BT.sum(dim=1))).tolist()
 
     def numbers(self, num_dimensions: int) -> dict[str, float]:
@@ -47,6 +51,8 @@ class Tally:
         nats = {"head_bits_per_dim": head, "tail_bits_per_dim": tail, "bits_per_dim": everything}
         told = {name: float(bits_per_dimension(value, num_dimensions)) for name, value in nats.items()}
         told |= {"head_nats": head, "tail_nats": tail, "clip_nats_error": spread / math.sqrt(self.num_clips)}
+        if self.move_nats:
+            told["motion_bits"] = self.move_nats / max(self.num_later, 1) / math.log(2)
         if self.gains:
             told["label_bits"] = sum(self.gains) / len(self.gains) / math.log(2)
         return told
@@ -54,11 +60,12 @@ class Tally:
 
 def log_probabilities(
     glow: VideoGlow, levels_BTCHW: torch.Tensor, told: Told, noises: Iterable[torch.Tensor]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return log-probabilities (B,) and (B, T-1), from the mean over several draws of noise of what each says."""
+) -> LogProbabilities:
+    """Return log-probabilities from the mean over several draws of noise of what each says."""
     drawn = [glow.log_probabilities(levels_BTCHW, noise, told) for noise in noises]
-    heads, tails = torch.stack([head for head, _ in drawn]), torch.stack([tail for _, tail in drawn])
-    return heads.logsumexp(dim=0) - math.log(len(drawn)), tails.logsumexp(dim=0) - math.log(len(drawn))
+    heads, tails = torch.stack([one.first for one in drawn]), torch.stack([one.later for one in drawn])
+    many = math.log(len(drawn))
+    return LogProbabilities(heads.logsumexp(dim=0) - many, tails.logsumexp(dim=0) - many, drawn[0].moves)
 
 
 def label_gains(glow: VideoGlow, levels_BTCHW: torch.Tensor, told: Told, noise: torch.Tensor, num_labels: int) -> torch.Tensor:
@@ -83,8 +90,8 @@ def _of_each_label(glow: VideoGlow, clip_TCHW: torch.Tensor, noise: torch.Tensor
     drawn = noise[: len(frames)].expand_as(levels)
     told = Told(labels)
     if glow.model.label_in_tail:
-        first, later = glow.log_probabilities(levels, drawn, told)
-        return (first + later.sum(dim=1)).double()
+        found = glow.log_probabilities(levels, drawn, told)
+        return (found.first + found.later.sum(dim=1)).double()
     image, vector = glow.head.describe(told)
     only: torch.Tensor = glow.head(levels[:, 0], drawn[:, 0], image, vector)
     return only.double()

@@ -19,6 +19,9 @@ class ModelSpec:
     """Whether a later frame's flow sees the frame before."""
     state_channels: int = 16
     """Channels of the state that is carried over all frames before; 0 for none."""
+    motion: int = 0
+    """Reach in pixels: a later frame is modelled as the frame before, displaced by up to so much along both axes, and what is
+    left; the displacement is named first and costs its own bits, and it is what a label of later frames tells. 0 for none."""
     label: Literal["none", "image", "vector", "caption"] = "none"
     """How a clip's label comes in. `image`: an image for each label, context of the head, as in arXiv:1910.11106. `vector`: a
     vector for each label, which modulates the coupling networks. `caption`: the same with a vector of the caption's words."""
@@ -42,13 +45,15 @@ class ModelSpec:
         for name in ("label_size", "label_channels"):
             if getattr(self, name) < 1:
                 raise RequestError(f"{name} {getattr(self, name)}: expected 1 or more")
-        for name, what in {"state_channels": "state", "number_size": "vector"}.items():
+        for name, what in {"state_channels": "state", "number_size": "vector", "motion": "motion"}.items():
             if getattr(self, name) < 0:
                 raise RequestError(f"{name} {getattr(self, name)}: expected 0 for no {what}, or more")
         for name, known in {"label": ("none", "image", "vector", "caption"), "label_of": ("label", "meaning"),
                             "dequantisation": ("uniform", "variational")}.items():  # fmt: skip
             if getattr(self, name) not in known:
                 raise unknown_name(name, str(getattr(self, name)), known)
+        if self.motion and not self.previous_frame:
+            raise RequestError(f"motion {self.motion} without previous_frame: it is that frame which is displaced")
         if self.label_in_tail and self.label not in ("vector", "caption"):
             raise RequestError(f"label_in_tail with label {self.label!r}: expected a label of the form vector or caption")
 

@@ -77,8 +77,8 @@ class Trainer:
             noise = measures.noise_for(self.glow, levels, draws)
             self._measure(levels, noise, told)
             with self.setting.autocast():
-                head, tail = self.glow.log_probabilities(levels, noise, told, self._chosen(levels, draws))
-            bits = {"bits_per_dim/head": self._bits(head), "bits_per_dim/tail": self._bits(tail)}
+                found = self.glow.log_probabilities(levels, noise, told, self._chosen(levels, draws))
+            bits = {"bits_per_dim/head": self._bits(found.first), "bits_per_dim/tail": self._bits(found.later)}
             loss = bits["bits_per_dim/head"] + bits["bits_per_dim/tail"]
             if self.loss.unit == "nats":
                 loss = loss * (math.log(2) * self.num_dimensions)
@@ -117,7 +117,8 @@ class Trainer:
         few = slice(0, _RECONSTRUCTED)
         levels, noise, told = levels[few], noise[few], measures.some(told, 0, _RECONSTRUCTED)
         head = self.glow.head.reconstruction_error(levels[:, 0], noise[:, 0], *self.glow.head.describe(told))
-        tail = self.glow.tail.reconstruction_error(*self.glow.tail_inputs(levels, noise, told))
+        later = self.glow.later(levels, noise, told)
+        tail = self.glow.tail.reconstruction_error(later.levels, later.noise, later.context, later.vector, later.expected)
         return torch.maximum(head, tail)
 
     # Measuring
@@ -132,7 +133,7 @@ class Trainer:
                 part, known = levels[first:last], measures.some(told, first, last)
                 noises = [measures.noise_for(glow, part, draws) for _ in range(self.evaluation.noise_draws)]
                 with self.setting.autocast():
-                    tally.add(*measures.log_probabilities(glow, part, known, noises))
+                    tally.add(measures.log_probabilities(glow, part, known, noises))
                     few = self.evaluation.label_clips - len(tally.gains)
                     if few > 0 and self._num_labels is not None:
                         known = measures.some(known, 0, few)
@@ -172,9 +173,10 @@ class Trainer:
         if first is not None and first.shape != (expected := (len(captions), channels, height, width)):
             raise RequestError(f"first frames of {tuple(first.shape)}; expected {expected}: one for each caption")
         normal = draws.normal(len(captions), num_frames, self.num_dimensions)
+        uniform = draws.uniform(len(captions), num_frames)
         known = None if first is None else levels_of(first.to(self.setting.device), self.model.num_bits)
         with self.setting.autocast():
-            levels = glow.sample(self._told_by(captions), normal, degree, known)
+            levels = glow.sample(self._told_by(captions), normal, uniform, degree, known)
         pixels: torch.Tensor = levels.to(torch.uint8) << (8 - self.model.num_bits)
         if first is not None:
             # As it was given, not rounded to levels.

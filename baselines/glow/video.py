@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -17,9 +18,39 @@ from baselines.glow.dequantisation import VariationalNoise, at_level, log_probab
 from baselines.glow.flow import Flow, FlowSpec
 from baselines.glow.labels import NUM_MEANINGS, LabelImages, LabelVectors, MeaningVectors, Places, Sentences
 from baselines.glow.layers import spread
+from baselines.glow.motion import Motion, displaced, drawn, nearest, picked
 from baselines.glow.spec import ModelSpec
 
 Shape = tuple[int, int, int]
+
+
+class LogProbabilities(NamedTuple):
+    """Of the frames of clips, in nats."""
+
+    first: torch.Tensor
+    """(B,)"""
+    later: torch.Tensor
+    """(B, K), of all later frames or those chosen, each given all before; displacements are in it."""
+    moves: torch.Tensor
+    """(B, T-1), of displacements alone; 0 where motion is not modelled."""
+
+
+@dataclass(frozen=True)
+class Later:
+    """Later frames of all clips side by side, and what is known of each."""
+
+    levels: torch.Tensor
+    """(N, C, H, W)"""
+    noise: torch.Tensor
+    """(N, C, H, W)"""
+    context: torch.Tensor | None
+    """(N, K, H, W)"""
+    vector: torch.Tensor | None
+    """(N, V)"""
+    expected: torch.Tensor | None
+    """(N, C, H, W), the frame before, displaced, where motion is modelled."""
+    moves: torch.Tensor
+    """(B, T-1), log-probabilities of displacements; of all later frames, also where some were chosen."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +77,7 @@ class FrameFlow(nn.Module):
         context: int = 0,
         describer: nn.Module | None = None,
         places: Places | None = None,
+        motion: int = 0,
     ) -> None:
         super().__init__()
         self.num_bits, self.shape = model.num_bits, shape
@@ -53,6 +85,9 @@ class FrameFlow(nn.Module):
         context += model.label_channels if isinstance(describer, LabelImages) else 0
         vector = model.label_size if isinstance(describer, LabelVectors | MeaningVectors | Sentences) else 0
         vector += model.number_size if places is not None else 0
+        self.motion = Motion(context, reach=motion, vector=vector) if motion else None
+        # What is left of a displaced frame is no matter of labels.
+        vector = 0 if motion else vector
         self.pyramid = Pyramid(context, spec.levels) if context else None
         self.flow = Flow(shape, spec, context=4 * context, vector=vector)
         self.noise = VariationalNoise(shape[0]) if model.dequantisation == "variational" else None
@@ -77,15 +112,22 @@ class FrameFlow(nn.Module):
         return found if vector_NV is None else torch.cat([vector_NV, found], dim=1)
 
     def forward(
-        self, levels_NCHW: torch.Tensor, noise: torch.Tensor, context: torch.Tensor | None, vector: torch.Tensor | None
+        self,
+        levels_NCHW: torch.Tensor,
+        noise: torch.Tensor,
+        context: torch.Tensor | None,
+        vector: torch.Tensor | None,
+        expected: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return log-probabilities (N,), at least: what one draw of noise says.
 
-        ``noise`` is uniform in [0, 1), or for variational dequantisation standard normal, and shaped as the frames are.
+        ``noise`` is uniform in [0, 1), or for variational dequantisation standard normal, and shaped as the frames are. The
+        flow sees by what frames differ from ``expected`` ones.
         """
         x, paid = self.continuous(levels_NCHW, noise)
+        x, gain = self.left(x, expected)
         features = None if self.pyramid is None else self.pyramid(context)
-        density = self.flow.log_density(x, features, vector) - paid
+        density = gain + self.flow.log_density(x, features, vector) - paid
         return log_probability(density, math.prod(self.shape), self.num_bits)
 
     def continuous(self, levels_NCHW: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -95,8 +137,23 @@ class FrameFlow(nn.Module):
         drawn, log_density = self.noise(place(levels_NCHW, 0.5, self.num_bits), noise)
         return place(levels_NCHW, drawn, self.num_bits), log_density
 
+    def left(self, x: torch.Tensor, expected: torch.Tensor | None) -> tuple[torch.Tensor, float]:
+        """Return by how many levels frames differ from expected ones, and the log-determinant; without any, the frames."""
+        if expected is None:
+            return x, 0.0
+        return (x - expected) * (1 << self.num_bits), self.num_bits * math.log(2) * math.prod(self.shape)
+
+    def whole(self, x: torch.Tensor, expected: torch.Tensor | None) -> torch.Tensor:
+        """Undo ``left``."""
+        return x if expected is None else x / (1 << self.num_bits) + expected
+
     def sample(
-        self, normal: torch.Tensor, context: torch.Tensor | None, vector: torch.Tensor | None, temperature: float
+        self,
+        normal: torch.Tensor,
+        context: torch.Tensor | None,
+        vector: torch.Tensor | None,
+        temperature: float,
+        expected: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return levels (N, C, H, W) from standard normal numbers (N, C*H*W)."""
         shapes = self.flow.latent_shapes()
@@ -104,16 +161,23 @@ class FrameFlow(nn.Module):
         latents = [temperature * part.view(-1, *shape) for part, shape in zip(parts, shapes, strict=True)]
         features = None if self.pyramid is None else self.pyramid(context)
         x = self.flow.inverse(latents, features, vector)
+        x = self.whole(x, expected)
         return at_level(x, self.num_bits).clamp(0, (1 << self.num_bits) - 1)
 
     @torch.no_grad()
     def reconstruction_error(
-        self, levels_NCHW: torch.Tensor, noise: torch.Tensor, context: torch.Tensor | None, vector: torch.Tensor | None
+        self,
+        levels_NCHW: torch.Tensor,
+        noise: torch.Tensor,
+        context: torch.Tensor | None,
+        vector: torch.Tensor | None,
+        expected: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return by how much frames in [-1/2, 1/2) differ at most from what the flow makes of their latents: a scalar."""
         x, _ = self.continuous(levels_NCHW, noise)
         features = None if self.pyramid is None else self.pyramid(context)
-        return (self.flow.inverse(self.flow(x, features, vector)[0], features, vector) - x).abs().max()
+        latents, _ = self.flow(self.left(x, expected)[0], features, vector)
+        return (self.whole(self.flow.inverse(latents, features, vector), expected) - x).abs().max()
 
 
 class VideoGlow:
@@ -127,20 +191,23 @@ class VideoGlow:
 
     def log_probabilities(
         self, levels_BTCHW: torch.Tensor, noise_BTCHW: torch.Tensor, told: Told, chosen_BK: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return log-probabilities of first frames (B,), and of later ones (B, T-1) given those before, or of K chosen ones.
+    ) -> LogProbabilities:
+        """Return log-probabilities of frames given those before, of all or of K chosen later ones.
 
         ``chosen_BK`` counts later frames from 0.
         """
         image, vector = self.head.describe(told)
         first: torch.Tensor = self.head(levels_BTCHW[:, 0], noise_BTCHW[:, 0], image, vector)
-        later = self.tail(*self.tail_inputs(levels_BTCHW, noise_BTCHW, told, chosen_BK))
-        return first, later.view(len(first), -1)
+        later = self.later(levels_BTCHW, noise_BTCHW, told, chosen_BK)
+        left = self.tail(later.levels, later.noise, later.context, later.vector, later.expected).view(len(first), -1)
+        # A displacement is cheap: where some frames were chosen, those of all frames are learned, and count by their mean.
+        counted = later.moves if chosen_BK is None else later.moves.mean(dim=1, keepdim=True)
+        return LogProbabilities(first, left + counted, later.moves)
 
-    def tail_inputs(
+    def later(
         self, levels_BTCHW: torch.Tensor, noise_BTCHW: torch.Tensor, told: Told, chosen_BK: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """Return later frames and their noise, context and vector: all frames of all clips side by side."""
+    ) -> Later:
+        """Return later frames, all or those chosen, with what the tail knows of them."""
         number, num_later = levels_BTCHW.shape[0], levels_BTCHW.shape[1] - 1
         if chosen_BK is None:
             chosen_BK = torch.arange(num_later, device=levels_BTCHW.device).expand(number, -1)
@@ -149,14 +216,29 @@ class VideoGlow:
         contexts = [known] if self.model.previous_frame else []
         if self.state is not None:
             contexts.append(self.state.states(known).to(known.dtype))
-        context = torch.cat(contexts, dim=2)[rows, chosen_BK].flatten(0, 1) if contexts else None
-        _, vector = self.tail.describe(told)
-        if vector is not None:
-            vector = vector.repeat_interleave(chosen_BK.shape[1], dim=0)
-        vector = self.tail.placed(vector, chosen_BK.flatten())
-        later = (levels_BTCHW[:, 1:], noise_BTCHW[:, 1:])
-        levels, noise = (whole[rows, chosen_BK].flatten(0, 1) for whole in later)
-        return levels, noise, context, vector
+        context = torch.cat(contexts, dim=2).flatten(0, 1) if contexts else None
+        _, described = self.tail.describe(told)
+        each = None if described is None else described.repeat_interleave(num_later, dim=0)
+        vector = self.tail.placed(each, torch.arange(num_later, device=known.device).repeat(number))
+        moves, expected = known.new_zeros(number, num_later), None
+        if self.tail.motion is not None and context is not None:
+            moved = displaced(levels_BTCHW[:, :-1].flatten(0, 1), self.model.motion)
+            found = nearest(levels_BTCHW[:, 1:].flatten(0, 1), moved)
+            moves = self.tail.motion(context, vector).gather(1, found[:, None]).view(number, num_later)
+            expected = self.seen(picked(moved, found))
+
+        def of_chosen(whole_N: torch.Tensor) -> torch.Tensor:
+            return whole_N.view(number, num_later, *whole_N.shape[1:])[rows, chosen_BK].flatten(0, 1)
+
+        context = with_expected(context, expected)
+        return Later(
+            of_chosen(levels_BTCHW[:, 1:].flatten(0, 1)),
+            of_chosen(noise_BTCHW[:, 1:].flatten(0, 1)),
+            None if context is None else of_chosen(context),
+            None if vector is None or self.tail.motion is not None else of_chosen(vector),
+            None if expected is None else of_chosen(expected),
+            moves,
+        )
 
     def seen(self, levels: torch.Tensor) -> torch.Tensor:
         """Return frames as later ones see them: the middle of each level, without noise, so that they condition exactly."""
@@ -164,9 +246,17 @@ class VideoGlow:
         return spread(places)[0] if self.tail.flow.is_logit else places
 
     def sample(
-        self, told: Told, normal_BTD: torch.Tensor, temperature: float, first_BCHW: torch.Tensor | None = None
+        self,
+        told: Told,
+        normal_BTD: torch.Tensor,
+        uniform_BT: torch.Tensor,
+        temperature: float,
+        first_BCHW: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Return levels (B, T, C, H, W) of clips whose latents are ``temperature`` times these; first frames may be given."""
+        """Return levels (B, T, C, H, W) of clips whose latents are ``temperature`` times these; first frames may be given.
+
+        Uniform numbers choose displacements.
+        """
         image, vector = self.head.describe(told)
         frame = self.head.sample(normal_BTD[:, 0], image, vector, temperature) if first_BCHW is None else first_BCHW
         _, vector = self.tail.describe(told)
@@ -180,9 +270,22 @@ class VideoGlow:
                 contexts.append(state)
             context = torch.cat(contexts, dim=1) if contexts else None
             placed = self.tail.placed(vector, torch.full((len(frame),), number - 1, device=frame.device))
-            frame = self.tail.sample(normal_BTD[:, number], context, placed, temperature)
+            expected = None
+            if self.tail.motion is not None and context is not None:
+                found = drawn(self.tail.motion(context, placed), uniform_BT[:, number], temperature)
+                expected = self.seen(picked(displaced(frame, self.model.motion), found))
+                placed = None
+            context = with_expected(context, expected)
+            frame = self.tail.sample(normal_BTD[:, number], context, placed, temperature, expected)
             made.append(frame)
         return torch.stack(made, dim=1)
+
+
+def with_expected(context_NKHW: torch.Tensor | None, expected_NCHW: torch.Tensor | None) -> torch.Tensor | None:
+    """Return context whose first channels, the frame before, are that frame where it has moved to."""
+    if context_NKHW is None or expected_NCHW is None:
+        return context_NKHW
+    return torch.cat([expected_NCHW, context_NKHW[:, expected_NCHW.shape[1] :]], dim=1)
 
 
 def build(
@@ -199,6 +302,7 @@ def build(
             shape, tail, model, context=context,
             describer=_describer(shape, model, num_labels, num_words) if model.label_in_tail else None,
             places=Places(num_frames - 1, model.number_size) if model.number_size else None,
+            motion=model.motion,
         ),
         ContextProcessor(shape[0], model.state_channels, num_frames - 1) if model.state_channels else None,
     )  # fmt: skip

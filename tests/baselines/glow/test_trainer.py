@@ -79,6 +79,7 @@ def test_a_clip_of_four_frames_is_learned_by_heart() -> None:
         {"loss": {"frames": 3}},
         {"model": {"number_size": 2, "previous_frame": False, "state_channels": 0}},
         {"model": {"number_size": 2, "label": "vector", "label_of": "meaning", "label_in_tail": True}},
+        {"model": {"motion": 4, "number_size": 2, "label": "vector", "label_of": "meaning", "label_in_tail": True}},
         {"loss": {"tail_frames": 2}, "head": {"pixels": "logit"}, "tail": {"pixels": "logit", "injector": True}},
     ],
     ids=str,
@@ -134,8 +135,8 @@ def test_some_later_frames_are_as_dear_on_average_as_all() -> None:
     assert all(len(set(row)) == 2 for row in chosen.tolist())
     assert len(set(chosen.flatten().tolist())) > 3
     with torch.no_grad():
-        _, whole = model.glow.log_probabilities(levels, noise, told)
-        _, part = model.glow.log_probabilities(levels, noise, told, chosen)
+        whole = model.glow.log_probabilities(levels, noise, told).later
+        part = model.glow.log_probabilities(levels, noise, told, chosen).later
     assert torch.allclose(part, whole.gather(1, chosen), rtol=1e-4)
 
 
