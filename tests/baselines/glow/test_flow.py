@@ -139,14 +139,18 @@ def test_a_density_of_two_numbers_integrates_to_one_on_a_grid() -> None:
     assert total.item() == pytest.approx(1, abs=1e-3)
 
 
-def test_checkpointing_changes_neither_density_nor_gradients() -> None:
+@pytest.mark.parametrize("conditional", [False, True])
+def test_checkpointing_changes_neither_density_nor_gradients(conditional: bool) -> None:
+    torch.manual_seed(0)
     x = torch.randn(2, 1, 8, 8, dtype=torch.float64)
+    widths = {"context": 3, "vector": 5} if conditional else {}
+    known = (context_of(2, 3, 8), torch.randn(2, 5, dtype=torch.float64)) if conditional else ()
+    heard = [one.requires_grad_() for one in (*known[0], known[1])] if conditional else []
     found = []
     for is_checkpointed in (False, True):
-        flow = doubled((1, 8, 8), spec(checkpoint=is_checkpointed))
-        density = flow.log_density(x)
-        density.sum().backward()
-        found.append((density, [parameter.grad for parameter in flow.parameters()]))
+        flow = doubled((1, 8, 8), spec(checkpoint=is_checkpointed, conditional_priors=conditional), **widths)
+        density = flow.log_density(x, *known)
+        found.append((density, torch.autograd.grad(density.sum(), [*flow.parameters(), *heard])))
     assert torch.equal(found[0][0], found[1][0])
     assert all(torch.equal(a, b) for a, b in zip(found[0][1], found[1][1], strict=True))
 

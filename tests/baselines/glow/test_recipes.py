@@ -13,6 +13,7 @@ from PIL import Image
 from support import ROOT
 
 from baselines import recipe, table
+from baselines.checkpoints import Checkpoints
 from baselines.draws import Draws
 from baselines.family import Setting
 from baselines.glow import Trainer
@@ -67,6 +68,36 @@ def test_two_processes_see_the_likelihood_that_one_sees(tmp_path: Path, built: B
     # After an update whose first steps are of the gradients' signs, which rounding decides where a gradient is about 0.
     for name in ("bits_per_dim/head", "bits_per_dim/tail"):
         assert their_second[name] == pytest.approx(second[name], rel=1e-3), name
+
+
+def test_a_glow_whose_weights_are_no_numbers_returns_to_its_last_checkpoint(
+    tmp_path: Path, built: BuildResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of the tail: the head has taken its step before that is seen. At first no norm was ever set, later all were.
+    calls, step = iter(range(100)), Trainer.step
+
+    def spoilt(self: Trainer, batches: list[Batch], draws: Draws) -> dict[str, torch.Tensor]:
+        if next(calls) in (0, 3):
+            next(self.glow.tail.parameters()).data.fill_(torch.nan)
+        return step(self, batches, draws)
+
+    monkeypatch.setattr(Trainer, "step", spoilt)
+    overrides = [f"data.path={built.out}", "run.steps=4", "run.picture_every=null"]
+    train(recipe.read(str(RECIPES / "smoke" / "glow.yaml"), overrides), tmp_path / "run", Ranks())
+    told = rows(tmp_path / "run")
+    assert [(row["step"], row.get("returned_from")) for row in told] == [
+        (0, 1),
+        (1, None),
+        (2, None),
+        (2, 3),
+        (3, None),
+        (4, None),
+    ]
+    assert {row["why"] for row in told if "why" in row} == {"the gradient's norm is nan"}
+    assert all(row["bits_per_dim/tail"] < 12 for row in told if "why" not in row)
+    _, state = Checkpoints(tmp_path / "run" / "checkpoints").load("last")
+    parts = [state["trainer"][part][kind] for part in ("head", "tail", "state") for kind in ("module", "averaged")]
+    assert all(value.isfinite().all() for part in parts for value in part.values())
 
 
 @pytest.mark.parametrize("path", FULL, ids=lambda path: path.stem)
