@@ -105,6 +105,8 @@ class Trainer:
         with torch.no_grad(), contextlib.ExitStack() as stack, self.setting.autocast():
             for learner in self.learners.values():
                 stack.enter_context(measuring(learner.module))
+            # Once only, so it would not pay.
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
             self.glow.log_probabilities(levels, noise, told)
         for learner in self.learners.values():
             if learner.averaged is not learner.module:
