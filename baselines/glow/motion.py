@@ -22,25 +22,29 @@ def displacements(reach: int) -> list[tuple[int, int]]:
     return sorted(((down, right) for down in along for right in along), key=lambda one: (one[0] ** 2 + one[1] ** 2, one))
 
 
-def displaced(frames_NCHW: torch.Tensor, reach: int) -> torch.Tensor:
-    """Return frames of levels at every displacement, (N, D, C, H, W); what comes in is black."""
+def displaced(frames_NCHW: torch.Tensor, numbers_N: torch.Tensor, reach: int) -> torch.Tensor:
+    """Return frames of levels, each at the displacement of its number, (N, C, H, W); what comes in is black."""
     height, width = frames_NCHW.shape[2:]
+    device = frames_NCHW.device
+    moves = torch.tensor(displacements(reach), device=device)[numbers_N]
+    rows = torch.arange(height, device=device) + reach - moves[:, :1]
+    columns = torch.arange(width, device=device) + reach - moves[:, 1:]
     around = functional.pad(frames_NCHW, [reach] * 4)
-    moved = [
-        around[:, :, reach - down : reach - down + height, reach - right : reach - right + width]
+    each = torch.arange(len(frames_NCHW), device=device)[:, None, None]
+    # Indices beside a slice put its axis last.
+    return around[each, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def nearest(before_NCHW: torch.Tensor, frames_NCHW: torch.Tensor, reach: int) -> torch.Tensor:
+    """Return by which displacement the frame before comes nearest to each frame, (N,): of equally near ones the shortest."""
+    height, width = frames_NCHW.shape[2:]
+    around = functional.pad(before_NCHW, [reach] * 4)
+    errors = [
+        (around[:, :, reach - down : reach - down + height, reach - right : reach - right + width] - frames_NCHW)
+        .abs().flatten(1).sum(dim=1)
         for down, right in displacements(reach)
-    ]
-    return torch.stack(moved, dim=1)
-
-
-def nearest(frames_NCHW: torch.Tensor, moved_NDCHW: torch.Tensor) -> torch.Tensor:
-    """Return which displaced frame is nearest to each frame, (N,): of equally near ones the one that moved least."""
-    return (moved_NDCHW - frames_NCHW[:, None]).abs().flatten(2).sum(dim=2).argmin(dim=1)
-
-
-def picked(moved_NDCHW: torch.Tensor, numbers_N: torch.Tensor) -> torch.Tensor:
-    """Return for each frame the displaced one of that number, (N, C, H, W)."""
-    return moved_NDCHW[torch.arange(len(numbers_N), device=numbers_N.device), numbers_N]
+    ]  # fmt: skip
+    return torch.stack(errors, dim=1).argmin(dim=1)
 
 
 class Motion(nn.Module):

@@ -18,7 +18,7 @@ from baselines.glow.dequantisation import VariationalNoise, at_level, log_probab
 from baselines.glow.flow import Flow, FlowSpec
 from baselines.glow.labels import NUM_MEANINGS, LabelImages, LabelVectors, MeaningVectors, Places, Sentences
 from baselines.glow.layers import spread
-from baselines.glow.motion import Motion, displaced, drawn, nearest, picked
+from baselines.glow.motion import Motion, displaced, drawn, nearest
 from baselines.glow.spec import ModelSpec
 
 Shape = tuple[int, int, int]
@@ -222,10 +222,10 @@ class VideoGlow:
         vector = self.tail.placed(each, torch.arange(num_later, device=known.device).repeat(number))
         moves, expected = known.new_zeros(number, num_later), None
         if self.tail.motion is not None and context is not None:
-            moved = displaced(levels_BTCHW[:, :-1].flatten(0, 1), self.model.motion)
-            found = nearest(levels_BTCHW[:, 1:].flatten(0, 1), moved)
+            before = levels_BTCHW[:, :-1].flatten(0, 1)
+            found = nearest(before, levels_BTCHW[:, 1:].flatten(0, 1), self.model.motion)
             moves = self.tail.motion(context, vector).gather(1, found[:, None]).view(number, num_later)
-            expected = self.seen(picked(moved, found))
+            expected = self.seen(displaced(before, found, self.model.motion))
 
         def of_chosen(whole_N: torch.Tensor) -> torch.Tensor:
             return whole_N.view(number, num_later, *whole_N.shape[1:])[rows, chosen_BK].flatten(0, 1)
@@ -273,7 +273,7 @@ class VideoGlow:
             expected = None
             if self.tail.motion is not None and context is not None:
                 found = drawn(self.tail.motion(context, placed), uniform_BT[:, number], temperature)
-                expected = self.seen(picked(displaced(frame, self.model.motion), found))
+                expected = self.seen(displaced(frame, found, self.model.motion))
                 placed = None
             context = with_expected(context, expected)
             frame = self.tail.sample(normal_BTD[:, number], context, placed, temperature, expected)

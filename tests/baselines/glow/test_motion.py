@@ -10,7 +10,7 @@ from flows import clips
 
 from baselines.glow.dequantisation import levels_of
 from baselines.glow.flow import FlowSpec
-from baselines.glow.motion import Motion, displaced, displacements, drawn, nearest, picked
+from baselines.glow.motion import Motion, displaced, displacements, drawn, nearest
 from baselines.glow.spec import ModelSpec
 from baselines.glow.video import FrameFlow, Told, build
 from t2vdata.errors import RequestError
@@ -25,24 +25,23 @@ def test_displacements_are_all_there_and_near_ones_first() -> None:
 
 
 def test_a_frame_that_moved_is_found_where_it_went() -> None:
-    frame = torch.zeros(1, 1, 6, 6)
-    frame[0, 0, 2, 3] = 9
-    moved = displaced(frame, 2)
+    frames = torch.zeros(25, 2, 6, 7)
+    frames[:, 0, 2, 3], frames[:, 1, 3, 3] = 9, 4
+    moved = displaced(frames, torch.arange(25), 2)
     for number, (down, right) in enumerate(displacements(2)):
-        assert moved[0, number, 0, 2 + down, 3 + right] == 9
-        assert moved[0, number].sum() == 9
-    assert nearest(moved[0], moved.expand(25, -1, -1, -1, -1)).tolist() == list(range(25))
-    assert torch.equal(picked(moved, torch.tensor([3])), moved[:, 3])
+        assert moved[number, 0, 2 + down, 3 + right] == 9
+        assert moved[number, 1, 3 + down, 3 + right] == 4
+        assert moved[number].sum() == 13
+    assert nearest(frames, moved, 2).tolist() == list(range(25))
     # What comes in is black, and nothing moved is the first choice among equals.
-    assert displaced(torch.full((1, 1, 2, 2), 5.0), 1)[0].sum() == 5 * (4 + 4 * 2 + 4 * 1)
-    assert nearest(torch.zeros(1, 1, 6, 6), displaced(torch.zeros(1, 1, 6, 6), 2)).item() == 0
+    assert displaced(torch.full((9, 1, 2, 2), 5.0), torch.arange(9), 1).sum() == 5 * (4 + 4 * 2 + 4 * 1)
+    assert nearest(torch.zeros(1, 1, 6, 6), torch.zeros(1, 1, 6, 6), 2).item() == 0
 
 
 def test_real_digits_are_the_frame_before_displaced() -> None:
     video = levels_of(clips(), 8).transpose(1, 2)
     before, after = video[:, :-1].flatten(0, 1), video[:, 1:].flatten(0, 1)
-    moved = displaced(before, 4)
-    assert torch.equal(picked(moved, nearest(after, moved)), after)
+    assert torch.equal(displaced(before, nearest(before, after, 4), 4), after)
 
 
 def test_chances_of_all_displacements_are_one_and_depend_on_all_that_is_known() -> None:
