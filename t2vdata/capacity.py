@@ -150,7 +150,7 @@ def measure(spec: BuildSpec, chosen: Sequence[tuple[str, Clip]]) -> ClipCosts:
     made = forecast.make(spec, chosen, on_stage=clock.enter)
     clock.enter("done")
     seen, kept = made.tally.seen, made.tally.kept
-    read = sum(storage.size(clip.media) or 0 for _, clip in chosen if clip.media is not None)
+    read = sum(_read_bytes(clip) for _, clip in chosen if clip.media is not None)
     return ClipCosts(
         made.tally,
         (clock.seconds["render"] + clock.seconds["frames"]) / seen,
@@ -159,6 +159,11 @@ def measure(spec: BuildSpec, chosen: Sequence[tuple[str, Clip]]) -> ClipCosts:
         made.num_bytes / kept if kept else 0.0,
         *_index_costs(made.rows),
     )
+
+
+def _read_bytes(clip: Clip) -> int:
+    """Return the bytes of a clip's media file; asked for only where no listing has told them."""
+    return clip.media_bytes if clip.media_bytes is not None else storage.size(str(clip.media)) or 0
 
 
 class _Clock:

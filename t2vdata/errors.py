@@ -9,6 +9,7 @@
     |   |-- NotADatasetError    no (readable) manifest there
     |   `-- ShardError          a shard, index or sample is damaged
     |-- StorageError            the disk or the object store refused: full, read-only, gone
+    |   |-- ScratchError        the folder of temporary files refused
     |   `-- StoreAwayError      an object store gave no answer for minutes
     |-- BuildError              a build that cannot go on
     |   |-- TooManyFailuresError
@@ -65,6 +66,10 @@ class StorageError(T2VError, OSError):
     def __str__(self) -> str:
         # OSError prints its errno before the text; users want the sentence alone.
         return str(self.args[-1]) if self.args else ""
+
+
+class ScratchError(StorageError):
+    """The folder of temporary files refused: full, or not there."""
 
 
 class StoreAwayError(StorageError):

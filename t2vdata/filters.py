@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 from t2vdata import language, storage
 from t2vdata.errors import RequestError
-from t2vdata.types import Clip, Frames
+from t2vdata.types import ABSENT, Clip, Frames
 
 _WINDOW = re.compile(r"-w\d+$")
 
@@ -102,10 +102,12 @@ class Told:
 
 @dataclass(frozen=True)
 class HasMedia:
-    """Keeps clips whose media file is there. URLs are taken for there: asking takes as long as reading."""
+    """Keeps clips whose media file is there. URLs outside of listings are taken for there: asking takes as long as reading."""
 
     def why_not(self, clip: Clip, /) -> str | None:
         path = clip.media
+        if clip.media_bytes is not None:
+            return "no media file" if clip.media_bytes == ABSENT else None
         return None if path is None or storage.is_url(path) or storage.exists(path) else "no media file"
 
 

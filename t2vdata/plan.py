@@ -30,7 +30,7 @@ class BuildSpec:
     shard_size: int = 1000
     """Samples in a shard, at most."""
     root: str | None = None
-    """Folder of the raw files, for datasets that have some."""
+    """Folder of the raw files, or its URL, for datasets that have some."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 1 << 63:

@@ -10,6 +10,7 @@ import errno
 import functools
 import io
 import re
+import urllib.parse
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import IO, Any, TypeVar
 
@@ -54,6 +55,61 @@ def open_read(url: str) -> IO[bytes]:
     if num_bytes is None:
         return io.BytesIO(b"".join(blocks(url)))
     return io.BufferedReader(_File(url, num_bytes), BLOCK)
+
+
+def files_below(folder: str) -> Iterator[tuple[str, int | None]]:
+    """Yield (path below the folder, bytes) of every file anywhere in it; of http(s), whose listings are pages, bytes are None.
+
+    A store is asked once for each thousand names, a web server once for each folder. Folders of the first level are listed one
+    by one, as what a store says of a file takes a kilobyte until it is dropped. Raises FileNotFoundError, TransientError,
+    StorageError or RequestError.
+    """
+    if _is_http(folder):
+        yield from _linked(f"{folder.rstrip('/')}/")
+        return
+    own: str = ask(folder, lambda system: system._strip_protocol(folder)).rstrip("/")
+    for entry in ask(folder, lambda system: system.ls(own, detail=True)):
+        name = entry["name"].rstrip("/")
+        if entry["type"] != "directory":
+            found = {} if name == own else {name: entry}
+        elif name == own:
+            continue
+        else:
+            # Of a folder that is gone by now, nothing is found.
+            found = ask(folder, functools.partial(_found, folder=name))
+        for path, told in found.items():
+            if told["type"] == "file":
+                yield path[len(own) :].strip("/"), told["size"]
+
+
+def _found(system: Any, *, folder: str) -> dict[str, Any]:
+    return dict(system.find(folder, detail=True))
+
+
+def _linked(top: str) -> Iterator[tuple[str, None]]:
+    """Yield the files that the pages of a web server's folders link to, and of the folders below them."""
+    folders = [top]
+    while folders:
+        folder = folders.pop()
+        for entry in ask(folder, functools.partial(_links, folder=folder)):
+            name = str(entry["name"])
+            below = name.removeprefix(folder)
+            # Some pages link to themselves, in another order.
+            if below in (name, "") or below.startswith(("?", "#", ".")):
+                continue
+            if entry["type"] == "directory":
+                folders.append(name)
+            else:
+                yield urllib.parse.unquote(name.removeprefix(top)), None
+
+
+def _links(system: Any, *, folder: str) -> list[dict[str, Any]]:
+    try:
+        return list(system.ls(folder, detail=True))
+    except Exception as error:
+        if getattr(error, "status", None) in (401, 403):
+            raise PermissionError(str(error)) from error
+        raise
 
 
 def ask(url: str, question: Callable[[Any], Answer], *, doing: str = "read") -> Answer:

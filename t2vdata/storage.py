@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import mmap
 import os
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TypeVar
 
 from t2vdata import remote, upload
-from t2vdata.errors import RequestError, StorageError
+from t2vdata.errors import RequestError, ScratchError, StorageError
 
 # Written aside under this ending and renamed when whole; a build sweeps what a killed one left.
 ASIDE = ".t2vdata-aside"
@@ -56,14 +57,39 @@ def read_bytes(path: str) -> bytes:
         return file.read()
 
 
-def read_at_most(url: str, max_bytes: int) -> bytes | None:
-    """Return the whole content of a URL, or None when it is larger; no more than that is fetched."""
-    parts: list[bytes] = []
-    for block in remote.blocks(url):
-        parts.append(block)
-        if sum(map(len, parts)) > max_bytes:
-            return None
-    return b"".join(parts)
+def blocks(url: str, start: int = 0, end: int | None = None) -> Generator[bytes, None, None]:
+    """Yield the bytes of a file behind a URL from ``start`` on, in blocks; a store that is away is waited for at each.
+
+    A web server is not: it is gone with its file, while a store that is away would be so for all of them, and comes back.
+    Raises as ``remote.blocks``, and StoreAwayError.
+    """
+    if url.startswith(("http://", "https://")):
+        yield from remote.blocks(url, start, end)
+        return
+    while end is None or start < end:
+        stop = start + remote.BLOCK if end is None else min(start + remote.BLOCK, end)
+        block = patiently(functools.partial(_joined, url, start, stop))
+        if block:
+            yield block
+        start += len(block)
+        if start < stop:
+            return
+
+
+def _joined(url: str, start: int, end: int) -> bytes:
+    return b"".join(remote.blocks(url, start, end))
+
+
+def copy_here(url: str, path: str) -> None:
+    """Write the file behind a URL to a local path, waiting for a store that is away. Raises as ``blocks``."""
+    with scratch_errors(url, "while it is read"), open(path, "wb") as file:
+        for block in blocks(url):
+            file.write(block)
+
+
+def files_below(folder: str) -> Iterator[tuple[str, int | None]]:
+    """Yield (path below the folder, bytes where they are told) of every file anywhere in a URL: see ``remote.files_below``."""
+    return remote.files_below(folder)
 
 
 def read_range(path: str, offset: int, size: int, *, timeout_seconds: float = remote.TIMEOUT_SECONDS) -> bytes:
@@ -92,7 +118,7 @@ def fetched(url: str, *, max_bytes: int) -> Iterator[IO[bytes]]:
         with open_read(url) as file:
             yield file
         return
-    with _scratch(url, "while it is read") as file:
+    with scratch(url, "while it is read") as file:
         for block in remote.blocks(url):
             file.write(block)
         file.seek(0)
@@ -204,7 +230,7 @@ def written_whole(path: str, *, patient: bool = True) -> Iterator[IO[bytes]]:
     writer waits for a store that is away.
     """
     if is_url(path):
-        with _scratch(path, "until it is uploaded") as file:
+        with scratch(path, "until it is uploaded") as file:
             yield file
             upload.put(file, path, patient=patient)
         return
@@ -228,27 +254,33 @@ def written_whole(path: str, *, patient: bool = True) -> Iterator[IO[bytes]]:
 
 
 @contextlib.contextmanager
-def _scratch(url: str, why: str) -> Iterator[IO[bytes]]:
-    """Give a nameless file: nothing is left of it, however this process ends."""
-
-    def refused(error: OSError) -> StorageError:
-        return StorageError(
-            f"cannot keep {url} in {tempfile.gettempdir()} {why}: {error.strerror or error}; make room there, or set TMPDIR to "
-            "another folder"
-        )
-
+def scratch(url: str, why: str) -> Iterator[IO[bytes]]:
+    """Give a nameless file for what is at a URL: nothing is left of it, however this process ends. Raises ScratchError."""
     try:
         file = tempfile.TemporaryFile(buffering=1 << 20)  # noqa: SIM115
     except OSError as error:
-        raise refused(error) from error
+        raise _refused(url, why, error) from error
+    with scratch_errors(url, why), file:
+        yield file
+
+
+@contextlib.contextmanager
+def scratch_errors(url: str, why: str) -> Iterator[None]:
+    """Raise ScratchError where the folder of temporary files refuses."""
     try:
-        with file:
-            yield file
+        yield
     except (StorageError, FileNotFoundError):
-        # What is to be read is not there: that is no matter of this file.
+        # What is to be read is not there: that is no matter of the folder.
         raise
     except OSError as error:
-        raise refused(error) from error
+        raise _refused(url, why, error) from error
+
+
+def _refused(url: str, why: str, error: OSError) -> ScratchError:
+    return ScratchError(
+        f"cannot keep {url} in {tempfile.gettempdir()} {why}: {error.strerror or error}; make room there, or set TMPDIR to "
+        "another folder"
+    )
 
 
 def write_whole(path: str, data: bytes, *, patient: bool = True) -> None:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+# In place of a size: a listing has no such file.
+ABSENT = -1
+
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,72}")
 _EXTENSION = re.compile(r"[a-z0-9]+(\.[a-z0-9]+)*")
 
@@ -43,6 +46,8 @@ class Clip:
     """What must not be shared between splits: the source video, the digit's image."""
     meta: Mapping[str, Any] = field(default_factory=dict)
     """Everything else that is known, as JSON values. ``label`` and ``meaning`` also go into the index."""
+    media_bytes: int | None = None
+    """Size of the media file, or ABSENT, where a listing has told; None is not known."""
 
     def __post_init__(self) -> None:
         check_key(self.key)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from t2vdata import datasets, ledger, storage
+from t2vdata import datasets, fetch, ledger, storage
 from t2vdata.errors import ClipError
 from t2vdata.filters import first_reason
 from t2vdata.media import encode
@@ -55,24 +55,25 @@ def samples(
     _, frame_filters = datasets.filters(spec.dataset, options)
     # Asked once: to look a dataset up takes as long as to draw a small clip.
     keeps_files = hasattr(datasets.load(spec.dataset), "original")
-    for clip in plan.clips:
-        on_stage(stage := "render")
-        try:
-            frames = render(clip, options)
-            on_stage(stage := "frames")
-            reason = first_reason(frames, frame_filters)
-            if reason is not None:
-                rejects.append(Reject(clip.key, plan.split, stage, "rejected", reason, reason))
+    with fetch.ahead(plan.clips):
+        for clip in plan.clips:
+            on_stage(stage := "render")
+            try:
+                frames = render(clip, options)
+                on_stage(stage := "frames")
+                reason = first_reason(frames, frame_filters)
+                if reason is not None:
+                    rejects.append(Reject(clip.key, plan.split, stage, "rejected", reason, reason))
+                    continue
+                on_stage(stage := "encode")
+                kept = datasets.original(spec.dataset, clip, options) if keeps_files else None
+                encoded = encoding.encode(frames) if kept is None else encode.as_it_is(kept, frames)
+                result = to_sample(clip, plan.split, frames, encoded, encoding.extension)
+                on_stage("done")
+            except ClipError as error:
+                rejects.append(Reject(clip.key, plan.split, stage, "failed", type(error).__name__, str(error)))
                 continue
-            on_stage(stage := "encode")
-            kept = datasets.original(spec.dataset, clip, options) if keeps_files else None
-            encoded = encoding.encode(frames) if kept is None else encode.as_it_is(kept, frames)
-            result = to_sample(clip, plan.split, frames, encoded, encoding.extension)
-            on_stage("done")
-        except ClipError as error:
-            rejects.append(Reject(clip.key, plan.split, stage, "failed", type(error).__name__, str(error)))
-            continue
-        except Exception as error:
-            error.add_note(f"while building clip {clip.key} of {spec.dataset}")
-            raise
-        yield result
+            except Exception as error:
+                error.add_note(f"while building clip {clip.key} of {spec.dataset}")
+                raise
+            yield result

@@ -40,7 +40,7 @@ def common_flags(name: str) -> list[click.Option]:
             ["--max-failures"], type=float, default=0.05, show_default=True,
             help="Share of clips that may fail, judged after 100 of them.",
         ),
-        click.Option(["--root"], type=click.Path(), help="Folder of the raw files, for datasets that need some."),
+        click.Option(["--root"], type=click.Path(), help="Folder of the raw files, or its URL, for datasets that need some."),
         click.Option(
             ["--engine"], type=click.Choice(["processes", "ray"]), default="processes", show_default=True,
             help="Who builds: processes of this machine, or Ray.",

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from t2vdata import captions as texts
-from t2vdata.datasets import _json_items
+from t2vdata.datasets import _json_items, _root
+from t2vdata.datasets._root import Root
 from t2vdata.errors import RawDataError
 
 SPLITS = ("train", "val", "test")
@@ -21,6 +22,7 @@ _SPLIT_NAMES = {"train": "train", "val": "val", "validate": "val", "validation":
 _ANNOTATIONS = re.compile(
     r"(?:k(?:inetics)?[-_]?(?:[467]00)?(?:[-_]2020)?[-_])?(?:holdout[-_])?(train|val|validate|validation|test)\.(?:csv|txt|json)"
 )
+_PLACES = ("annotations", "annotations/deepmind", "", "kinetics400", "kinetics600", "kinetics700", "kinetics700_2020")
 _VIDEO = re.compile(r"[A-Za-z0-9_-]{11}")
 
 
@@ -45,21 +47,31 @@ class Row:
 
 def files(root: str | None, annotations: Path | None) -> list[tuple[str, Path]]:
     """Return (split, file) of the annotations; the first folder that has any counts."""
-    folder = Path(root or ".")
     if annotations is not None and annotations.is_file():
         told = _ANNOTATIONS.fullmatch(annotations.name)
         return [(_SPLIT_NAMES[told[1]] if told else "train", annotations)]
-    places = ["annotations", "annotations/deepmind", "", "kinetics400", "kinetics600", "kinetics700", "kinetics700_2020"]
-    for place in [annotations] if annotations is not None else [folder / name for name in places]:
-        found: dict[str, Path] = {}
-        # CVDF's train.txt before its train.csv, which it calls incomplete; test.csv before the hold-out.
-        for path in sorted(place.glob("*"), key=lambda path: (path.suffix != ".txt", "holdout" in path.name, path.name)):
-            told = _ANNOTATIONS.fullmatch(path.name)
-            if told is not None and path.is_file():
-                found.setdefault(_SPLIT_NAMES[told[1]], path)
-        if found:
-            return [(split, found[split]) for split in SPLITS if split in found]
-    return []
+    if annotations is not None:
+        return [(split, annotations / name) for split, name in _of_splits(_root.Root(str(annotations)), "")]
+    there = _root.of(root)
+    return [(split, there.local(name)) for split, name in names(there)]
+
+
+def names(root: Root, below: str = "") -> list[tuple[str, str]]:
+    """Return (split, name in the root) of the annotations of a root, or of one that lies ``below`` it."""
+    inner = f"{below}/" if below else ""
+    found = (_of_splits(root, f"{inner}{place}".rstrip("/")) for place in _PLACES)
+    return next(filter(None, found), [])
+
+
+def _of_splits(root: Root, place: str) -> list[tuple[str, str]]:
+    found: dict[str, str] = {}
+    # CVDF's train.txt before its train.csv, which it calls incomplete; test.csv before the hold-out.
+    for name in sorted(root.names(place), key=lambda name: (not name.endswith(".txt"), "holdout" in name, name)):
+        told = _ANNOTATIONS.fullmatch(name)
+        whole = f"{place}/{name}" if place else name
+        if told is not None and root.has(whole):
+            found.setdefault(_SPLIT_NAMES[told[1]], whole)
+    return [(split, found[split]) for split in SPLITS if split in found]
 
 
 def rows(root: str | None, annotations: Path | None) -> Iterator[Row]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import math
 import os
@@ -13,8 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from t2vdata import filters, language, storage
-from t2vdata.errors import DecodeError, RequestError, StorageError, StoreAwayError, unknown_name
+from t2vdata import fetch, filters, language, storage
+from t2vdata.errors import DecodeError, RequestError, ScratchError, StorageError, StoreAwayError, unknown_name
 from t2vdata.filters import ClipFilter, FrameFilter
 from t2vdata.media import matching, sandbox, shots
 from t2vdata.media.span import Wish
@@ -62,7 +61,7 @@ class MediaOptions:
     min_matches: int | None = None
     """Leave out clips that are not smooth: neighbouring frames match in fewer features. 20 finds cuts. Needs OpenCV."""
     max_file_mb: int = 2048
-    """Megabytes of a file behind a URL, which is fetched whole; a clip of a larger one has failed."""
+    """Megabytes that may be fetched for a clip from a file behind a URL; a clip that takes more has failed."""
     timeout: float = 60.0
     """Seconds that decoding a clip may take; a clip that takes longer has failed."""
 
@@ -284,30 +283,55 @@ def render(clip: Clip, options: MediaOptions) -> Frames:
         timed=options.frames is not None and (options.min_seconds, options.max_seconds) != (None, None),
     )
     try:
-        return sandbox.take(_source(str(clip.media), options.max_file_mb), wish, timeout_seconds=options.timeout)
+        return sandbox.take(_source(clip, options.max_file_mb), wish, timeout_seconds=options.timeout)
     except DecodeError as error:
         where = clip.meta.get("source")
         raise DecodeError(f"{where}: {error}" if where else str(error)) from error
 
 
-def _source(media: str, max_megabytes: int) -> bytes | str:
-    """Return the absolute path of a local file, or the bytes at a URL: the helper that decodes stays off the network."""
+def original(clip: Clip, options: MediaOptions) -> bytes:
+    """Return the bytes of a clip's media file."""
+    media = str(clip.media)
+    return fetch.content(clip, options.max_file_mb) if storage.is_url(media) else storage.read_bytes(media)
+
+
+def _source(clip: Clip, max_megabytes: int) -> bytes | str | sandbox.Ranged:
+    """Return the absolute path of a file, its bytes, or its ranges: the helper that decodes stays off the network."""
+    media = str(clip.media)
     try:
         if storage.is_url(media):
-            read = functools.partial(storage.read_at_most, media, max_megabytes * 1_000_000)
-            # A web server that is gone is gone with its clip; a store that is away would be so for all clips, and comes back.
-            data = read() if media.startswith(("http://", "https://")) else storage.patiently(read)
-            if data is None:
-                raise DecodeError(f"{media} has over {max_megabytes} MB; allow more with --max-file-mb, or fetch it first")
-            return data
+            return _within(fetch.take(clip, max_megabytes), max_megabytes)
         if not os.path.isfile(media):
             # Nor a pipe, which would never end.
             raise DecodeError(f"no file {media}")
         storage.open_read(media).close()
     except FileNotFoundError:
         raise DecodeError(f"no file {media}") from None
-    except StoreAwayError:
+    except (StoreAwayError, ScratchError):
         raise
     except (NotADirectoryError, StorageError) as error:
         raise DecodeError(str(error)) from error
     return os.path.abspath(media)
+
+
+def _within(source: bytes | str | fetch.Span, max_megabytes: int) -> bytes | str | sandbox.Ranged:
+    """Return what the decoder takes; of a span, it may ask for so many megabytes."""
+    if not isinstance(source, fetch.Span):
+        return source
+    span, left = source, max_megabytes * 1_000_000
+
+    def read(start: int, end: int) -> bytes:
+        nonlocal left
+        left -= end - start
+        if left < 0:
+            raise DecodeError(
+                f"over {max_megabytes} MB of {span.url} for one clip; allow more with --max-file-mb, or fetch it first"
+            )
+        try:
+            return span.read(start, end)
+        except (StoreAwayError, ScratchError):
+            raise
+        except (FileNotFoundError, StorageError) as error:
+            raise DecodeError(str(error)) from error
+
+    return sandbox.Ranged(span.url, span.num_bytes, read)

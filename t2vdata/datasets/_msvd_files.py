@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from t2vdata.datasets import _root
+from t2vdata.datasets._root import Root
 
 # Each kind of annotations, the best first: with annotators and languages, then whole, then in lower case or half.
 _ANNOTATIONS = (
@@ -22,28 +26,41 @@ _SITE = "http://www.cs.utexas.edu/users/ml/clamp/videoDescription"
 
 @dataclass(frozen=True)
 class Files:
-    annotations: tuple[Path, ...]
-    clips: tuple[Path, ...]
+    """Those of the root by their names in it."""
+
+    root: Root
+    own: tuple[str, ...]
+    """Annotations of the root's own."""
+    clips: tuple[str, ...]
     """Folders."""
-    mapping: Path | None
+    has_mapping: bool
+    told: Path | None = None
+    """Annotations that stand for the root's own."""
+
+    @property
+    def annotations(self) -> tuple[Path, ...]:
+        return (self.told,) if self.told else tuple(map(self.root.local, self.own))
+
+    @property
+    def mapping(self) -> Path | None:
+        return self.root.local(_MAPPING) if self.has_mapping else None
 
 
 def find(root: str | None, annotations: Path | None) -> Files:
     """Return what is there of a root; ``annotations`` stands for the root's own."""
-    folder = Path(root or ".")
-    mapping = folder / _MAPPING
-    own = _first(folder, _ANNOTATIONS)
-    return Files((annotations,) if annotations else own, _first(folder, _CLIPS), mapping if mapping.is_file() else None)
+    there = _root.of(root)
+    own = _first(_ANNOTATIONS, there.has)
+    return Files(there, own, _first(_CLIPS, there.has_folder), there.has(_MAPPING), annotations)
 
 
-def media(folders: tuple[Path, ...]) -> dict[str, str]:
-    """Return {name without its ending: path} of the clips."""
+def media(files: Files) -> dict[str, str]:
+    """Return {name without its ending: name in the root} of the clips."""
     found: dict[str, str] = {}
-    for folder in folders:
-        for name in sorted(os.listdir(folder)):
+    for folder in files.clips:
+        for name in files.root.names(folder):
             stem, ending = os.path.splitext(name)
             if ending.lower() in _MEDIA:
-                found.setdefault(stem, str(folder / name))
+                found.setdefault(stem, f"{folder}/{name}")
     return found
 
 
@@ -51,36 +68,34 @@ def missing(root: str | None, annotations: Path | None, clip_list: Path | None, 
     """Return the first thing that is not there, with what is and where to get it, or None."""
     if root is None:
         return "give it --root DIR, the folder that holds YouTubeClips and the annotations (see docs/datasets.md)"
-    if not os.path.isdir(root):
-        return f"no folder {root} (--root)"
+    there = _root.of(root, anew=True)
+    if (why := there.why_not()) is not None:
+        return why
     for path, flag in ((annotations, "--annotations"), (clip_list, "--clip-list")):
         if path is not None and not path.is_file():
             return f"no file {path} ({flag})"
     files = find(root, annotations)
-    if not files.clips:
+    # Their endings are known by a listing alone.
+    if not files.clips or there.why_unlisted:
         if os.path.basename(os.path.abspath(root)) in ("YouTubeClips", "youtubeclips"):
             return f"{root} is the folder of clips; give --root the folder that holds it"
-        if os.path.isfile(os.path.join(root, "YouTubeClips.tar")):
+        if there.has("YouTubeClips.tar"):
             return f"YouTubeClips.tar in {root} is still packed; run: tar -xf YouTubeClips.tar -C {root}"
-        return f"no folder YouTubeClips in {root} ({_shown(root)}); download and unpack {_SITE}/YouTubeClips.tar"
-    if not files.annotations:
+        return f"no folder YouTubeClips in {root} ({there.shown()}); download and unpack {_SITE}/YouTubeClips.tar"
+    if not files.own and annotations is None:
         return (
-            f"no annotations in {root} ({_shown(root)}); expected 'MSR Video Description Corpus.csv' (from "
+            f"no annotations in {root} ({there.shown()}); expected 'MSR Video Description Corpus.csv' (from "
             "https://www.microsoft.com/en-us/download/details.aspx?id=52422), video_corpus.csv, "
             f"AllVideoDescriptions.txt ({_SITE}/AllVideoDescriptions.txt), sents_train_lc_nopunc.txt or training_label.json"
         )
-    if files.mapping is None and (needs_mapping or any(path.name.startswith("sents_") for path in files.annotations)):
-        why = "--split official" if needs_mapping else f"{files.annotations[0].name}, which names clips by number,"
+    names = [annotations.name] if annotations else list(files.own)
+    if not files.has_mapping and (needs_mapping or any(name.startswith("sents_") for name in names)):
+        why = "--split official" if needs_mapping else f"{names[0]}, which names clips by number,"
         return f"{why} needs {_MAPPING} in {root}; it is in https://github.com/yaoli/arctic-capgen-vid"
     return None
 
 
-def _first(folder: Path, kinds: tuple[tuple[str, ...], ...]) -> tuple[Path, ...]:
-    """Return the paths of the first kind of which anything is there."""
-    found = (tuple(folder / name for name in kind if (folder / name).exists()) for kind in kinds)
+def _first(kinds: tuple[tuple[str, ...], ...], is_there: Callable[[str], bool]) -> tuple[str, ...]:
+    """Return the names of the first kind of which anything is there."""
+    found = (tuple(name for name in kind if is_there(name)) for kind in kinds)
     return next(filter(None, found), ())
-
-
-def _shown(root: str) -> str:
-    names = sorted(os.listdir(root))
-    return f"found {', '.join(names[:6])}{' ...' if len(names) > 6 else ''}" if names else "which is empty"

@@ -6,17 +6,18 @@ import atexit
 import functools
 import math
 import os
+import posixpath
 import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from t2vdata import captions, storage
-from t2vdata.datasets import _rows
+from t2vdata.datasets import _root, _rows
 from t2vdata.errors import RawDataError, StorageError
 
 # What tables call their columns; the first that is there counts.
@@ -98,8 +99,25 @@ def local(table: str) -> Path:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     # Without what a signed URL has behind its path.
     path = Path(folder, re.sub(r"[?#].*", "", table).rsplit("/", 1)[-1])
-    path.write_bytes(storage.read_bytes(table))
+    storage.copy_here(table, str(path))
     return path
+
+
+def listed(base: str, entries: Iterable[Entry]) -> Callable[[str], int | None]:
+    """Return what tells the size of a relative path below a URL, or ABSENT: by one listing of the folder that holds them all.
+
+    None is what nothing is known of: absolute URLs, paths that climb, and whatever may not be listed.
+    """
+    folders = {posixpath.dirname(entry.media) for entry in entries if _is_below(entry.media)}
+    if not folders:
+        return lambda _: None
+    top = posixpath.commonpath(folders)
+    root = _root.of(storage.join(base, top) if top else base, anew=True)
+    return lambda media: root.num_bytes(posixpath.relpath(media, top or ".")) if _is_below(media) else None
+
+
+def _is_below(media: str) -> bool:
+    return bool(media) and not storage.is_url(media) and not media.startswith("/") and ".." not in media.split("/")
 
 
 def folder_of(table: str) -> str:

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from t2vdata.datasets import _coco, _visdial
+from t2vdata.datasets._root import Root
 
 
 @dataclass(frozen=True)
 class Files:
-    """The files of a download that count, or why there are not enough of them."""
+    """The files of a download that count, by their names in the root, or why there are not enough of them."""
 
-    dialogues: tuple[Path, ...] = ()
-    captions: tuple[Path, ...] = ()
+    dialogues: tuple[str, ...] = ()
+    captions: tuple[str, ...] = ()
     year: str = "2014"
     why_not: str | None = None
 
 
-def find(root: str, coco: str, visdial: str, require: str) -> Files:
+def find(root: Root, coco: str, visdial: str, require: str) -> Files:
     """Return what is there of a root: of one year, of one version, and no more captions than the dialogues are about."""
-    places = [Path(root), *(Path(root) / name for name in ("annotations", "visdial"))]
 
-    def there(name: str) -> Path | None:
-        return next((place / name for place in places if (place / name).is_file()), None)
+    def there(name: str) -> str | None:
+        return next((place for place in (name, f"annotations/{name}", f"visdial/{name}") if root.has(place)), None)
 
     captions = {
         year: {split: path for split in ("train", "val") if (path := there(f"captions_{split}{year}.json"))}
@@ -53,11 +51,11 @@ def find(root: str, coco: str, visdial: str, require: str) -> Files:
     if not enough and (require != "dialogue" or coco != "auto"):
         return Files(why_not=f"no {absent[0]}; get {_coco.URLS[known]}")
     used = tuple(captions[known][split] for split in needed if split in captions[known])
-    if not any(os.path.isdir(os.path.join(root, *names)) for names in _folders(known)):
+    if not any(map(root.has_folder, _folders(known))):
         return Files(why_not=f"no folder of images, such as train{known}; get {_coco.URLS[known]}")
     return Files(tuple(chosen.values()), used, known)
 
 
-def _folders(year: str) -> list[tuple[str, ...]]:
+def _folders(year: str) -> list[str]:
     names = [f"train{year}", f"val{year}", "VisualDialog_val2018", "VisualDialog_test2018"]
-    return [(name,) for name in names] + [("images", name) for name in names]
+    return [*names, *(f"images/{name}" for name in names)]

@@ -15,8 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from t2vdata.datasets import _kinetics_lists, _kinetics_rows, _media, _rows
+from t2vdata import storage
+from t2vdata.datasets import _kinetics_lists, _kinetics_rows, _media, _root, _rows
 from t2vdata.datasets._packed import PackedClips
+from t2vdata.datasets._root import Root
 from t2vdata.errors import RawDataError, RequestError
 from t2vdata.filters import ClipFilter, FrameFilter
 from t2vdata.types import Clip, Frames
@@ -91,26 +93,27 @@ def missing(root: str | None, options: Options) -> str | None:
     """Return the first thing that is not there, with what is and where to get it, or None."""
     if root is None:
         return f"give it --root DIR; {RAW_FILES}"
-    if not os.path.isdir(root):
-        return f"no folder {root} (--root)"
+    there = _root.of(root, anew=True)
+    if (why := there.why_not()) is not None:
+        return why
     if options.captions is not None and not options.captions.is_file():
         return f"no file {options.captions} (--captions)"
     if (why := _media.missing(options)) is not None:
         return why
     if options.annotations is not None and not _kinetics_rows.files(root, options.annotations):
-        there = "holds no train.csv, val.csv or test.csv" if options.annotations.is_dir() else "is not there"
-        return f"{options.annotations} {there} (--annotations)"
-    if not _kinetics_rows.files(root, options.annotations):
-        return _no_annotations(Path(root))
-    if next(_files(root), None) is None:
-        packed = next((place for place in sorted(Path(root).rglob("*.tar.gz"))), None)
+        what = "holds no train.csv, val.csv or test.csv" if options.annotations.is_dir() else "is not there"
+        return f"{options.annotations} {what} (--annotations)"
+    if options.annotations is None and not _kinetics_rows.names(there):
+        return _no_annotations(there)
+    if next(_files(there), None) is None:
+        packed = next((f"{folder}/{name}".lstrip("/") for folder, name in there.files() if name.endswith(".tar.gz")), None)
         if packed is not None:
             # Without -z: one part of the release is a tar without gzip, whatever its name says.
             return (
                 f"{packed} is still packed; run: mkdir -p {root}/train; tar -xf {packed} -C {root}/train, and so for each part"
             )
         return (
-            f"no videos below {root} ({_shown(root)}); expected train/<youtube_id>_000010_000020.mp4 or "
+            f"no videos below {root} ({there.shown()}); expected train/<youtube_id>_000010_000020.mp4 or "
             "<label>/<youtube_id>_000010_000020.mp4; https://github.com/cvdfoundation/kinetics-dataset downloads them"
         )
     return None
@@ -129,7 +132,7 @@ def source(root: str | None, options: Options) -> dict[str, Any]:
 
 def clips(root: str | None, split: str, options: Options, seed: int) -> Sequence[Clip]:
     """Return the clips of an official split. Raises RawDataError for annotations that cannot be understood."""
-    content = str(source(root, options))
+    content = f"{source(root, options)}, listing {_root.of(root).serial}"
     return _all_clips(root, _with_preset(options), content)[split]
 
 
@@ -152,7 +155,9 @@ class _NotEmpty:
     """Leaves out the files of no bytes that a broken download leaves behind."""
 
     def why_not(self, clip: Clip, /) -> str | None:
-        return "an empty file" if clip.media is not None and os.path.getsize(clip.media) == 0 else None
+        if clip.media is None or storage.is_url(clip.media):
+            return "an empty file" if clip.media_bytes == 0 else None
+        return "an empty file" if os.path.getsize(clip.media) == 0 else None
 
 
 def _with_preset(options: Options) -> Options:
@@ -168,7 +173,8 @@ def _all_clips(root: str | None, options: Options, content: str) -> dict[str, Pa
     """Return {split: clips}; read once for all splits, and again when the ``content`` has changed."""
     told = None if options.captions is None else _kinetics_lists.captions(options.captions, _videos(root, options))
     wanted = None if options.clip_list is None else _kinetics_lists.clip_list(options.clip_list)
-    media = _media_files(root or ".")
+    there = _root.of(root)
+    media = _media_files(there)
     made = {split: PackedClips(options.windows) for split in SPLITS}
     known, names = set[str](), set[str]()
     has_rows = False
@@ -180,7 +186,7 @@ def _all_clips(root: str | None, options: Options, content: str) -> dict[str, Pa
         if options.exclude_list is not None:
             names.add(row.name)
         if listed is not None:
-            made[row.split].add(_clip(row, media.get(row.name), root or ".", told, listed[0], options))
+            made[row.split].add(_clip(row, media.get(row.name), there, told, listed[0], options))
     if not has_rows:
         raise RawDataError(f"the annotations of {root} have no rows")
     listed_clips = (clip for some in made.values() for clip in some.whole()) if options.label_list is not None else ()
@@ -202,7 +208,7 @@ def _videos(root: str | None, options: Options) -> set[str]:
 def _clip(
     row: _kinetics_rows.Row,
     path: str | None,
-    root: str,
+    root: Root,
     told: _kinetics_lists.Captions | None,
     listed_class: str,
     options: Options,
@@ -219,9 +225,10 @@ def _clip(
     else:
         said = (options.template.replace("{label}", row.label),) if row.label else ()
         why_not = why_not or (None if said else "no label")
+    place = path or f"{row.name}.mp4"
     meta = {
         "source": row.where,
-        "path": path or f"{row.name}.mp4",
+        "path": place,
         "video": row.video or None,
         "segment": list(row.span),
         "label": label or None,
@@ -234,24 +241,22 @@ def _clip(
         row.name if row.why_not is None else re.sub(r"[^A-Za-z0-9_-]+", "-", f"row-{row.where}")[-60:],
         # A clip without captions would be counted as that alone.
         _media.caption_filter(options).kept(said) or ("-",),
-        media=os.path.join(root, path or f"{row.name}.mp4"),
+        media=root.path(place),
         group=row.video or row.where,
         meta={name: value for name, value in meta.items() if value is not None},
+        media_bytes=root.num_bytes(place),
     )
 
 
-def _files(root: str) -> Iterator[tuple[str, str]]:
+def _files(root: Root) -> Iterator[tuple[str, str]]:
     """Yield (name without ending, path below the root) of every video below the root, in order."""
-    for folder, folders, names in os.walk(root):
-        folders.sort()
-        below = os.path.relpath(folder, root)
-        for name in sorted(names):
-            stem, ending = os.path.splitext(name)
-            if ending.lower() in _kinetics_lists.MEDIA and len(stem) > 11 and _kinetics_lists.NAME.fullmatch(stem):
-                yield stem, name if below == "." else f"{below}/{name}"
+    for folder, name in root.files():
+        stem, ending = os.path.splitext(name)
+        if ending.lower() in _kinetics_lists.MEDIA and len(stem) > 11 and _kinetics_lists.NAME.fullmatch(stem):
+            yield stem, f"{folder}/{name}" if folder else name
 
 
-def _media_files(root: str) -> dict[str, str]:
+def _media_files(root: Root) -> dict[str, str]:
     """Return {name without ending: path below the root}; a replacement goes before the file that it replaces."""
     found: dict[str, str] = {}
     for stem, path in _files(root):
@@ -260,15 +265,10 @@ def _media_files(root: str) -> dict[str, str]:
     return found
 
 
-def _no_annotations(root: Path) -> str:
-    inner = next((one for one in sorted(root.iterdir()) if one.is_dir() and _kinetics_rows.files(str(one), None)), None)
+def _no_annotations(root: Root) -> str:
+    inner = next((one for one in root.names() if root.has_folder(one) and _kinetics_rows.names(root, one)), None)
     if inner is not None:
-        return f"{root} holds {inner.name}; give --root {inner}"
-    if _kinetics_rows.files(str(root.resolve().parent), None):
-        return f"{root} is one part of the release ({_shown(root)}); give --root the folder that holds it"
-    return f"no annotations in {root} ({_shown(root)}); {_HOW.format(place=root / 'annotations')}"
-
-
-def _shown(folder: str | Path) -> str:
-    names = sorted(os.listdir(folder))
-    return f"found {', '.join(names[:6])}{' ...' if len(names) > 6 else ''}" if names else "which is empty"
+        return f"{root.place} holds {inner}; give --root {root.path(inner)}"
+    if not root.is_url and _kinetics_rows.names(Root(str(Path(root.place).resolve().parent))):
+        return f"{root.place} is one part of the release ({root.shown()}); give --root the folder that holds it"
+    return f"no annotations in {root.place} ({root.shown()}); {_HOW.format(place=root.path('annotations'))}"

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from t2vdata import captions
-from t2vdata.datasets import _media
+from t2vdata.datasets import _media, _root
 from t2vdata.datasets._packed import PackedClips
+from t2vdata.datasets._root import Root
 from t2vdata.datasets._splits import split_of
 from t2vdata.errors import RawDataError, RequestError
 from t2vdata.filters import ClipFilter, FrameFilter
@@ -71,33 +72,35 @@ def missing(root: str | None, options: Options) -> str | None:
     """Return the first thing that is not there, with what is and where to get it, or None."""
     if root is None:
         return f"give it --root DIR; {RAW_FILES}"
-    if not os.path.isdir(root):
-        return f"no folder {root} (--root)"
-    folder = Path(root)
-    if not (folder / _CATEGORIES).is_file():
-        inner = next((one for one in sorted(folder.iterdir()) if (one / _CATEGORIES).is_file()), None)
+    there = _root.of(root, anew=True)
+    if (why := there.why_not()) is not None:
+        return why
+    if not there.has(_CATEGORIES):
+        inner = next((one for one in there.names() if there.has(f"{one}/{_CATEGORIES}")), None)
         if inner is not None:
-            return f"{root} holds {inner.name}; give --root {inner}"
-        outer = next((one for one in folder.resolve().parents if (one / _CATEGORIES).is_file()), None)
-        if outer is not None:
-            return f"{root} is within the release; give --root {outer}"
-    needed = [_CATEGORIES, *(name for split in _official(options) for name in _TABLES[split])]
-    absent = next((name for name in needed if not (folder / name).exists()), None)
-    return _media.missing(options) if absent is None else f"no {absent} in {root} ({_shown(root)}); {_SITE}"
+            return f"{root} holds {inner}; give --root {there.path(inner)}"
+        outer = () if there.is_url else (one for one in Path(root).resolve().parents if (one / _CATEGORIES).is_file())
+        if (place := next(iter(outer), None)) is not None:
+            return f"{root} is within the release; give --root {place}"
+    tables = [_CATEGORIES, *(_TABLES[split][0] for split in _official(options))]
+    absent = [name for name in tables if not there.has(name)]
+    absent += [folder for split in _official(options) if not there.has_folder(folder := _TABLES[split][1])]
+    return f"no {absent[0]} in {root} ({there.shown()}); {_SITE}" if absent else _media.missing(options)
 
 
 def source(root: str | None, options: Options) -> dict[str, Any]:
     """Return the hashes of the tables and the categories. Media files are not read for it."""
     names = [_CATEGORIES, *(_TABLES[split][0] for split in _official(options))]
+    there = _root.of(root)
     return {
-        "files": [[name, hashlib.sha256(Path(root or ".", name).read_bytes()).hexdigest()] for name in names],
+        "files": [[name, hashlib.sha256(there.local(name).read_bytes()).hexdigest()] for name in names],
         "decoder": _media.identity(options),
     }
 
 
 def clips(root: str | None, split: str, options: Options, seed: int) -> Sequence[Clip]:
     """Return the clips of a split. Raises RawDataError for tables that cannot be understood."""
-    content = str(source(root, options))
+    content = f"{source(root, options)}, listing {_root.of(root).serial}"
     return _all_clips(root or ".", _with_preset(options), seed, content)[split]
 
 
@@ -143,8 +146,9 @@ class _Row:
 @functools.lru_cache(maxsize=1)
 def _all_clips(root: str, options: Options, seed: int, content: str) -> dict[str, PackedClips]:
     """Return {split: clips}; read once for all splits, and again when the ``content`` has changed."""
-    ids = _categories(Path(root, _CATEGORIES))
-    rows = [row for split in _official(options) for row in _rows_of(split, Path(root, _TABLES[split][0]))]
+    there = _root.of(root)
+    ids = _categories(there.local(_CATEGORIES))
+    rows = [row for split in _official(options) for row in _rows_of(split, there.local(_TABLES[split][0]))]
     if not rows:
         raise RawDataError(f"the tables of {root} have no rows")
     num_labels = len({row.label for row in rows if row.why_not is None})
@@ -161,7 +165,7 @@ def _all_clips(root: str, options: Options, seed: int, content: str) -> dict[str
     made = {split: PackedClips(options.windows) for split in SPLITS}
     for row in rows:
         split = row.split if options.preset == "none" else split_of(row.video, seed, {"val": 0.01})
-        made[split].add(_clip(row, keys.of(row), root, ids.get(row.label), options))
+        made[split].add(_clip(row, keys.of(row), there, ids.get(row.label), options))
     made["train"].add_last(_media.check_lists(options, (clip for some in made.values() for clip in some)))
     return made
 
@@ -182,7 +186,7 @@ def _mark(rows: Sequence[_Row], ids: Mapping[str, int]) -> None:
         seen.add((row.split, row.path))
 
 
-def _clip(row: _Row, key: str, root: str, label_id: int | None, options: Options) -> Clip:
+def _clip(row: _Row, key: str, root: Root, label_id: int | None, options: Options) -> Clip:
     said = options.template.replace("{label}", captions.clean(row.label.replace("+", " ")))
     path = f"{_TABLES[row.split][1]}/{row.path}"
     meta = {
@@ -198,9 +202,10 @@ def _clip(row: _Row, key: str, root: str, label_id: int | None, options: Options
         key,
         # A row without a category has a reason of its own; without a caption it would be counted as that.
         _media.caption_filter(options).kept((said or "-",)),
-        media=os.path.join(root, path),
+        media=root.path(path),
         group=row.video or row.where,
         meta={name: value for name, value in meta.items() if value is not None},
+        media_bytes=root.num_bytes(path),
     )
 
 
@@ -253,8 +258,3 @@ class _Keys:
             key = f"{key[: _LONGEST_KEY - 9]}-{digest[:8]}"
         self._taken.add(key)
         return key
-
-
-def _shown(folder: str) -> str:
-    names = sorted(os.listdir(folder))
-    return f"found {', '.join(names[:6])}{' ...' if len(names) > 6 else ''}" if names else "which is empty"

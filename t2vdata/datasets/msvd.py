@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from t2vdata.datasets import _media, _msvd_cooking, _msvd_files, _msvd_read
+from t2vdata.datasets import _media, _msvd_cooking, _msvd_files, _msvd_read, _root
+from t2vdata.datasets._root import Root
 from t2vdata.datasets._splits import split_of
 from t2vdata.errors import RawDataError, RequestError, nearest
 from t2vdata.filters import ClipFilter, FrameFilter
@@ -99,7 +100,7 @@ def source(root: str | None, options: Options) -> dict[str, Any]:
 
 def clips(root: str | None, split: str, options: Options, seed: int) -> Sequence[Clip]:
     """Return the clips of a split. Raises RawDataError for annotations that cannot be understood."""
-    content = str(source(root, options))
+    content = f"{source(root, options)}, listing {_root.of(root).serial}"
     return [clip for known, clip in _all_clips(root, _with_preset(options), seed, content) if known == split]
 
 
@@ -176,11 +177,11 @@ def _all_clips(root: str | None, options: Options, seed: int, content: str) -> l
         segments = {
             clip: segments.get(clip) or _Segment(where, why_not="not in the annotations") for clip, where in wanted.items()
         }
-    media = _msvd_files.media(files.clips)
+    media = _msvd_files.media(files)
     made = []
     for key, segment in segments.items():
-        path = media.get(key) or media.get(vids.get(key, "")) or str(files.clips[0] / f"{key}.avi")
-        clip = _clip(key, segment, path, vids.get(key), options)
+        path = media.get(key) or media.get(vids.get(key, "")) or f"{files.clips[0]}/{key}.avi"
+        clip = _clip(key, segment, path, vids.get(key), files.root, options)
         if options.split == "official" and key not in vids and clip.meta.get("why_not") is None:
             clip = replace(clip, meta={**clip.meta, "why_not": "not in youtube_mapping.txt"})
         official = _official(vids.get(key)) if options.split == "official" else None
@@ -249,7 +250,7 @@ def _choose_rows(segment: _Segment, options: Options) -> None:
         segment.why_not = segment.why_not or f"no description in {options.row_language}"
 
 
-def _clip(key: str, segment: _Segment, path: str, vid: str | None, options: Options) -> Clip:
+def _clip(key: str, segment: _Segment, path: str, vid: str | None, root: Root, options: Options) -> Clip:
     texts = [row.text or "" for row in segment.rows]
     within = set(_media.caption_filter(options).kept(texts))
     rows = [row for row in segment.rows if row.text in within]
@@ -260,7 +261,7 @@ def _clip(key: str, segment: _Segment, path: str, vid: str | None, options: Opti
     told = _msvd_read.KEY.fullmatch(key)
     meta = {
         "source": segment.where,
-        "path": Path(path).name,
+        "path": path.rpartition("/")[2],
         "video": told[1] if told else None,
         "segment": [int(told[2]), int(told[3])] if told else None,
         "vid": vid,
@@ -274,7 +275,8 @@ def _clip(key: str, segment: _Segment, path: str, vid: str | None, options: Opti
         key,
         # A clip without captions would be counted as that alone.
         tuple(row.text or "" for row in rows) or ("-",),
-        media=path,
+        media=root.path(path),
         group=told[1] if told else key,
         meta={name: value for name, value in meta.items() if value is not None},
+        media_bytes=root.num_bytes(path),
     )

@@ -79,6 +79,7 @@ def missing(root: str | None, options: Options) -> str | None:
     """Return what is wrong with ``--table`` or ``--folder``, or None."""
     if (options.table is None) == (options.folder is None):
         return "give it either --table FILE (csv, tsv, jsonl, parquet) or --folder DIR (media beside .txt files)"
+    _all_clips.cache_clear()
     if (why := _media.missing(options)) is not None:
         return why
     if options.table is not None:
@@ -131,11 +132,12 @@ def _all_clips(root: str | None, options: Options, seed: int, content: str) -> d
     if not entries:
         raise RawDataError(f"{options.table} has no rows" if options.folder is None else _no_entries(options.folder))
     base = root or str(options.folder if options.table is None else _table_entries.folder_of(str(options.table)))
+    num_bytes = _table_entries.listed(base, entries) if storage.is_url(base) else lambda _: None
     keys = _Keys()
     made = {split: PackedClips(options.windows) for split in SPLITS}
     for entry in entries:
         split = entry.told.split or split_of(entry.told.group or entry.media, seed, _shares(options))
-        made[split].add(_clip(entry, keys.of(entry), base, options))
+        made[split].add(_clip(entry, keys.of(entry), base, num_bytes(entry.media), options))
     made["train"].add_last(_media.check_lists(options, (clip for some in made.values() for clip in some)))
     return made
 
@@ -153,7 +155,7 @@ def _entries(options: Options) -> Iterator[_table_entries.Entry]:
     return _table_entries.of_table(_table_entries.local(str(options.table)), told)
 
 
-def _clip(entry: _table_entries.Entry, key: str, base: str, options: Options) -> Clip:
+def _clip(entry: _table_entries.Entry, key: str, base: str, num_bytes: int | None, options: Options) -> Clip:
     meta = {"source": entry.where, "path": entry.media, "label": entry.told.label, "why_not": entry.why_not}
     start, end = (None, None) if entry.why_not else entry.span
     return Clip(
@@ -164,6 +166,7 @@ def _clip(entry: _table_entries.Entry, key: str, base: str, options: Options) ->
         end_seconds=end,
         group=entry.told.group or entry.media,
         meta={name: value for name, value in meta.items() if value is not None},
+        media_bytes=num_bytes,
     )
 
 

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, overload
 
-from t2vdata import storage
-from t2vdata.datasets import _coco, _media, _visdial, _visdial_files
+from t2vdata.datasets import _coco, _media, _root, _visdial, _visdial_files
+from t2vdata.datasets._root import Root
 from t2vdata.errors import RequestError
 from t2vdata.filters import ClipFilter, FrameFilter
 from t2vdata.types import Clip, Frames
@@ -91,20 +90,21 @@ def missing(root: str | None, options: Options) -> str | None:
     """Return what is not in the folder and how to get it, or None."""
     if root is None:
         return f"say where COCO and VisDial are, with --root DIR: {RAW_FILES.removeprefix('in --root, ')}"
-    if not os.path.isdir(root):
-        return f"no folder {root} (--root)"
-    why_not = _find(root, options).why_not
+    there = _root.of(root, anew=True)
+    if (why := there.why_not()) is not None:
+        return why
+    why_not = _find(there, options).why_not
     if why_not is None:
         return _media.missing(_of_media(options))
-    seen = sorted(os.listdir(root))
-    there = f"there is {', '.join(seen[:8])}{' ...' if len(seen) > 8 else ''}" if seen else "the folder is empty"
-    return f"{why_not} (in {root} {there})"
+    return f"{why_not} (in {root}, {there.shown()})"
 
 
 def source(root: str | None, options: Options) -> dict[str, Any]:
     """Return the hashes of the annotations. Images are not read for it."""
-    files = _find(root or ".", options)
-    told = [[path.name, _sha256(path, *_state(path))] for path in (*files.dialogues, *files.captions)]
+    there = _root.of(root)
+    files = _find(there, options)
+    paths = [there.local(name) for name in (*files.dialogues, *files.captions)]
+    told = [[path.name, _sha256(path, *_state(path))] for path in paths]
     return {"files": told, "decoder": _media.identity(_of_media(options))}
 
 
@@ -113,7 +113,7 @@ def clips(root: str | None, split: str, options: Options, seed: int) -> Sequence
 
     Raises RawDataError for annotations that cannot be understood.
     """
-    content = str(source(root, options))
+    content = f"{source(root, options)}, listing {_root.of(root).serial}"
     return _Images(root or ".", options, content, tuple(_joined(root or ".", options, content).rows[split]))
 
 
@@ -130,7 +130,7 @@ def frame_size(options: Options) -> tuple[int, int] | None:
 
 
 def original(clip: Clip, options: Options) -> bytes | None:
-    return storage.read_bytes(str(clip.media)) if options.keep_original else None
+    return _media.original(clip, _of_media(options)) if options.keep_original else None
 
 
 def _of_media(options: Options) -> _media.MediaOptions:
@@ -139,7 +139,7 @@ def _of_media(options: Options) -> _media.MediaOptions:
     return replace(told, size=0) if options.keep_original else told
 
 
-def _find(root: str, options: Options) -> _visdial_files.Files:
+def _find(root: Root, options: Options) -> _visdial_files.Files:
     return _visdial_files.find(root, options.coco, options.visdial, options.require)
 
 
@@ -181,9 +181,12 @@ class _Joined:
 @functools.lru_cache(maxsize=1)
 def _joined(root: str, options: Options, content: str) -> _Joined:
     """Return all images; read once for all splits, and again when the ``content`` has changed."""
-    files = _find(root, options)
-    captions = _coco.read(list(files.captions))
-    made = _Joined([_visdial.read(path) for path in files.dialogues], captions, {split: [] for split in SPLITS}, files.year)
+    there = _root.of(root)
+    files = _find(there, options)
+    captions = _coco.read([there.local(name) for name in files.captions])
+    made = _Joined(
+        [_visdial.read(there.local(name)) for name in files.dialogues], captions, {split: [] for split in SPLITS}, files.year
+    )
     spoken: set[tuple[str, int]] = set()
     for which, one in enumerate(made.dialogues):
         for number, image_id in enumerate(one.image_ids):
@@ -255,7 +258,8 @@ def _clip(joined: _Joined, row: _Row, root: str, options: Options) -> Clip:
     own = one.captions[row.number] if one is not None else ""
     kept = set(_media.caption_filter(_of_media(options)).kept(text for _, text in captions))
     captions = [(known, text) for known, text in captions if text in kept]
-    path = _path(joined, one, image_id, root)
+    there = _root.of(root)
+    path = _path(joined, one, image_id, there)
     source = (
         f"{one.path.name}, dialog {row.number + 1}" if one else f"{joined.captions.images[image_id][0].name}, image {image_id}"
     )
@@ -275,9 +279,10 @@ def _clip(joined: _Joined, row: _Row, root: str, options: Options) -> Clip:
         _key(joined, row),
         # A picture that nobody speaks about has a reason of its own.
         tuple(text for _, text in captions) or (own or "-",),
-        media=os.path.join(root, path),
+        media=there.path(path),
         group=_name(joined, row),
         meta={name: value for name, value in meta.items() if value is not None},
+        media_bytes=there.num_bytes(path),
     )
 
 
@@ -293,7 +298,7 @@ def _why_not(turns: list[Any] | None, has_captions: bool, row: _Row, own: str, i
     return None if has_captions or own else "no captions"
 
 
-def _path(joined: _Joined, one: _visdial.Dialogues | None, image_id: int, root: str) -> str:
+def _path(joined: _Joined, one: _visdial.Dialogues | None, image_id: int, root: Root) -> str:
     """Return where an image is, below the root; where it should be, when it is not there."""
     if one is not None and not one.is_coco:
         folder = f"VisualDialog_{one.split}2018"
@@ -304,5 +309,6 @@ def _path(joined: _Joined, one: _visdial.Dialogues | None, image_id: int, root: 
     else:
         folders = [f"{split}{joined.year}" for split in ("train", "val")]
         names = [f"{folder}/{_coco.image_name(folder, image_id)}" for folder in folders]
-    found = [place for name in names for place in (name, f"images/{name}") if os.path.exists(os.path.join(root, place))]
-    return found[0] if found else names[0]
+    places = [place for name in names for place in (name, f"images/{name}")]
+    # A web server that lists no folders would be asked for each image.
+    return next((place for place in places if root.why_unlisted is None and root.has(place)), names[0])

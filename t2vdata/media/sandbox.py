@@ -10,6 +10,8 @@ from __future__ import annotations
 import atexit
 import contextlib
 import dataclasses
+import functools
+import io
 import json
 import math
 import os
@@ -20,6 +22,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any
 
 from t2vdata.engines.local import child_environment
@@ -33,8 +36,21 @@ if TYPE_CHECKING:
 # Of address space, of which Python, NumPy and FFmpeg take about one before they begin.
 MEMORY_GIGABYTES = 4
 _LENGTH = struct.Struct("<Q")
+# Of a file of which ranges are asked for: a request each.
+BLOCK_BYTES = 4 << 20
 # Of the JSON at the head of an answer.
 _MAX_HEAD_BYTES = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranged:
+    """A file of which the helper asks for what it reads; it has no file and no network itself."""
+
+    name: str
+    """What tells it from other files."""
+    num_bytes: int
+    read: Callable[[int, int], bytes]
+    """The bytes from one place to another."""
 
 
 class _DiedError(Exception):
@@ -49,7 +65,7 @@ class Sandbox:
         self._helper: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
 
-    def take(self, source: bytes | str, wish: Wish, *, timeout_seconds: float) -> Frames:
+    def take(self, source: bytes | str | Ranged, wish: Wish, *, timeout_seconds: float) -> Frames:
         """Return what ``span.take`` does. Raises DecodeError for a file that it cannot use, or that ends the helper."""
         with self._lock:
             is_fresh = self._helper is None
@@ -81,7 +97,7 @@ class Sandbox:
         how = signal.Signals(-code).name if code < 0 else f"status {code}"
         return f"the decoder crashed ({how})"
 
-    def _ask(self, source: bytes | str, wish: Wish, timeout_seconds: float) -> Frames:
+    def _ask(self, source: bytes | str | Ranged, wish: Wish, timeout_seconds: float) -> Frames:
         import numpy as np
 
         helper = self._helper = self._helper or _start(self._memory_gigabytes)
@@ -89,10 +105,19 @@ class Sandbox:
         question = {"wish": dataclasses.asdict(wish), "seconds": timeout_seconds, "size": len(payload)}
         if isinstance(source, str):
             question["path"] = source
+        elif isinstance(source, Ranged):
+            question |= {"ranged": source.name, "of": source.num_bytes}
         deadline = time.monotonic() + timeout_seconds
         try:
             _send(_pipe(helper.stdin), question, payload)
             head = _head(helper, deadline)
+            while "range" in head:
+                begun = time.monotonic()
+                data = self._range(source, *head["range"])
+                _send(_pipe(helper.stdin), {"size": len(data)}, data)
+                # The store's time is not the decoder's.
+                deadline += time.monotonic() - begun
+                head = _head(helper, deadline)
             if "error" in head:
                 raise DecodeError(head["error"])
             if "memory" in head:
@@ -108,11 +133,20 @@ class Sandbox:
             raise _DiedError from error
         return Frames(pixels, head["fps"], head["about"])
 
+    def _range(self, source: object, start: int, end: int) -> bytes:
+        assert isinstance(source, Ranged)  # noqa: S101  # nothing else is asked for
+        try:
+            return source.read(start, end)
+        except BaseException:
+            # It waits for an answer that does not come.
+            self.close()
+            raise
+
 
 _own: dict[int, Sandbox] = {}
 
 
-def take(source: bytes | str, wish: Wish, *, timeout_seconds: float = 60.0) -> Frames:
+def take(source: bytes | str | Ranged, wish: Wish, *, timeout_seconds: float = 60.0) -> Frames:
     """Return what ``span.take`` does, from this process's helper."""
     # By the process, for one that was forked has no helper yet.
     sandbox = _own.get(os.getpid())
@@ -180,6 +214,7 @@ def _serve(memory_gigabytes: int) -> None:
     import traceback
 
     from t2vdata.media import span
+    from t2vdata.media.decode import probe
 
     _warm_up()
     questions = sys.stdin.buffer
@@ -197,7 +232,10 @@ def _serve(memory_gigabytes: int) -> None:
         question = json.loads(questions.read(*_LENGTH.unpack(length)))
         # For when whoever asked is gone; it would have stopped waiting before.
         signal.setitimer(signal.ITIMER_REAL, question["seconds"] + 5)
-        source = question.get("path") or questions.read(question["size"])
+        source: probe.Source = question.get("path") or questions.read(question["size"])
+        if "ranged" in question:
+            asked = functools.partial(_asked_for, questions, answers, question["seconds"] + 5)
+            source = _Asked(question["ranged"], question["of"], asked)
         try:
             frames = span.take(source, span.Wish(**question["wish"]))
             head = {"shape": frames.data.shape, "fps": frames.fps, "about": frames.about}
@@ -209,6 +247,58 @@ def _serve(memory_gigabytes: int) -> None:
         except Exception:
             _send(answers, {"bug": traceback.format_exc()}, b"")
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _asked_for(questions: IO[bytes], answers: IO[bytes], seconds: float, start: int, end: int) -> bytes:
+    """Return a range of a file that whoever asked has, and give decoding its time anew: waiting is no part of it."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    _send(answers, {"range": [start, end]}, b"")
+    told = json.loads(questions.read(*_LENGTH.unpack(questions.read(_LENGTH.size))))
+    data = questions.read(told["size"])
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    return data
+
+
+class _Asked(io.BufferedIOBase):
+    """A file that is asked for block by block; two of one name are equal."""
+
+    def __init__(self, name: str, num_bytes: int, ask: Callable[[int, int], bytes]) -> None:
+        self._name, self._num_bytes, self._at = name, num_bytes, 0
+        # The head, the index at the end, and where the span is: each read again and again by turns.
+        self._block = functools.lru_cache(maxsize=4)(
+            lambda number: ask(number * BLOCK_BYTES, min((number + 1) * BLOCK_BYTES, num_bytes))
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Asked) and other._name == self._name
+
+    def __hash__(self) -> int:
+        return hash(self._name)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        self._at = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._num_bytes}[whence])
+        return self._at
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        end = self._num_bytes if size is None or size < 0 else min(self._num_bytes, self._at + size)
+        parts: list[bytes] = []
+        while self._at < end:
+            number, skip = divmod(self._at, BLOCK_BYTES)
+            part = self._block(number)[skip : skip + end - self._at]
+            if not part:
+                break
+            parts.append(part)
+            self._at += len(part)
+        return b"".join(parts)
 
 
 def _warm_up() -> None:

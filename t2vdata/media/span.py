@@ -10,14 +10,16 @@ from __future__ import annotations
 import dataclasses
 import io
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 from t2vdata.errors import DecodeError
 from t2vdata.media import matching, shots
 from t2vdata.media.decode import containers
 from t2vdata.media.decode import probe as probing
+from t2vdata.media.decode.probe import Source
 from t2vdata.types import Frames
 
 if TYPE_CHECKING:
@@ -68,11 +70,11 @@ class Wish:
         return self.num_frames is None or self.num_windows > 1 or self.shot == "longest"
 
 
-def take(source: bytes | str, wish: Wish) -> Frames:
+def take(source: Source, wish: Wish) -> Frames:
     """Return the frames of a video or picture, (T, size, size, 3) uint8; fewer than wanted where the span ends before.
 
-    ``source`` is the bytes of a file or its absolute path. ``Frames.about`` has ``original``: the file's height, width, rate,
-    codec, and whether it is HDR. Raises DecodeError when there is no frame.
+    ``source`` is the bytes of a file, its absolute path, or the file, open. ``Frames.about`` has ``original``: the file's
+    height, width, rate, codec, and whether it is HDR. Raises DecodeError when there is no frame.
     """
     kind = _picture(probing.head_of(source))
     if kind is not None:
@@ -108,25 +110,34 @@ class _Taken:
 _last: tuple[object, _Taken] | None = None
 
 
-def _whole(source: bytes | str, wish: Wish) -> _Taken:
+def _whole(source: Source, wish: Wish) -> _Taken:
     """Return all frames of the span, or of its longest shot; kept for the next window of the clip, which asks for the same."""
     global _last
-    if _last is None or _last[0] != (source, wish):
+    key = (source, _state(source), wish)
+    if _last is None or _last[0] != key:
         _last = None
         whole = _taken(source, wish)
         if wish.shot == "longest":
             shot = shots.longest(whole.data)
             seconds = (shot.stop - shot.start) / whole.fps
             whole = dataclasses.replace(whole, data=whole.data[shot], greys=whole.greys[shot], seconds=seconds)
-        _last = ((source, wish), whole)
+        _last = (key, whole)
     return _last[1]
+
+
+def _state(source: Source) -> tuple[int, ...]:
+    """Return what tells a file from another under its path: a scratch file may get that of the one before."""
+    if not isinstance(source, str):
+        return ()
+    told = os.stat(source)
+    return told.st_dev, told.st_ino, told.st_size, told.st_mtime_ns
 
 
 class _OutOfOrderError(Exception):
     """Time stamps do not rise."""
 
 
-def _taken(source: bytes | str, wish: Wish) -> _Taken:
+def _taken(source: Source, wish: Wish) -> _Taken:
     name = containers.demuxer(probing.head_of(source))
     if name in _IN_ORDER:
         try:
@@ -148,7 +159,7 @@ class _Shown:
     turns: int
 
 
-def _streamed(source: bytes | str, name: str, wish: Wish) -> Iterator[_Shown]:
+def _streamed(source: Source, name: str, wish: Wish) -> Iterator[_Shown]:
     """Yield frames from the last key frame before the span on. Raises _OutOfOrderError for what has no rising time stamps."""
     import av
 
@@ -173,7 +184,7 @@ def _streamed(source: bytes | str, name: str, wish: Wish) -> Iterator[_Shown]:
             return
 
 
-def _probed(source: bytes | str) -> Iterator[_Shown]:
+def _probed(source: Source) -> Iterator[_Shown]:
     """Yield all frames, by the times that a pass over the whole file finds."""
     found = probing.probe(source)
     frames = iter(found.frames) if found.frames is not None else _again(found)
@@ -337,14 +348,22 @@ def _picture(head: bytes) -> str | None:
     return next((name for magic, name in _PICTURES if head.startswith(magic)), None)
 
 
-def _still(source: bytes | str, kind: str, wish: Wish) -> Frames:
+def _rewound(source: Source) -> str | IO[bytes]:
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    if not isinstance(source, str):
+        source.seek(0)
+    return cast("str | IO[bytes]", source)
+
+
+def _still(source: Source, kind: str, wish: Wish) -> Frames:
     """Return a picture as a clip of one frame, upright, transparent parts on white."""
     import numpy as np
     from PIL import Image, ImageOps
 
     Image.MAX_IMAGE_PIXELS = None
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=[kind]) as file:
+        with Image.open(_rewound(source), formats=[kind]) as file:
             if file.width * file.height > MAX_PIXELS:
                 raise DecodeError(f"a picture of {file.width}x{file.height}, over the limit of {MAX_PIXELS} pixels")
             picture = ImageOps.exif_transpose(file)

@@ -347,7 +347,7 @@ def test_a_table_and_its_files_may_lie_on_a_server(media: Path, tmp_path: Path) 
             max_failures=1,
         )
     assert [item.key for item in open_dataset(tmp_path / "out")["train"]][:1] == ["cat"]
-    assert (result.manifest.tally.kept, dict(result.manifest.tally.failed)) == (3, {"DecodeError": 1})
+    assert (result.manifest.tally.kept, dict(result.manifest.tally.rejected)) == (3, {"no media file": 1})
     assert url.encode() not in (tmp_path / "out" / "manifest.json").read_bytes()
     assert "--table clips.csv" in (tmp_path / "out" / "README.md").read_text()
 

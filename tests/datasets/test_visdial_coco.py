@@ -264,9 +264,9 @@ def test_what_is_missing_is_named_with_the_way_to_get_it(root: Path, tmp_path: P
     assert "say where COCO and VisDial are, with --root DIR" in missing(None)
     assert "no folder nowhere (--root)" in missing("nowhere")
     (tmp_path / "wrong").mkdir()
-    assert missing(tmp_path / "wrong").endswith("the folder is empty)")
+    assert missing(tmp_path / "wrong").endswith("which is empty)")
     (tmp_path / "wrong" / "holiday").mkdir()
-    assert missing(tmp_path / "wrong").endswith("there is holiday)")
+    assert missing(tmp_path / "wrong").endswith("found holiday)")
     (root / "annotations" / "captions_val2014.json").unlink()
     assert "no captions_val2014.json; get http://images.cocodataset.org/annotations/annotations_trainval2014.zip" in missing(
         root

@@ -33,12 +33,15 @@ _EXACT_DEMUXERS = ("mov", "matroska")
 AV1_DECODERS = ("libdav1d", "libaom-av1", "av1")
 
 
+Source = bytes | str | io.BufferedIOBase
+"""The bytes of a file, its absolute path, or the file open at any place, which stays open."""
+
+
 @dataclass(frozen=True, slots=True)
 class Probe:
     """What is known of a file after the pass."""
 
-    source: bytes | str
-    """The bytes, or an absolute path."""
+    source: Source
     demuxer: str
     codec: str
     pixel_format: str
@@ -107,7 +110,7 @@ class _Pass:
             self.frames.append(frame)
 
 
-def probe(source: bytes | str, *, decodes: bool = True) -> Probe:
+def probe(source: Source, *, decodes: bool = True) -> Probe:
     """Return what of a video file really decodes. Costs one decoding of the file, without colour conversion.
 
     With ``decodes=False`` only packets are counted, which costs next to nothing, but damage inside a packet is not seen; a
@@ -121,11 +124,13 @@ def probe(source: bytes | str, *, decodes: bool = True) -> Probe:
 
 
 @contextmanager
-def opened(source: bytes | str, name: str) -> Iterator[tuple[InputContainer, VideoStream]]:
+def opened(source: Source, name: str) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a container by the demuxer's name: its first video stream that is no cover picture, on one thread."""
     import av
 
     file = io.BytesIO(source) if isinstance(source, bytes) else source
+    if isinstance(file, io.BufferedIOBase):
+        file.seek(0)
     try:
         # No other protocol: a container that refers to another file or address must not reach it.
         allowed = {"protocol_whitelist": "file"}
@@ -162,10 +167,13 @@ def _stream(container: InputContainer) -> VideoStream:
     raise DecodeError("no video stream")
 
 
-def head_of(source: bytes | str) -> bytes:
+def head_of(source: Source) -> bytes:
     """Return the first bytes of a file, enough to tell what it is."""
     if isinstance(source, bytes):
         return source[: containers.HEAD_BYTES]
+    if isinstance(source, io.BufferedIOBase):
+        source.seek(0)
+        return source.read(containers.HEAD_BYTES)
     with open(source, "rb") as file:
         return file.read(containers.HEAD_BYTES)
 
@@ -200,9 +208,7 @@ def _walk(container: InputContainer, stream: VideoStream, *, decodes: bool) -> _
     return seen
 
 
-def _summary(
-    source: bytes | str, name: str, container: InputContainer, stream: VideoStream, seen: _Pass, *, decodes: bool
-) -> Probe:
+def _summary(source: Source, name: str, container: InputContainer, stream: VideoStream, seen: _Pass, *, decodes: bool) -> Probe:
     if seen.first is None:
         raise DecodeError(f"no frame decodes: {seen.damage}" if seen.damage else "no frame decodes")
     first, stamps = seen.first, seen.stamps

@@ -42,6 +42,7 @@ def readable(probe: Probe, containers: Sequence[str] = ("nut",)) -> Readable:
     """
     # Rotated ones are turned here: decord's own turning trips over widths that are no multiple of 16.
     if probe.is_plain and not probe.turns:
+        assert isinstance(probe.source, bytes | str)  # noqa: S101  # other decoders than PyAV's are given nothing else
         return Readable(probe.source, probe.num_frames)
     places = _places(probe)
     for container in containers[:-1]:
