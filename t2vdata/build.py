@@ -12,9 +12,9 @@ import functools
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from t2vdata import datasets, ledger, manifest, plan, storage
+from t2vdata import archives, datasets, ledger, manifest, plan, storage
 from t2vdata.engines import local
 from t2vdata.errors import BuildError, RawDataError, RequestError, TooManyFailuresError
 from t2vdata.finish import finish
@@ -30,6 +30,10 @@ __all__ = ["BuildResult", "BuildSpec", "Engine", "Progress", "build_dataset"]
 _JUDGED_AFTER = 100
 
 
+Task = TypeVar("Task")
+Answer = TypeVar("Answer")
+
+
 @dataclass(frozen=True)
 class Progress:
     """How far a build is."""
@@ -43,8 +47,8 @@ class Engine(Protocol):
     """Who does the work: yields the report of each plan, in any order."""
 
     def __call__(
-        self, work: Callable[[ShardPlan], ShardReport], plans: Iterable[ShardPlan], /, *, num_workers: int
-    ) -> Generator[ShardReport, None, None]: ...
+        self, work: Callable[[Task], Answer], plans: Iterable[Task], /, *, num_workers: int
+    ) -> Generator[Answer, None, None]: ...
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,6 @@ def build_dataset(
         raise RequestError(f"--max-failures {max_failures:g}: expected a share from 0 to 1")
     check_can_build(spec)
     wanted = spec.as_json()
-    splits = plan.splits(spec)
     finished = ledger.open_folder(folder, wanted)
     if (
         finished is not None
@@ -95,8 +98,9 @@ def build_dataset(
         # Once more, now that nobody else can build here: somebody may just have finished.
         finished = ledger.open_folder(folder, wanted)
         if finished is not None and has_tables(folder, finished):
-            plans = _plans_of(lost_shards(folder, finished), folder, finished, splits)
             ledger.start(folder, wanted)
+            learn_archives(spec, folder, engine, num_workers=num_workers)
+            plans = _plans_of(lost_shards(folder, finished), folder, finished, plan.splits(spec))
             built = _repair(folder, finished, engine(work, plans, num_workers=num_workers))
             ledger.close_folder(folder)
             return BuildResult(folder, finished, built)
@@ -105,6 +109,8 @@ def build_dataset(
                 f"{folder} lost a table, and clips were appended to it, which only --retry-failed can; choose another --out"
             )
         ledger.start(folder, wanted)
+        learn_archives(spec, folder, engine, num_workers=num_workers)
+        splits = plan.splits(spec)
         run = functools.partial(engine, work, num_workers=num_workers)
         with manifest.TableWriter(folder) as tables:
             contents = _Contents(folder, sum(len(clips) for _, clips in splits), max_failures, tables, on_progress)
@@ -113,6 +119,27 @@ def build_dataset(
         whole = finish(folder, spec, wanted, contents.splits(), tables.files)
         ledger.close_folder(folder)
     return BuildResult(folder, whole, built)
+
+
+def learn_archives(spec: BuildSpec, out: str, engine: Engine, *, num_workers: int) -> None:
+    """Tell the dataset what is in its archives, if it has some. Each is read for that once in a build.
+
+    A build that goes on keeps to what it has found: archives that have come or changed since would move clips between shards.
+    """
+    wanted = datasets.archives(spec.dataset, spec.root, spec.resolved)
+    if not wanted:
+        return
+    known, is_all = ledger.read_contents(out)
+    if not is_all:
+        unread = [one for one in wanted if one.name not in known]
+        if unread:
+            with contextlib.closing(engine(archives.contents, unread, num_workers=num_workers)) as found:
+                for contents in found:
+                    ledger.write_contents(out, contents)
+                    known[contents.name] = contents
+        known = {one.name: known[one.name] for one in wanted}
+        ledger.write_order(out, list(known))
+    datasets.learn(spec.dataset, spec.root, list(known.values()))
 
 
 class _Contents:

@@ -112,6 +112,7 @@ def capacity(
         if value is not None and value < 1:
             raise RequestError(f"{name} {value}: expected 1 or more")
     check_can_build(spec)
+    forecast.peek(spec)
     counted = [0]
     chosen = forecast.choose(_counted(spec, counted))
     if not chosen:

@@ -2,7 +2,8 @@
 
 A file is fetched whole: into memory, above 8 MiB into a nameless file in the folder of temporary files (``TMPDIR``). Of a clip
 that is a span of a file over 32 MiB, only what the decoder reads is fetched, by ranges. While a clip is decoded, the next four
-files are on their way; they wait where they are as long as 256 MiB are here that nobody has decoded.
+files are on their way; they wait where they are as long as 256 MiB are here that nobody has decoded. Files in archives are
+fetched likewise, by their range, or of a gzipped one by streaming it past them, in the order in which they are wanted.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import io
 import os
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO
 
-from t2vdata import storage
+from t2vdata import archives, storage
 from t2vdata.errors import DecodeError
 from t2vdata.types import Clip
 
@@ -42,6 +43,11 @@ class Span:
         return b"".join(storage.blocks(self.url, start, end))
 
 
+def is_fetched(clip: Clip) -> bool:
+    """Return whether the file of a clip is to be fetched: all but files of their own on this machine."""
+    return clip.media is not None and (clip.media_offset is not None or storage.is_url(clip.media))
+
+
 @contextlib.contextmanager
 def ahead(clips: Sequence[Clip]) -> Iterator[None]:
     """Say which clips this thread will want, in order: while one is decoded, the files of the next ones are fetched.
@@ -57,7 +63,8 @@ def ahead(clips: Sequence[Clip]) -> Iterator[None]:
 
 
 def take(clip: Clip, max_megabytes: int) -> bytes | str | Span:
-    """Return the file of a clip with a URL: its bytes, the path of a scratch file that lasts until the next call, or a span.
+    """Return the file of a clip, at a URL or in an archive: its bytes, the path of a scratch file that lasts until the next
+    call, or a span.
 
     Raises DecodeError for one of over ``max_megabytes``, and as ``storage.blocks``.
     """
@@ -71,7 +78,7 @@ def take(clip: Clip, max_megabytes: int) -> bytes | str | Span:
 
 
 def content(clip: Clip, max_megabytes: int) -> bytes:
-    """Return the bytes of the file of a clip with a URL. Raises as ``take``."""
+    """Return the bytes of such a file. Raises as ``take``."""
     found = take(clip, max_megabytes)
     return found.read(0, found.num_bytes) if isinstance(found, Span) else _read(found)
 
@@ -96,7 +103,8 @@ class _Line:
     def __init__(self, clips: Sequence[Clip]) -> None:
         self._clips = clips
         self._next = 0
-        self._files: dict[tuple[str, bool], _File] = {}
+        self._files: dict[tuple[str, int | None, bool], _File] = {}
+        self._last_of_stream: _File | None = None
         self._room = threading.Condition()
         self._held = 0
         self._wanted: _File | None = None
@@ -111,7 +119,7 @@ class _Line:
         for at in range(self._next, len(self._clips)):
             if len(soon) > AHEAD:
                 break
-            if self._clips[at].media is not None and storage.is_url(str(self._clips[at].media)):
+            if is_fetched(self._clips[at]):
                 soon.add(id(self._begin(self._clips[at], max_bytes)))
         for key, file in list(self._files.items()):
             if id(file) not in soon:
@@ -128,6 +136,9 @@ class _Line:
     def grow(self, file: _File, num_bytes: int) -> bool:
         """Take in bytes of a file; return whether it may go on."""
         with self._room:
+            # What is let go of has been counted out.
+            if file.is_dropped:
+                return False
             self._held += num_bytes
             file.held += num_bytes
             return self._may_go_on(file)
@@ -142,9 +153,12 @@ class _Line:
 
     def _begin(self, clip: Clip, max_bytes: int) -> _File:
         has_span = clip.start_seconds is not None or clip.end_seconds is not None
-        key = (str(clip.media), has_span)
+        key = (str(clip.media), clip.media_offset, has_span)
         if key not in self._files:
-            file = self._files[key] = _File(self, clip, has_span, max_bytes)
+            # A stream goes one way: each of its files after the one before.
+            file = self._files[key] = _File(self, clip, has_span, max_bytes, self._last_of_stream if clip.is_gzipped else None)
+            if clip.is_gzipped:
+                self._last_of_stream = file
             _fetcher().put(file)
         return self._files[key]
 
@@ -160,8 +174,11 @@ class _Line:
 class _File:
     """A file on its way, or here."""
 
-    def __init__(self, line: _Line, clip: Clip, has_span: bool, max_bytes: int) -> None:
+    def __init__(self, line: _Line, clip: Clip, has_span: bool, max_bytes: int, after: _File | None) -> None:
         self._line = line
+        self._after = after
+        self._offset, self._is_gzipped = clip.media_offset, clip.is_gzipped
+        self._name = str(clip.media) if clip.media_offset is None else f"{clip.meta.get('path')} in {clip.media}"
         self._url = str(clip.media)
         self._num_bytes = clip.media_bytes
         self._has_span, self._max_bytes = has_span, max_bytes
@@ -193,6 +210,9 @@ class _File:
     def fetch(self) -> None:
         """Fetch it. For a thread of the fetcher."""
         try:
+            if self._after is not None:
+                self._after._done.wait()
+                self._after = None
             if not self.is_dropped:
                 self._fetch()
         except Exception as error:
@@ -208,7 +228,21 @@ class _File:
                 self._scratch.close()
 
     def _fetch(self) -> None:
-        if self._has_span:
+        if self._num_bytes is not None and self._num_bytes > self._max_bytes and not self._has_span:
+            raise self._too_large()
+        if self._is_gzipped:
+            with archives.at(self._url, self._offset or 0) as stream:
+                at = 0
+                for piece in stream.pieces(self._num_bytes or 0):
+                    at += len(piece)
+                    self._write(piece, at)
+                    if not self._line.grow(self, len(piece)):
+                        self._line.wait(self)
+                    if self.is_dropped:
+                        return
+            self._flush()
+            return
+        if self._has_span and self._offset is None:
             num_bytes = self._num_bytes if self._num_bytes is not None else storage.size(self._url)
             if num_bytes is not None and num_bytes > RANGED_BYTES:
                 self._span = Span(self._url, num_bytes)
@@ -216,21 +250,30 @@ class _File:
         at = 0
         while not self.is_dropped:
             # A line to a web server that waits too long is cut: the rest is asked for when there is room.
-            with contextlib.closing(storage.blocks(self._url, at)) as blocks:
+            with contextlib.closing(self._blocks(at)) as blocks:
                 for block in blocks:
                     at += len(block)
                     if at > self._max_bytes:
-                        raise DecodeError(
-                            f"{self._url} has over {self._max_bytes // 1_000_000} MB; allow more with --max-file-mb, "
-                            "or fetch it first"
-                        )
+                        raise self._too_large()
                     self._write(block, at)
                     if self.is_dropped or not self._line.grow(self, len(block)):
                         break
                 else:
+                    if self._offset is not None and at != self._num_bytes:
+                        raise DecodeError(f"{self._name} ends at byte {at} of {self._num_bytes}")
                     self._flush()
                     return
             self._line.wait(self)
+
+    def _blocks(self, at: int) -> Generator[bytes, None, None]:
+        if self._offset is None:
+            return storage.blocks(self._url, at)
+        return archives.blocks(self._url, self._offset + at, self._offset + (self._num_bytes or 0))
+
+    def _too_large(self) -> DecodeError:
+        return DecodeError(
+            f"{self._name} has over {self._max_bytes // 1_000_000} MB; allow more with --max-file-mb, or fetch it first"
+        )
 
     def _write(self, block: bytes, at: int) -> None:
         with self._lock:

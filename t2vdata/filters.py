@@ -106,8 +106,8 @@ class HasMedia:
 
     def why_not(self, clip: Clip, /) -> str | None:
         path = clip.media
-        if clip.media_bytes is not None:
-            return "no media file" if clip.media_bytes == ABSENT else None
+        if clip.media_bytes is not None or clip.media_offset is not None:
+            return None if clip.media_bytes != ABSENT else str(clip.meta.get("no_media", "no media file"))
         return None if path is None or storage.is_url(path) or storage.exists(path) else "no media file"
 
 

@@ -8,16 +8,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from t2vdata import ledger, plan
+from t2vdata import archives, datasets, ledger, plan
 from t2vdata.build import check_can_build, workers_or_all
 from t2vdata.plan import BuildSpec, plan_shards, shard_name
 from t2vdata.sample import to_row
 from t2vdata.shards import ShardWriter
-from t2vdata.types import Clip, Reject, ShardPlan, Tally
+from t2vdata.types import SOMEWHERE, Clip, Reject, ShardPlan, Tally
 from t2vdata.work import samples
 
 # As many as say the size of an average clip to about a quarter, and are done in seconds.
 SAMPLE = 20
+# Archives that are looked into.
+_PEEKED = 4
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ def forecast(spec: BuildSpec, *, num_workers: int | None = None) -> Forecast:
     """
     workers = workers_or_all(num_workers)
     check_can_build(spec)
+    peek(spec)
     counts: dict[str, list[int]] = {}
     rejected: dict[str, Tally] = {}
 
@@ -90,18 +93,36 @@ def forecast(spec: BuildSpec, *, num_workers: int | None = None) -> Forecast:
     )
 
 
+def peek(spec: BuildSpec) -> None:
+    """Look at the first files of a few archives, where a dataset has some: clips beyond them are taken for there."""
+    found = datasets.archives(spec.dataset, spec.root, spec.resolved)
+    if found:
+        some = found[:: -(-len(found) // _PEEKED)]
+        each = -(-2 * SAMPLE // len(some))
+        datasets.learn(spec.dataset, spec.root, [archives.contents(one, each) for one in some], is_all=False)
+
+
 def choose(plans: Iterable[ShardPlan]) -> list[tuple[str, Clip]]:
-    """Return (split, clip) of a few clips, each as likely as any other and the same every time; holds no others."""
+    """Return (split, clip) of a few clips, each as likely as any other and the same every time; holds no others.
+
+    Of clips in archives, those near the start of one; each archive is then read once, and not to its end.
+    """
     draws = random.Random(0)  # noqa: S311  # no secret
     chosen: list[tuple[str, Clip]] = []
     seen = 0
     for one in plans:
         for number in range(len(one.clips)):
+            if one.clips[number].media_offset == SOMEWHERE:
+                continue
             place = seen if seen < SAMPLE else draws.randrange(seen + 1)
             seen += 1
             if place < SAMPLE:
                 chosen[place : place + 1] = [(one.split, one.clips[number])]
-    return chosen
+    return sorted(chosen, key=lambda told: (told[1].media or "", told[1].media_offset)) if _are_packed(chosen) else chosen
+
+
+def _are_packed(chosen: Sequence[tuple[str, Clip]]) -> bool:
+    return bool(chosen) and all(clip.media_offset is not None for _, clip in chosen)
 
 
 @dataclass(frozen=True)

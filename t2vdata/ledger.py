@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from t2vdata import lease, manifest, storage
+from t2vdata.archives import Contents, Member
 from t2vdata.errors import NotADatasetError, OtherSpecError, StorageError
 from t2vdata.manifest import Manifest
 from t2vdata.types import ShardPlan, ShardReport
 
 FOLDER = manifest.BUILD_FOLDER
 REPORTS, PLANS = "reports", "plans"
+_ARCHIVES, _ORDER = "archives", "order.json"
 _SPEC, _LOCK, _BEFORE, _ENDING = "spec.json", "lock", "before", ".jsonl"
 _HEAD = ("name", "split", "samples", "bytes", "sha256", "rejects")
 # What a disk puts into its own root; a folder with only these is empty.
@@ -130,6 +133,34 @@ def write_plan(out: str, name: str, plan: ShardPlan) -> None:
     storage.write_whole(path(out, PLANS, name), line(planned))
 
 
+def write_contents(out: str, contents: Contents) -> None:
+    """Keep what is in an archive: a build that goes on reads it no second time for that."""
+    name = hashlib.sha256(contents.name.encode()).hexdigest()[:16] + _ENDING
+    told = {**vars(contents), "members": [tuple(member) for member in contents.members]}
+    storage.make_folder(_path(out, _ARCHIVES))
+    storage.write_whole(_path(out, _ARCHIVES, name), line(told))
+
+
+def write_order(out: str, names: Sequence[str]) -> None:
+    """Say that these are all archives of the build, in this order."""
+    storage.write_whole(_path(out, _ARCHIVES, _ORDER), line(names))
+
+
+def read_contents(out: str) -> tuple[dict[str, Contents], bool]:
+    """Return {archive: what is in it} of the archives that this build has read, and whether these are all, in their order."""
+    found: dict[str, Contents] = {}
+    names = storage.patiently(lambda: storage.list_names(_path(out, _ARCHIVES)))
+    told = {name: orjson.loads(_read(_path(out, _ARCHIVES, name))) for name in names if not name.startswith(".")}
+    order = told.pop(_ORDER, None)
+    for one in told.values():
+        found[one["name"]] = Contents(**{**one, "members": [Member(*member) for member in one["members"]]})
+    return ({name: found[name] for name in order}, True) if order is not None else (found, False)
+
+
+def _read(place: str) -> bytes:
+    return storage.patiently(lambda: storage.read_bytes(place))
+
+
 def keep_before(out: str) -> str:
     """Return a folder with the dataset's tables and manifest as they were before this build changes them."""
     before = _path(out, _BEFORE)
@@ -149,7 +180,7 @@ def is_appending(out: str) -> bool:
 
 def close_folder(out: str) -> None:
     """Remove what only a build in progress needs: files of ours, by name."""
-    for folder in (REPORTS, PLANS, _BEFORE):
+    for folder in (REPORTS, PLANS, _ARCHIVES, _BEFORE):
         names = storage.patiently(functools.partial(storage.list_names, _path(out, folder)))
         storage.remove_all([_path(out, folder, name) for name in names])
         storage.remove_folder(_path(out, folder))
@@ -178,7 +209,7 @@ def _sweep(out: str) -> None:
     if storage.is_url(out):
         storage.sweep(out)
         return
-    for folder in (out, _path(out), *(_path(out, name) for name in (REPORTS, PLANS, _BEFORE))):
+    for folder in (out, _path(out), *(_path(out, name) for name in (REPORTS, PLANS, _ARCHIVES, _BEFORE))):
         storage.sweep(folder)
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # In place of a size: a listing has no such file.
 ABSENT = -1
+# In place of an offset: the file is thought to be somewhere in an archive that was not read so far.
+SOMEWHERE = -1
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,72}")
 _EXTENSION = re.compile(r"[a-z0-9]+(\.[a-z0-9]+)*")
@@ -48,6 +50,10 @@ class Clip:
     """Everything else that is known, as JSON values. ``label`` and ``meaning`` also go into the index."""
     media_bytes: int | None = None
     """Size of the media file, or ABSENT, where a listing has told; None is not known."""
+    media_offset: int | None = None
+    """Where its content begins in ``media``, which is then a tar archive, or SOMEWHERE; None is a file of its own."""
+    is_gzipped: bool = False
+    """Whether ``media`` is a gzipped archive: ``media_offset`` is then a place in what it unpacks to."""
 
     def __post_init__(self) -> None:
         check_key(self.key)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shlex
 import subprocess
 import sys
+import tarfile
 import typing
 from pathlib import Path
 
@@ -157,6 +159,13 @@ def test_the_commands_of_the_scale_page_run(tmp_path: Path, s3_settings: str, mo
     assert raw is not None
     for path in filter(Path.is_file, raw.rglob("*")):
         storage.write_whole(f"s3://bucket/k400/{path.relative_to(raw)}", path.read_bytes())
+    for split in ("train", "val"):
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:gz") as file:
+            file.add(raw / split, ".")
+        storage.write_whole(f"s3://bucket/k400_targz/{split}/part_0.tar.gz", packed.getvalue())
+        table = (raw / "annotations" / f"{split}.csv").read_bytes()
+        storage.write_whole(f"s3://bucket/k400_targz/annotations/{split}.csv", table)
     lines = [line for block in blocks(ROOT / "docs" / "scale.md", "bash") for line in block.splitlines()]
     # A cluster at --ray-address is tested with the engine.
     wanted = [line for line in lines if line.startswith("t2vdata ") and "--ray-address" not in line]

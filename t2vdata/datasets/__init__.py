@@ -14,6 +14,8 @@ and where it needs them
 - ``filters(options)``: the clip filters and frame filters to apply, see ``t2vdata.filters``;
 - ``missing(root, options)``: what raw files are missing and how to get them, or None;
 - ``source(root, options)``: what raw data this is, as JSON values (hashes): part of what a build is;
+- ``archives(root, options)``: the archives in which it looks for raw files, and with it ``learn(root, contents, is_all)``,
+  which is told what is in them before the clips are asked for;
 - ``frame_size(options)``: (height, width) where all clips have one size;
 - ``original(clip, options)``: the bytes of a picture that goes into the shard as it is, or None for one that is encoded;
 - ``EXAMPLE``, ``RAW_FILES``, ``TREE``: texts for the command line: flags that make an example, what raw files it needs and
@@ -35,6 +37,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from t2vdata import modules
+from t2vdata.archives import Archive, Contents
 from t2vdata.errors import RequestError, unknown_name
 from t2vdata.filters import ClipFilter, FrameFilter
 from t2vdata.types import Clip, Frames
@@ -175,6 +178,17 @@ def missing(name: str, root: str | None, options: Any) -> str | None:
     """Return what raw files are missing and how to get them, or None."""
     why = getattr(load(name), "missing", None)
     return None if why is None else cast("str | None", why(root, options))
+
+
+def archives(name: str, root: str | None, options: Any) -> Sequence[Archive]:
+    """Return the archives in which a dataset looks for raw files."""
+    tell = getattr(load(name), "archives", None)
+    return () if tell is None or root is None else cast("Sequence[Archive]", tell(root, options))
+
+
+def learn(name: str, root: str | None, contents: Sequence[Contents], *, is_all: bool = True) -> None:
+    """Tell a dataset what is in its archives: all of it, or so much as was looked at."""
+    cast(Any, load(name)).learn(root, contents, is_all)
 
 
 def source(name: str, root: str | None, options: Any) -> dict[str, Any]:

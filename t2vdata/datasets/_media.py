@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from t2vdata import fetch, filters, language, storage
+from t2vdata.archives import DamagedError
 from t2vdata.errors import DecodeError, RequestError, ScratchError, StorageError, StoreAwayError, unknown_name
 from t2vdata.filters import ClipFilter, FrameFilter
 from t2vdata.media import matching, sandbox, shots
@@ -292,14 +293,14 @@ def render(clip: Clip, options: MediaOptions) -> Frames:
 def original(clip: Clip, options: MediaOptions) -> bytes:
     """Return the bytes of a clip's media file."""
     media = str(clip.media)
-    return fetch.content(clip, options.max_file_mb) if storage.is_url(media) else storage.read_bytes(media)
+    return fetch.content(clip, options.max_file_mb) if fetch.is_fetched(clip) else storage.read_bytes(media)
 
 
 def _source(clip: Clip, max_megabytes: int) -> bytes | str | sandbox.Ranged:
     """Return the absolute path of a file, its bytes, or its ranges: the helper that decodes stays off the network."""
     media = str(clip.media)
     try:
-        if storage.is_url(media):
+        if fetch.is_fetched(clip):
             return _within(fetch.take(clip, max_megabytes), max_megabytes)
         if not os.path.isfile(media):
             # Nor a pipe, which would never end.
@@ -309,7 +310,7 @@ def _source(clip: Clip, max_megabytes: int) -> bytes | str | sandbox.Ranged:
         raise DecodeError(f"no file {media}") from None
     except (StoreAwayError, ScratchError):
         raise
-    except (NotADirectoryError, StorageError) as error:
+    except (NotADirectoryError, StorageError, DamagedError) as error:
         raise DecodeError(str(error)) from error
     return os.path.abspath(media)
 

@@ -26,6 +26,14 @@ class PackedClips(Sequence[Clip]):
         self._lines += orjson.dumps(clip)
         self._ends.append(len(self._lines))
 
+    def sort(self, places: Sequence[int]) -> None:
+        """Put the clips that were added into the order of their places; those of one place stay as they are."""
+        ordered, ends = bytearray(), array.array("Q", [0])
+        for number in sorted(range(len(places)), key=places.__getitem__):
+            ordered += memoryview(self._lines)[self._ends[number] : self._ends[number + 1]]
+            ends.append(len(ordered))
+        self._lines, self._ends = ordered, ends
+
     def add_last(self, clips: Sequence[Clip]) -> None:
         """Take clips that stay behind all others and have no windows."""
         self._last += clips

@@ -6,15 +6,18 @@ known without a further request. Where nothing may be listed, as on most web ser
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
+import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from t2vdata import storage
+from t2vdata.archives import ENDINGS, Archive, Contents
 from t2vdata.errors import StorageError, StoreAwayError
 from t2vdata.remote import TransientError
 from t2vdata.types import ABSENT
@@ -44,6 +47,10 @@ class Root:
         """Why what is behind the URL cannot be listed; None where it is."""
         self.serial = next(_serials)
         """Another for every listing."""
+        self.contents: dict[str, Contents] = {}
+        """{archive: what is in it}, as it was learnt."""
+        self.is_partly_known = False
+        """Whether archives may hold more than is known so far."""
         self._copies: Path | None = None
         self._tree: Mapping[str, Mapping[str, int | None]] = self._listed() if self.is_url else {}
 
@@ -112,6 +119,21 @@ class Root:
         folder, _, own = name.rpartition("/")
         return self._tree.get(folder, {}).get(own, ABSENT)
 
+    @functools.cached_property
+    def archives(self) -> list[Archive]:
+        """The archives anywhere in the folder, part_2 before part_10. Asks for sizes that no listing has told."""
+        names = [f"{folder}/{name}" if folder else name for folder, name in self.files() if name.endswith(ENDINGS)]
+        return [
+            Archive(name, self.path(name), self.num_bytes(name) or storage.size(self.path(name)) or 0)
+            for name in sorted(names, key=_in_order)
+        ]
+
+    def learn(self, contents: Iterable[Contents], *, is_all: bool = True) -> None:
+        """Take in what is in the archives."""
+        self.contents = {one.name: one for one in contents}
+        self.is_partly_known = not is_all
+        self.serial = next(_serials)
+
     def local(self, name: str) -> Path:
         """Return where a file is on this machine; one behind a URL is fetched, once, and removed with this root."""
         if not self.is_url:
@@ -143,6 +165,11 @@ class Root:
         if is_web and not found:
             self.why_unlisted = self.why_unlisted or "no page of its server names them"
         return found
+
+
+def _in_order(name: str) -> list[tuple[str, int]]:
+    """Return what to sort names with numbers by."""
+    return [(text, int(number or 0)) for text, number in re.findall(r"([^0-9]*)([0-9]*)", name)]
 
 
 def _tree(place: str) -> dict[str, dict[str, int | None]]:

@@ -1,11 +1,13 @@
 """Kinetics-400, -600 and -700-2020: ten seconds of YouTube for each of hundreds of thousands of rows, with an action's label.
 
 Files are found by their names, ``<youtube_id>_<start>_<end>``, wherever below the root they lie: flat by split (CVDF), in
-folders by label (ActivityNet's crawler, mmaction2), in the folder of replacements for corrupted files, which go first.
+folders by label (ActivityNet's crawler, mmaction2), in the folder of replacements for corrupted files, which go first; or in
+tar archives, which are read as they are.
 """
 
 from __future__ import annotations
 
+import array
 import functools
 import hashlib
 import os
@@ -15,8 +17,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from t2vdata import storage
-from t2vdata.datasets import _kinetics_lists, _kinetics_rows, _media, _root, _rows
+from t2vdata import fetch
+from t2vdata.archives import Archive, Contents
+from t2vdata.datasets import _kinetics_lists, _kinetics_packed, _kinetics_rows, _media, _root, _rows
 from t2vdata.datasets._packed import PackedClips
 from t2vdata.datasets._root import Root
 from t2vdata.errors import RawDataError, RequestError
@@ -32,7 +35,7 @@ TREE = """
 k400/
   annotations/train.csv, val.csv, test.csv      or annotations/deepmind/, kinetics400/train.csv ..., or .json of DeepMind's
   train/-3B32lodo2M_000059_000069.mp4 ...       flat, as CVDF has them; or in folders by label, as crawlers make them
-  val/ ...  test/ ...
+  val/ ...  test/ ...                           or train/part_0.tar.gz ..., val/ ..., test/ ..., as they were downloaded
   replacement/replacement_for_corrupted_k400/   goes before the file of the same name
 """
 RAW_FILES = "in --root, the folder of one release (k400, k600, k700-2020): annotations/{train,val,test}.csv, and the videos"
@@ -105,13 +108,7 @@ def missing(root: str | None, options: Options) -> str | None:
         return f"{options.annotations} {what} (--annotations)"
     if options.annotations is None and not _kinetics_rows.names(there):
         return _no_annotations(there)
-    if next(_files(there), None) is None:
-        packed = next((f"{folder}/{name}".lstrip("/") for folder, name in there.files() if name.endswith(".tar.gz")), None)
-        if packed is not None:
-            # Without -z: one part of the release is a tar without gzip, whatever its name says.
-            return (
-                f"{packed} is still packed; run: mkdir -p {root}/train; tar -xf {packed} -C {root}/train, and so for each part"
-            )
+    if next(_files(there), None) is None and not there.archives:
         return (
             f"no videos below {root} ({there.shown()}); expected train/<youtube_id>_000010_000020.mp4 or "
             "<label>/<youtube_id>_000010_000020.mp4; https://github.com/cvdfoundation/kinetics-dataset downloads them"
@@ -127,7 +124,19 @@ def source(root: str | None, options: Options) -> dict[str, Any]:
         # Their names, for the JSON of a clip says "train.csv, line 7".
         "files": [[path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for path in told],
         "decoder": _media.identity(options),
+        # Parts may still come; but a folder that is unpacked meanwhile would have its clips in another order.
+        **({"order": "archives"} if archives(root, options) else {}),
     }
+
+
+def archives(root: str | None, options: Options) -> Sequence[Archive]:
+    """Return the archives below the root, such as CVDF's part_0.tar.gz."""
+    return _root.of(root).archives
+
+
+def learn(root: str | None, contents: Sequence[Contents], is_all: bool) -> None:
+    """Take in what is in the archives. Clips come in its order from then on."""
+    _root.of(root).learn(contents, is_all=is_all)
 
 
 def clips(root: str | None, split: str, options: Options, seed: int) -> Sequence[Clip]:
@@ -155,7 +164,7 @@ class _NotEmpty:
     """Leaves out the files of no bytes that a broken download leaves behind."""
 
     def why_not(self, clip: Clip, /) -> str | None:
-        if clip.media is None or storage.is_url(clip.media):
+        if clip.media_bytes is not None or clip.media is None or fetch.is_fetched(clip):
             return "an empty file" if clip.media_bytes == 0 else None
         return "an empty file" if os.path.getsize(clip.media) == 0 else None
 
@@ -174,7 +183,8 @@ def _all_clips(root: str | None, options: Options, content: str) -> dict[str, Pa
     told = None if options.captions is None else _kinetics_lists.captions(options.captions, _videos(root, options))
     wanted = None if options.clip_list is None else _kinetics_lists.clip_list(options.clip_list)
     there = _root.of(root)
-    media = _media_files(there)
+    media, packed = _media_files(there), _kinetics_packed.of(there)
+    places: dict[str, array.array[int]] = {split: array.array("q") for split in SPLITS}
     made = {split: PackedClips(options.windows) for split in SPLITS}
     known, names = set[str](), set[str]()
     has_rows = False
@@ -186,7 +196,14 @@ def _all_clips(root: str | None, options: Options, content: str) -> dict[str, Pa
         if options.exclude_list is not None:
             names.add(row.name)
         if listed is not None:
-            made[row.split].add(_clip(row, media.get(row.name), there, told, listed[0], options))
+            found = _found(row, media.get(row.name), packed, there)
+            made[row.split].add(_clip(row, found, told, listed[0], options))
+            # What is in no archive stays behind its neighbour in the annotations.
+            place = packed.place(row.name)
+            places[row.split].append(place if place is not None else (places[row.split] or [-1])[-1])
+    for split, known_places in places.items():
+        if packed:
+            made[split].sort(known_places)
     if not has_rows:
         raise RawDataError(f"the annotations of {root} have no rows")
     listed_clips = (clip for some in made.values() for clip in some.whole()) if options.label_list is not None else ()
@@ -207,8 +224,7 @@ def _videos(root: str | None, options: Options) -> set[str]:
 
 def _clip(
     row: _kinetics_rows.Row,
-    path: str | None,
-    root: Root,
+    found: _kinetics_packed.Found,
     told: _kinetics_lists.Captions | None,
     listed_class: str,
     options: Options,
@@ -225,26 +241,37 @@ def _clip(
     else:
         said = (options.template.replace("{label}", row.label),) if row.label else ()
         why_not = why_not or (None if said else "no label")
-    place = path or f"{row.name}.mp4"
     meta = {
         "source": row.where,
-        "path": place,
+        "path": found.path,
         "video": row.video or None,
         "segment": list(row.span),
         "label": label or None,
         "kinetics_label": kinetics_label,
         "is_cc": row.is_cc,
         "why_not": why_not,
+        "no_media": found.why_not,
     }
     return Clip(
         # A row that is no clip of its own is counted under the name of its line.
         row.name if row.why_not is None else re.sub(r"[^A-Za-z0-9_-]+", "-", f"row-{row.where}")[-60:],
         # A clip without captions would be counted as that alone.
         _media.caption_filter(options).kept(said) or ("-",),
-        media=root.path(place),
+        media=found.media,
         group=row.video or row.where,
         meta={name: value for name, value in meta.items() if value is not None},
-        media_bytes=root.num_bytes(place),
+        media_bytes=found.num_bytes,
+        media_offset=found.offset,
+        is_gzipped=found.is_gzipped,
+    )
+
+
+def _found(row: _kinetics_rows.Row, path: str | None, packed: _kinetics_packed.Packed, root: Root) -> _kinetics_packed.Found:
+    """Return where the file of a row is: in its folder, unless an archive has a replacement for it, or in an archive."""
+    if path is not None and ("replacement" in path.split("/")[0] or not packed.is_replacement(row.name)):
+        return _kinetics_packed.Found(root.path(path), path, root.num_bytes(path))
+    return packed.find(row.name, row.split) or _kinetics_packed.Found(
+        root.path(f"{row.name}.mp4"), f"{row.name}.mp4", root.num_bytes(f"{row.name}.mp4")
     )
 
 

@@ -1,0 +1,351 @@
+"""Kinetics from its archives as the mirrors ship them: read as they are, few times, and the same clips as unpacked."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import fsspec
+import pytest
+from layouts import kinetics
+from media import video_files
+from support import hashes
+
+from t2vdata import archives, capacity, fetch, forecast, ledger, manifest, storage
+from t2vdata.build import BuildResult, BuildSpec, build_dataset
+from t2vdata.dataset import open_dataset
+from t2vdata.media.encode import encoding
+from t2vdata.retry import retry_failed
+
+NAMES = [f"clip{number:07d}_000010_000020" for number in range(12)]
+HEADER = "label,youtube_id,time_start,time_end,split,is_cc\n"
+
+
+def pack(path: Path, files: dict[str, bytes], how: Callable[[bytes], bytes] = gzip.compress) -> None:
+    """Write an archive as CVDF's are: members without a folder."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as file:
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"./{name}.mp4")
+            member.size = len(content)
+            file.addfile(member, io.BytesIO(content))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(how(buffer.getvalue()))
+
+
+@pytest.fixture(scope="module")
+def videos() -> dict[str, bytes]:
+    """Twelve clips, all different."""
+    made = {name: video_files.of_pictures(video_files.scene(seed, 10)) for seed, name in enumerate(NAMES)}
+    assert len(set(made.values())) == len(NAMES)
+    return made
+
+
+def annotate(root: Path, names: list[str] = NAMES) -> None:
+    (root / "annotations").mkdir(parents=True)
+    rows = "".join(f"golf putting,{name[:11]},10,20,{'val' if name in NAMES[9:] else 'train'},0\n" for name in names)
+    (root / "annotations" / "train.csv").write_text(HEADER + rows)
+
+
+@pytest.fixture
+def unpacked(videos: dict[str, bytes], tmp_path: Path) -> Path:
+    root = tmp_path / "unpacked"
+    annotate(root)
+    for name, content in videos.items():
+        path = root / ("val" if name in NAMES[9:] else "train") / f"{name}.mp4"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+    return root
+
+
+@pytest.fixture
+def packed(videos: dict[str, bytes], tmp_path: Path) -> Path:
+    """The same in three archives of train, one of which is no gzip, and one of val; clips come as in the annotations."""
+    root = tmp_path / "packed"
+    annotate(root)
+    parts = {"part_2": NAMES[:4], "part_3": NAMES[4:5], "part_10": NAMES[5:9]}
+    for part, names in parts.items():
+        how = bytes if part == "part_3" else gzip.compress
+        pack(root / "k400_targz" / "train" / f"{part}.tar.gz", {name: videos[name] for name in names}, how)
+    pack(root / "k400_targz" / "val" / "part_0.tar.gz", {name: videos[name] for name in NAMES[9:]})
+    return root
+
+
+def spec(root: object, shard_size: int = 3, **options: object) -> BuildSpec:
+    chosen = {"size": 16, "frames": 8, **options}
+    return BuildSpec("kinetics", chosen, root=str(root), encoding=encoding("jpeg"), shard_size=shard_size)
+
+
+def build(root: object, out: Path, num_workers: int = 1, **told: object) -> BuildResult:
+    return build_dataset(spec(root, **told), out, num_workers=num_workers, max_failures=1)
+
+
+def shards(out: Path) -> dict[str, str]:
+    return {name: digest for name, digest in hashes(out).items() if name.endswith(".tar")}
+
+
+def tables(out: Path) -> dict[str, str]:
+    return {name: digest for name, digest in hashes(out).items() if name in ("index.parquet", "rejects.parquet")}
+
+
+def keys(out: Path, split: str = "train") -> list[str]:
+    return [item.key for item in open_dataset(out)[split]]
+
+
+@pytest.fixture
+def streams(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The archives that were streamed, in order."""
+    opened: list[str] = []
+    real = archives.Stream
+
+    def stream(path: str) -> archives.Stream:
+        opened.append(path.rpartition("/")[2])
+        return real(path)
+
+    monkeypatch.setattr(archives, "Stream", stream)
+    monkeypatch.setattr(archives, "_kept", None)
+    return opened
+
+
+@pytest.fixture
+def memory() -> Iterator[str]:
+    yield "memory://packed/files"
+    fsspec.filesystem("memory").rm("/packed", recursive=True)
+
+
+def upload(folder: Path, url: str) -> str:
+    for path in filter(Path.is_file, sorted(folder.rglob("*"))):
+        storage.write_whole(f"{url}/{path.relative_to(folder)}", path.read_bytes())
+    return url
+
+
+# The same bytes
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_archives_give_the_bytes_of_the_unpacked_folder(packed: Path, unpacked: Path, tmp_path: Path, num_workers: int) -> None:
+    build(unpacked, tmp_path / "expected")
+    build(packed, tmp_path / "out", num_workers)
+    assert len(shards(tmp_path / "expected")) == 4
+    assert shards(tmp_path / "out") == shards(tmp_path / "expected")
+    assert tables(tmp_path / "out") == tables(tmp_path / "expected")
+    assert not (tmp_path / "out" / ledger.FOLDER).exists()
+
+
+def test_clips_come_in_the_order_of_the_archives(packed: Path, videos: dict[str, bytes], tmp_path: Path) -> None:
+    shuffled = [NAMES[number] for number in (8, 3, 5, 0, 7, 2, 6, 1, 4)]
+    (packed / "annotations" / "train.csv").write_text(
+        HEADER + "".join(f"golf putting,{name[:11]},10,20,train,0\n" for name in shuffled)
+    )
+    build(packed, tmp_path / "out")
+    # part_2 before part_10, whatever the annotations' order.
+    assert keys(tmp_path / "out") == NAMES[:9]
+
+
+def test_from_a_store_they_give_the_same(packed: Path, memory: str, tmp_path: Path) -> None:
+    build(packed, tmp_path / "expected")
+    build(upload(packed, memory), tmp_path / "out")
+    assert hashes(tmp_path / "out") == hashes(tmp_path / "expected")
+
+
+def test_from_s3_two_processes_give_the_same(packed: Path, s3_settings: str, tmp_path: Path) -> None:
+    fsspec.filesystem("s3").makedirs("packed", exist_ok=True)
+    build(packed, tmp_path / "expected")
+    build(upload(packed, "s3://packed/k400"), tmp_path / "out", 2)
+    assert hashes(tmp_path / "out") == hashes(tmp_path / "expected")
+
+
+def test_a_clip_that_is_unpacked_too_is_taken_from_its_folder(packed: Path, videos: dict[str, bytes], tmp_path: Path) -> None:
+    build(packed, tmp_path / "expected")
+    (packed / "train").mkdir()
+    (packed / "train" / f"{NAMES[1]}.mp4").write_bytes(videos[NAMES[1]])
+    build(packed, tmp_path / "out")
+    assert hashes(tmp_path / "out") == hashes(tmp_path / "expected")
+    # Of other bytes, to tell them apart.
+    (packed / "train" / f"{NAMES[1]}.mp4").write_bytes(b"not a video")
+    assert build(packed, tmp_path / "broken").manifest.tally.failed == {"DecodeError": 1}
+
+
+def test_an_archive_of_replacements_goes_before_the_folder(packed: Path, videos: dict[str, bytes], tmp_path: Path) -> None:
+    (packed / "train").mkdir()
+    (packed / "train" / f"{NAMES[1]}.mp4").write_bytes(b"")
+    pack(packed / "replacement" / "replacement_for_corrupted_k400.tgz", {NAMES[1]: videos[NAMES[1]]})
+    build(packed, tmp_path / "out")
+    items = {item.key: item for item in open_dataset(tmp_path / "out")["train"]}
+    assert items[NAMES[1]].meta["media"] == f"replacement/{NAMES[1]}.mp4"
+
+
+# Few times
+
+
+def test_one_process_streams_an_archive_once_for_the_list_and_once_for_the_clips(
+    packed: Path, tmp_path: Path, streams: list[str]
+) -> None:
+    build(packed, tmp_path / "out")
+    listed, read = streams[:4], streams[4:]
+    assert listed == ["part_2.tar.gz", "part_3.tar.gz", "part_10.tar.gz", "part_0.tar.gz"]
+    # part_3 is a plain tar, whose clips are read where they are.
+    assert read == ["part_2.tar.gz", "part_10.tar.gz", "part_0.tar.gz"]
+
+
+def test_a_build_that_goes_on_lists_no_archive_again(
+    packed: Path, tmp_path: Path, streams: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_dataset(spec(packed), tmp_path / "out", num_workers=1, on_progress=stop)
+    assert len(streams) == 4 + 1
+    streams.clear()
+    # What another process would have.
+    monkeypatch.setattr(archives, "_kept", None)
+    build(packed, tmp_path / "out")
+    # Of part_2, the clips that the first shard did not take.
+    assert streams == ["part_2.tar.gz", "part_10.tar.gz", "part_0.tar.gz"]
+    build(packed, tmp_path / "other")
+    assert shards(tmp_path / "out") == shards(tmp_path / "other")
+
+
+def test_a_finished_build_reads_nothing(packed: Path, tmp_path: Path, streams: list[str]) -> None:
+    build(packed, tmp_path / "out")
+    streams.clear()
+    assert build(packed, tmp_path / "out").clips_built == 0
+    assert streams == []
+
+
+def test_killed_and_resumed_the_same_bytes_come_out(packed: Path, tmp_path: Path) -> None:
+    build(packed, tmp_path / "expected", shard_size=1)
+    command = [sys.executable, "-m", "t2vdata", "build", "kinetics", "--root", str(packed), "--out", str(tmp_path / "out"),
+               "--size", "16", "--frames", "8", "--encoding", "jpeg", "--shard-size", "1", "--workers", "1"]  # fmt: skip
+    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(list((tmp_path / "out").glob("*.tar"))) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert (tmp_path / "out" / ledger.FOLDER / "archives").exists()
+    build(packed, tmp_path / "out", shard_size=1)
+    assert shards(tmp_path / "out") == shards(tmp_path / "expected")
+
+
+# What is wrong with an archive
+
+
+def test_clips_behind_the_damage_of_an_archive_are_left_out_with_its_name(packed: Path, tmp_path: Path) -> None:
+    path = packed / "k400_targz" / "train" / "part_10.tar.gz"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    result = build(packed, tmp_path / "out")
+    why = "no media file, and k400_targz/train/part_10.tar.gz is damaged"
+    assert 1 <= result.manifest.tally.rejected[why] <= 3
+    assert result.manifest.tally.kept == 12 - result.manifest.tally.rejected[why]
+    message = manifest.read_rejects(str(tmp_path / "out"))[0].message
+    assert message.startswith("train.csv, line ")
+    assert message.endswith(why)
+
+
+def test_clips_of_an_archive_that_is_whole_again_are_appended(packed: Path, tmp_path: Path) -> None:
+    path = packed / "k400_targz" / "train" / "part_10.tar.gz"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    first = build(packed, tmp_path / "out").manifest.tally
+    assert first.kept < 12
+    path.write_bytes(whole)
+    assert retry_failed(spec(packed), tmp_path / "out", num_workers=1).manifest.tally.kept == 12
+
+
+def test_a_part_that_has_come_is_for_a_retry(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = packed / "k400_targz" / "train" / "part_2.tar.gz"
+    later = path.rename(tmp_path / "later")
+
+    def stop(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_dataset(spec(packed), tmp_path / "out", num_workers=1, on_progress=stop)
+    later.rename(path)
+    # It would move clips from shard to shard.
+    assert build(packed, tmp_path / "out").manifest.tally.rejected == {"no media file": 4}
+    assert keys(tmp_path / "out") == NAMES[4:9]
+    retry_failed(spec(packed), tmp_path / "out", num_workers=1)
+    assert keys(tmp_path / "out") == NAMES[4:9] + NAMES[:4]
+
+
+def test_an_archive_that_changes_meanwhile_fails_its_clips(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = packed / "k400_targz" / "train" / "part_2.tar.gz"
+    real = fetch.take
+
+    def take(*told: object) -> object:
+        path.write_bytes(gzip.compress(b"short"))
+        return real(*told)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fetch, "take", take)
+    monkeypatch.setattr(archives, "_kept", None)
+    tally = build(packed, tmp_path / "out").manifest.tally
+    assert tally.failed == {"DecodeError": 4}
+    assert "part_2.tar.gz ends before byte " in manifest.read_rejects(str(tmp_path / "out"))[0].message
+
+
+def test_a_member_over_the_limit_has_failed(packed: Path, videos: dict[str, bytes], tmp_path: Path) -> None:
+    pack(packed / "k400_targz" / "train" / "part_3.tar.gz", {NAMES[4]: videos[NAMES[4]].ljust(1_000_001, b"\0")})
+    assert build(packed, tmp_path / "out", max_file_mb=1).manifest.tally.failed == {"DecodeError": 1}
+    (reject,) = manifest.read_rejects(str(tmp_path / "out"))
+    assert f"train/{NAMES[4]}.mp4 in " in reject.message
+    assert "part_3.tar.gz has over 1 MB; allow more with --max-file-mb" in reject.message
+
+
+def test_large_archives_take_little_memory(videos: dict[str, bytes], tmp_path: Path) -> None:
+    root = tmp_path / "large"
+    annotate(root, NAMES[:2])
+    # Between two clips, 300 MB that nobody wants, which pack well.
+    pack(root / "train" / "part_0.tar.gz", {NAMES[0]: videos[NAMES[0]], "other": bytes(300 << 20), NAMES[1]: videos[NAMES[1]]})
+    code = (
+        "import sys; from t2vdata.build import BuildSpec, build_dataset; from t2vdata.media.encode import encoding\n"
+        "spec = BuildSpec('kinetics', {'size': 16, 'frames': 8}, root=sys.argv[1], encoding=encoding('jpeg'))\n"
+        "assert build_dataset(spec, sys.argv[2], num_workers=1).manifest.tally.kept == 2\n"
+        "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM:')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, root, tmp_path / "out"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    # Python with its libraries takes most of it.
+    assert int(done.stdout) < 250_000
+
+
+# Before a build
+
+
+@pytest.mark.parametrize("ask", [forecast.forecast, capacity.capacity], ids=["dry run", "plan"])
+def test_a_build_from_archives_is_planned_by_their_first_clips(
+    ask: Callable[..., object], packed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forecast, "SAMPLE", 4)
+    path = packed / "k400_targz" / "train" / "part_10.tar.gz"
+    # What comes behind the first clips is not read.
+    path.write_bytes(path.read_bytes()[:-200])
+    told = {"num_workers": 1} if ask is forecast.forecast else {"cores": 8, "bytes_per_second": 1e9}
+    found = ask(spec(packed), **told)
+    assert found.clips == 12  # type: ignore[attr-defined]
+    tally = found.sampled if ask is forecast.forecast else found.costs.sampled  # type: ignore[attr-defined]
+    assert (tally.kept, tally.seen) == (4, 4)
+
+
+def test_a_release_that_is_not_unpacked_lacks_nothing(packed: Path) -> None:
+    from t2vdata import datasets
+
+    assert datasets.missing("kinetics", str(packed), datasets.make_options("kinetics", {})) is None
+
+
+def test_unpacked_folders_are_what_they_were(tmp_path: Path) -> None:
+    layout = kinetics(tmp_path / "raw")
+    assert "order" not in spec(layout.root).as_json()["source"]
