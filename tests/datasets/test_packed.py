@@ -47,3 +47,12 @@ def test_a_clip_takes_a_few_hundred_bytes() -> None:
     for number in range(20_000):
         made.add(Clip(f"clip-{number:06d}", ("a person is playing golf",), f"/data/{number:06d}.mp4", meta={"label": "golf"}))
     assert sys.getsizeof(made._lines) + sys.getsizeof(made._ends) < 20_000 * 300
+
+
+def test_clips_are_put_in_the_order_of_their_places() -> None:
+    packed = PackedClips(2)
+    for key in ("a", "b", "c", "d"):
+        packed.add(Clip(key, ("x",), media="part.tar.gz", media_offset=5, is_gzipped=True))
+    packed.sort([7, -1, 7, 3])
+    assert [clip.key for clip in packed] == [f"{key}-w{window}" for key in "bdac" for window in (0, 1)]
+    assert (packed[0].media_offset, packed[0].is_gzipped) == (5, True)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -13,14 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import layouts
 import psutil
 import pytest
 from support import TINY, hashes, t2vdata, tiny_spec
 
 from t2vdata import storage
 from t2vdata.build import BuildSpec, build_dataset
+from t2vdata.engines import local
 from t2vdata.engines.ray import RayEngine
 from t2vdata.errors import BuildError, RequestError, WorkerDiedError
+from t2vdata.media.encode import encoding
 
 # A module of its own: workers find their work by name.
 WORK = '''
@@ -125,6 +129,19 @@ def test_a_task_that_fits_no_node_is_refused(work: Any, two_workers: None, setti
         RequestError, match=rf"a task takes .*{wanted}.*no node of the 1 has both: at most 2 cores.*ask for less"
     ):
         run(work.double, [1], **settings)
+
+
+def test_raw_files_behind_a_url_and_in_archives_are_built_alike(work: Any, two_workers: None, tmp_path: Path) -> None:
+    layout = layouts.kinetics(tmp_path / "k400")
+    with tarfile.open(tmp_path / "k400" / "train" / "part_0.tar.gz", "w:gz") as file:
+        for path in sorted((tmp_path / "k400" / "train").glob("*.mp4")):
+            file.add(path, path.name)
+            path.unlink()
+    spec = BuildSpec("kinetics", layout.options, root=f"file://{tmp_path}/k400", encoding=encoding("jpeg"), shard_size=1)
+    for name, engine in (("serial", local.run), ("ray", RayEngine())):
+        build_dataset(spec, tmp_path / name, num_workers=2 if name == "ray" else 1, max_failures=1, engine=engine)
+    assert hashes(tmp_path / "ray") == hashes(tmp_path / "serial")
+    assert len(list((tmp_path / "ray").glob("*.tar"))) == layout.num_kept
 
 
 def test_bad_settings_are_refused(tmp_path: Path) -> None:
