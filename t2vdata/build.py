@@ -83,6 +83,8 @@ def build_dataset(
         raise RequestError(f"--max-failures {max_failures:g}: expected a share from 0 to 1")
     check_can_build(spec)
     wanted = spec.as_json()
+    # Before anything is written: annotations that cannot be read are said here.
+    splits = plan.splits(spec)
     finished = ledger.open_folder(folder, wanted)
     if (
         finished is not None
@@ -99,8 +101,8 @@ def build_dataset(
         finished = ledger.open_folder(folder, wanted)
         if finished is not None and has_tables(folder, finished):
             ledger.start(folder, wanted)
-            learn_archives(spec, folder, engine, num_workers=num_workers)
-            plans = _plans_of(lost_shards(folder, finished), folder, finished, plan.splits(spec))
+            splits = learn_archives(spec, folder, engine, num_workers=num_workers) or splits
+            plans = _plans_of(lost_shards(folder, finished), folder, finished, splits)
             built = _repair(folder, finished, engine(work, plans, num_workers=num_workers))
             ledger.close_folder(folder)
             return BuildResult(folder, finished, built)
@@ -109,8 +111,7 @@ def build_dataset(
                 f"{folder} lost a table, and clips were appended to it, which only --retry-failed can; choose another --out"
             )
         ledger.start(folder, wanted)
-        learn_archives(spec, folder, engine, num_workers=num_workers)
-        splits = plan.splits(spec)
+        splits = learn_archives(spec, folder, engine, num_workers=num_workers) or splits
         run = functools.partial(engine, work, num_workers=num_workers)
         with manifest.TableWriter(folder) as tables:
             contents = _Contents(folder, sum(len(clips) for _, clips in splits), max_failures, tables, on_progress)
@@ -121,14 +122,15 @@ def build_dataset(
     return BuildResult(folder, whole, built)
 
 
-def learn_archives(spec: BuildSpec, out: str, engine: Engine, *, num_workers: int) -> None:
-    """Tell the dataset what is in its archives, if it has some. Each is read for that once in a build.
+def learn_archives(spec: BuildSpec, out: str, engine: Engine, *, num_workers: int) -> Splits | None:
+    """Tell the dataset what is in its archives; return its splits then, or None where it has no archives.
 
-    A build that goes on keeps to what it has found: archives that have come or changed since would move clips between shards.
+    Each is read for that once in a build. One that goes on keeps to what it has found: archives that have come or changed since
+    would move clips between shards.
     """
     wanted = datasets.archives(spec.dataset, spec.root, spec.resolved)
     if not wanted:
-        return
+        return None
     known, is_all = ledger.read_contents(out)
     if not is_all:
         unread = [one for one in wanted if one.name not in known]
@@ -140,6 +142,7 @@ def learn_archives(spec: BuildSpec, out: str, engine: Engine, *, num_workers: in
         known = {one.name: known[one.name] for one in wanted}
         ledger.write_order(out, list(known))
     datasets.learn(spec.dataset, spec.root, list(known.values()))
+    return plan.splits(spec)
 
 
 class _Contents:

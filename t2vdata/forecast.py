@@ -99,7 +99,9 @@ def peek(spec: BuildSpec) -> None:
     if found:
         some = found[:: -(-len(found) // _PEEKED)]
         each = -(-2 * SAMPLE // len(some))
-        datasets.learn(spec.dataset, spec.root, [archives.contents(one, each) for one in some], is_all=False)
+        seen = [archives.contents(one, each) for one in some]
+        is_all = len(some) == len(found) and all(len(one.members) < each for one in seen)
+        datasets.learn(spec.dataset, spec.root, seen, is_all=is_all)
 
 
 def choose(plans: Iterable[ShardPlan]) -> list[tuple[str, Clip]]:

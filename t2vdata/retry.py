@@ -59,10 +59,10 @@ def retry_failed(
         )
     if not ledger.is_appending(folder) and (not has_tables(folder, finished) or lost_shards(folder, finished)):
         raise RequestError(f"{folder} lost files; run the command without --retry-failed first, it makes them again")
+    splits = plan.splits(spec)
     with ledger.locked(folder) as check_still_ours, ledger.swept(folder):
         ledger.start(folder, wanted)
-        learn_archives(spec, folder, engine, num_workers=num_workers)
-        splits = plan.splits(spec)
+        splits = learn_archives(spec, folder, engine, num_workers=num_workers) or splits
         stock = Stock(folder)
         before = ledger.keep_before(folder)
         old = manifest.read(before)

@@ -127,8 +127,8 @@ def test_links_devices_and_paths_that_climb_are_passed_over(tmp_path: Path) -> N
 
 
 def test_what_unpacks_to_a_thousand_times_its_size_is_streamed(tmp_path: Path) -> None:
-    data = gzip.compress(tar({"zeros.mp4": bytes(50 << 20), "last.mp4": b"x"}))
-    assert len(data) < 200_000
+    data = gzip.compress(tar({"zeros.mp4": bytes(20 << 20), "last.mp4": b"x"}))
+    assert len(data) < 50_000
     found = read(data, tmp_path)
     assert [one.name for one in found.members] == ["zeros.mp4", "last.mp4"]
     with archives.at(str(tmp_path / "a.tar.gz"), found.members[1].offset) as stream:

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import tempfile
+import urllib.parse
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -43,6 +44,7 @@ class Root:
     def __init__(self, place: str) -> None:
         self.place = place
         self.is_url = storage.is_url(place)
+        self._is_web = place.startswith(("http://", "https://"))
         self.why_unlisted: str | None = None
         """Why what is behind the URL cannot be listed; None where it is."""
         self.serial = next(_serials)
@@ -110,6 +112,9 @@ class Root:
 
     def path(self, name: str) -> str:
         """Return the path or URL of a name."""
+        if self._is_web:
+            # Its names came from links, where "?" and "#" are written so.
+            name = urllib.parse.quote(name)
         return storage.join(self.place, name) if name else self.place
 
     def num_bytes(self, name: str) -> int | None:
@@ -151,18 +156,17 @@ class Root:
 
     def _listed(self) -> dict[str, dict[str, int | None]]:
         """Return {folder: {name: bytes}} of what is behind the URL."""
-        is_web = self.place.startswith(("http://", "https://"))
         found: dict[str, dict[str, int | None]] = {}
         try:
             # A web server is not waited for: see ``storage.blocks``.
-            found = _tree(self.place) if is_web else storage.patiently(lambda: _tree(self.place))
+            found = _tree(self.place) if self._is_web else storage.patiently(lambda: _tree(self.place))
         except FileNotFoundError:
             pass
         except (StoreAwayError, TransientError):
             raise
         except StorageError as error:
             self.why_unlisted = str(error)
-        if is_web and not found:
+        if self._is_web and not found:
             self.why_unlisted = self.why_unlisted or "no page of its server names them"
         return found
 

@@ -57,6 +57,8 @@ _T2V_CLASSES = {
     "sailing": "sailing",
     "water skiing": "water skiing",
 }
+# DeepMind's archives of annotations, which many leave where they have unpacked them.
+_OF_ANNOTATIONS = re.compile(r"kinetics(400|600|700(_2020)?)(_delta)?\.(tar\.gz|tgz|tar)")
 # The paper cuts videos where neighbouring frames no longer match, and gives no number: this one is ours.
 _T2V_MATCHES = 20
 _HOW = (
@@ -108,7 +110,7 @@ def missing(root: str | None, options: Options) -> str | None:
         return f"{options.annotations} {what} (--annotations)"
     if options.annotations is None and not _kinetics_rows.names(there):
         return _no_annotations(there)
-    if next(_files(there), None) is None and not there.archives:
+    if next(_files(there), None) is None and not archives(root, options):
         return (
             f"no videos below {root} ({there.shown()}); expected train/<youtube_id>_000010_000020.mp4 or "
             "<label>/<youtube_id>_000010_000020.mp4; https://github.com/cvdfoundation/kinetics-dataset downloads them"
@@ -131,7 +133,7 @@ def source(root: str | None, options: Options) -> dict[str, Any]:
 
 def archives(root: str | None, options: Options) -> Sequence[Archive]:
     """Return the archives below the root, such as CVDF's part_0.tar.gz."""
-    return _root.of(root).archives
+    return [one for one in _root.of(root).archives if not _OF_ANNOTATIONS.fullmatch(one.name.rpartition("/")[2])]
 
 
 def learn(root: str | None, contents: Sequence[Contents], is_all: bool) -> None:

@@ -18,6 +18,7 @@ from support import hashes
 
 from t2vdata import capacity, fetch, forecast, manifest, storage
 from t2vdata.build import BuildResult, BuildSpec, build_dataset
+from t2vdata.datasets import _root
 from t2vdata.errors import RawDataError, ScratchError, StorageError
 from t2vdata.media.encode import encoding
 from t2vdata.retry import retry_failed
@@ -85,6 +86,16 @@ def test_originals_are_kept_from_a_url_too(memory: str, tmp_path: Path) -> None:
     build(spec("visdial-coco", layout, keep_original=True), tmp_path / "local")
     build(spec("visdial-coco", layout, upload(tmp_path / "raw", memory), keep_original=True), tmp_path / "remote")
     assert hashes(tmp_path / "remote") == hashes(tmp_path / "local")
+
+
+def test_names_on_a_web_server_may_have_any_characters(tmp_path: Path) -> None:
+    folder = tmp_path / "raw" / "100% #1"
+    folder.mkdir(parents=True)
+    (folder / "what? now.txt").write_text("a text")
+    with servers.nginx(tmp_path / "raw", tmp_path / "nginx", "autoindex on;") as server:
+        root = _root.Root(server.url)
+        assert list(root.files()) == [("100% #1", "what? now.txt")]
+        assert root.local("100% #1/what? now.txt").read_text() == "a text"
 
 
 @pytest.mark.parametrize("name", ["kinetics", "msvd"])
