@@ -112,9 +112,9 @@ def capacity(
         if value is not None and value < 1:
             raise RequestError(f"{name} {value}: expected 1 or more")
     check_can_build(spec)
-    forecast.peek(spec)
+    in_archives = forecast.peek(spec)
     counted = [0]
-    chosen = forecast.choose(_counted(spec, counted))
+    chosen = forecast.choose(_counted(spec, counted), in_archives=in_archives)
     if not chosen:
         raise RequestError(f"{spec.dataset} has no clip to go by; check --root and the options")
     costs = measure(spec, chosen)

@@ -72,7 +72,7 @@ def forecast(spec: BuildSpec, *, num_workers: int | None = None) -> Forecast:
     """
     workers = workers_or_all(num_workers)
     check_can_build(spec)
-    peek(spec)
+    in_archives = peek(spec)
     counts: dict[str, list[int]] = {}
     rejected: dict[str, Tally] = {}
 
@@ -82,7 +82,7 @@ def forecast(spec: BuildSpec, *, num_workers: int | None = None) -> Forecast:
             rejected[one.split] = rejected.get(one.split, Tally()) + Tally.of(0, one.rejects)
             yield one
 
-    made = make(spec, choose(counted(plan_shards(spec, plan.splits(spec)))))
+    made = make(spec, choose(counted(plan_shards(spec, plan.splits(spec))), in_archives=in_archives))
     tally = made.tally
     return Forecast(
         {split: SplitForecast(sum(counts[split]), rejected[split].rejected) for split in counts},
@@ -93,8 +93,8 @@ def forecast(spec: BuildSpec, *, num_workers: int | None = None) -> Forecast:
     )
 
 
-def peek(spec: BuildSpec) -> None:
-    """Look at the first files of a few archives, where a dataset has some: clips beyond them are taken for there."""
+def peek(spec: BuildSpec) -> bool:
+    """Look at the first files of a few archives, and return whether there are any: clips beyond them are taken for there."""
     found = datasets.archives(spec.dataset, spec.root, spec.resolved)
     if found:
         some = found[:: -(-len(found) // _PEEKED)]
@@ -102,10 +102,11 @@ def peek(spec: BuildSpec) -> None:
         seen = [archives.contents(one, each) for one in some]
         is_all = len(some) == len(found) and all(len(one.members) < each for one in seen)
         datasets.learn(spec.dataset, spec.root, seen, is_all=is_all)
+    return bool(found)
 
 
-def choose(plans: Iterable[ShardPlan]) -> list[tuple[str, Clip]]:
-    """Return (split, clip) of a few clips, each as likely as any other and the same every time; holds no others.
+def choose(plans: Iterable[ShardPlan], *, in_archives: bool = False) -> list[tuple[str, Clip]]:
+    """Return (split, clip) of a few clips, each as likely as any other and the same every time; makes and holds no others.
 
     Of clips in archives, those near the start of one; each archive is then read once, and not to its end.
     """
@@ -114,7 +115,7 @@ def choose(plans: Iterable[ShardPlan]) -> list[tuple[str, Clip]]:
     seen = 0
     for one in plans:
         for number in range(len(one.clips)):
-            if one.clips[number].media_offset == SOMEWHERE:
+            if in_archives and one.clips[number].media_offset == SOMEWHERE:
                 continue
             place = seen if seen < SAMPLE else draws.randrange(seen + 1)
             seen += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from support import t2vdata, tiny_spec
 
 from t2vdata.build import BuildResult, BuildSpec, build_dataset
 from t2vdata.errors import RawDataError
-from t2vdata.forecast import SAMPLE, forecast
+from t2vdata.forecast import SAMPLE, choose, forecast
 from t2vdata.media.encode import encoding
+from t2vdata.types import Clip, ShardPlan
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +77,19 @@ def test_nothing_is_written(table: Path, tmp_path: Path) -> None:
 def test_raw_files_that_are_missing_are_named(tmp_path: Path) -> None:
     with pytest.raises(RawDataError, match="no folder nowhere"):
         forecast(BuildSpec("msvd", root="nowhere"))
+
+
+def test_clips_that_are_not_chosen_are_not_made() -> None:
+    made = []
+
+    class Drawn(Sequence[Clip]):
+        def __len__(self) -> int:
+            return 1000
+
+        def __getitem__(self, number: int) -> Clip:  # type: ignore[override]
+            made.append(number)
+            return Clip(f"clip-{number}", ("words",))
+
+    plans = (ShardPlan("train", number, Drawn()) for number in range(1000))
+    assert len(choose(plans)) == SAMPLE
+    assert len(made) < 1000
