@@ -216,7 +216,7 @@ def test_the_parts_that_a_killed_build_left_are_forgotten_by_the_next(out: str) 
 def test_scratch_files_are_gone_even_when_a_build_is_killed(out: str, tmp_path: Path) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    process = start_build(out, 5000, shard_size=200, env={**os.environ, "TMPDIR": str(scratch)})
+    process = start_build(out, 40_000, shard_size=200, env={**os.environ, "TMPDIR": str(scratch)})
     wait_for_shards(out, 3)  # by then each worker has tried the folder, as Python's tempfile does with a small named file
     held: list[str] = []
     while not held:
