@@ -85,7 +85,7 @@ def open_files(pid: int) -> Iterator[str]:
 
 
 def wait_for_shards(out: str, count: int) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200  # longer than a build waits for a store that refuses
     while sum(name.endswith(".tar") for name in storage.sizes(out)) < count:
         assert time.monotonic() < deadline, "no shards came"
         time.sleep(0.05)
