@@ -85,7 +85,7 @@ def open_files(pid: int) -> Iterator[str]:
 
 
 def wait_for_shards(out: str, count: int) -> None:
-    deadline = time.monotonic() + 200  # longer than a build waits for a store that refuses
+    deadline = time.monotonic() + 60
     while sum(name.endswith(".tar") for name in storage.sizes(out)) < count:
         assert time.monotonic() < deadline, "no shards came"
         time.sleep(0.05)
@@ -250,14 +250,15 @@ def test_killed_at_some_moments_the_same_bytes_come_out_in_s3(out: str, expected
 
 
 def test_a_build_goes_on_from_the_shards_that_are_there(out: str) -> None:
-    process = start_build(out, 3000)
+    # Far more shards than are made before it is killed, however late that is seen.
+    process = start_build(out, 20_000)
     wait_for_shards(out, 5)
     kill_group(process)
     stock = set(ledger.names(out, ledger.REPORTS))
     assert len(stock) >= 3
     store = fsspec.filesystem("s3", use_listings_cache=False)
     before = {name: store.info(f"{out}/{name}")["LastModified"] for name in stock}
-    process = start_build(out, 3000)
+    process = start_build(out, 20_000)
     wait_for_shards(out, len(stock) + 3)
     kill_group(process)
     assert {name: store.info(f"{out}/{name}")["LastModified"] for name in stock} == before
