@@ -92,8 +92,7 @@ def _of_each_label(glow: VideoGlow, clip_TCHW: torch.Tensor, noise: torch.Tensor
     if glow.model.label_in_tail:
         found = glow.log_probabilities(levels, drawn, told)
         return (found.first + found.later.sum(dim=1)).double()
-    image, vector = glow.head.describe(told)
-    only: torch.Tensor = glow.head(levels[:, 0], drawn[:, 0], image, vector)
+    only: torch.Tensor = glow.head(levels[:, 0], drawn[:, 0], glow.head.describe(told))
     return only.double()
 
 

@@ -118,9 +118,9 @@ class Trainer:
         """Return the largest error of a pixel of a few clips, after the flow and its inverse."""
         few = slice(0, _RECONSTRUCTED)
         levels, noise, told = levels[few], noise[few], measures.some(told, 0, _RECONSTRUCTED)
-        head = self.glow.head.reconstruction_error(levels[:, 0], noise[:, 0], *self.glow.head.describe(told))
+        head = self.glow.head.reconstruction_error(levels[:, 0], noise[:, 0], self.glow.head.describe(told))
         later = self.glow.later(levels, noise, told)
-        tail = self.glow.tail.reconstruction_error(later.levels, later.noise, later.context, later.vector, later.expected)
+        tail = self.glow.tail.reconstruction_error(later.levels, later.noise, later.known)
         return torch.maximum(head, tail)
 
     # Measuring

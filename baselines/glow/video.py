@@ -7,6 +7,7 @@ as float32, see dequantisation.py; all likelihoods are of levels, in nats.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -36,6 +37,22 @@ class LogProbabilities(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Known:
+    """What is known of frames."""
+
+    context: torch.Tensor | None = None
+    """(N, K, H, W)"""
+    vector: torch.Tensor | None = None
+    """(N, V)"""
+    expected: torch.Tensor | None = None
+    """(N, C, H, W), the frame before, displaced, where motion is modelled."""
+
+    def of(self, some: Callable[[torch.Tensor], torch.Tensor]) -> Known:
+        """Return what is known of some of the frames."""
+        return Known(*(None if one is None else some(one) for one in (self.context, self.vector, self.expected)))
+
+
+@dataclass(frozen=True)
 class Later:
     """Later frames of all clips side by side, and what is known of each."""
 
@@ -43,12 +60,7 @@ class Later:
     """(N, C, H, W)"""
     noise: torch.Tensor
     """(N, C, H, W)"""
-    context: torch.Tensor | None
-    """(N, K, H, W)"""
-    vector: torch.Tensor | None
-    """(N, V)"""
-    expected: torch.Tensor | None
-    """(N, C, H, W), the frame before, displaced, where motion is modelled."""
+    known: Known
     moves: torch.Tensor
     """(B, T-1), log-probabilities of displacements; of all later frames, also where some were chosen."""
 
@@ -92,17 +104,17 @@ class FrameFlow(nn.Module):
         self.flow = Flow(shape, spec, context=4 * context, vector=vector)
         self.noise = VariationalNoise(shape[0]) if model.dequantisation == "variational" else None
 
-    def describe(self, told: Told) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    def describe(self, told: Told) -> Known:
         """Return what the labels or captions are to this flow: an image of context (B, K, H, W) or a vector (B, V)."""
         match self.describer:
             case LabelImages():
-                return self.describer(told.labels), None
+                return Known(context=self.describer(told.labels))
             case LabelVectors() | MeaningVectors():
-                return None, self.describer(told.labels)
+                return Known(vector=self.describer(told.labels))
             case Sentences():
-                return None, self.describer(told.tokens, told.lengths)
+                return Known(vector=self.describer(told.tokens, told.lengths))
             case _:
-                return None, None
+                return Known()
 
     def placed(self, vector_NV: torch.Tensor | None, numbers_N: torch.Tensor) -> torch.Tensor | None:
         """Return what a flow knows of frames by vectors: the labels', and those of their places in the clip."""
@@ -111,31 +123,27 @@ class FrameFlow(nn.Module):
         found: torch.Tensor = self.places(numbers_N)
         return found if vector_NV is None else torch.cat([vector_NV, found], dim=1)
 
-    def forward(
-        self,
-        levels_NCHW: torch.Tensor,
-        noise: torch.Tensor,
-        context: torch.Tensor | None,
-        vector: torch.Tensor | None,
-        expected: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+    def forward(self, levels_NCHW: torch.Tensor, noise: torch.Tensor, known: Known) -> torch.Tensor:
         """Return log-probabilities (N,), at least: what one draw of noise says.
 
         ``noise`` is uniform in [0, 1), or for variational dequantisation standard normal, and shaped as the frames are. The
-        flow sees by what frames differ from ``expected`` ones.
+        flow sees by what frames differ from expected ones.
         """
         x, paid = self.continuous(levels_NCHW, noise)
-        x, gain = self.left(x, expected)
-        features = None if self.pyramid is None else self.pyramid(context)
-        density = gain + self.flow.log_density(x, features, vector) - paid
+        x, gain = self.left(x, known.expected)
+        density = gain + self.flow.log_density(x, self.features(known), known.vector) - paid
         return log_probability(density, math.prod(self.shape), self.num_bits)
+
+    def features(self, known: Known) -> list[torch.Tensor] | None:
+        """Return what is known as an image, at the size of each level."""
+        return None if self.pyramid is None else self.pyramid(known.context)
 
     def continuous(self, levels_NCHW: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return frames in [-1/2, 1/2), and the log-density (N,) of their noise."""
         if self.noise is None:
             return place(levels_NCHW, noise, self.num_bits), noise.new_zeros(len(noise))
-        drawn, log_density = self.noise(place(levels_NCHW, 0.5, self.num_bits), noise)
-        return place(levels_NCHW, drawn, self.num_bits), log_density
+        learned, log_density = self.noise(place(levels_NCHW, 0.5, self.num_bits), noise)
+        return place(levels_NCHW, learned, self.num_bits), log_density
 
     def left(self, x: torch.Tensor, expected: torch.Tensor | None) -> tuple[torch.Tensor, float]:
         """Return by how many levels frames differ from expected ones, and the log-determinant; without any, the frames."""
@@ -147,37 +155,21 @@ class FrameFlow(nn.Module):
         """Undo ``left``."""
         return x if expected is None else x / (1 << self.num_bits) + expected
 
-    def sample(
-        self,
-        normal: torch.Tensor,
-        context: torch.Tensor | None,
-        vector: torch.Tensor | None,
-        temperature: float,
-        expected: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+    def sample(self, normal: torch.Tensor, known: Known, temperature: float) -> torch.Tensor:
         """Return levels (N, C, H, W) from standard normal numbers (N, C*H*W)."""
         shapes = self.flow.latent_shapes()
         parts = torch.split(normal, [math.prod(shape) for shape in shapes], dim=1)
         latents = [temperature * part.view(-1, *shape) for part, shape in zip(parts, shapes, strict=True)]
-        features = None if self.pyramid is None else self.pyramid(context)
-        x = self.flow.inverse(latents, features, vector)
-        x = self.whole(x, expected)
+        x = self.whole(self.flow.inverse(latents, self.features(known), known.vector), known.expected)
         return at_level(x, self.num_bits).clamp(0, (1 << self.num_bits) - 1)
 
     @torch.no_grad()
-    def reconstruction_error(
-        self,
-        levels_NCHW: torch.Tensor,
-        noise: torch.Tensor,
-        context: torch.Tensor | None,
-        vector: torch.Tensor | None,
-        expected: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+    def reconstruction_error(self, levels_NCHW: torch.Tensor, noise: torch.Tensor, known: Known) -> torch.Tensor:
         """Return by how much frames in [-1/2, 1/2) differ at most from what the flow makes of their latents: a scalar."""
         x, _ = self.continuous(levels_NCHW, noise)
-        features = None if self.pyramid is None else self.pyramid(context)
-        latents, _ = self.flow(self.left(x, expected)[0], features, vector)
-        return (self.whole(self.flow.inverse(latents, features, vector), expected) - x).abs().max()
+        features = self.features(known)
+        latents, _ = self.flow(self.left(x, known.expected)[0], features, known.vector)
+        return (self.whole(self.flow.inverse(latents, features, known.vector), known.expected) - x).abs().max()
 
 
 class VideoGlow:
@@ -196,10 +188,9 @@ class VideoGlow:
 
         ``chosen_BK`` counts later frames from 0.
         """
-        image, vector = self.head.describe(told)
-        first: torch.Tensor = self.head(levels_BTCHW[:, 0], noise_BTCHW[:, 0], image, vector)
+        first: torch.Tensor = self.head(levels_BTCHW[:, 0], noise_BTCHW[:, 0], self.head.describe(told))
         later = self.later(levels_BTCHW, noise_BTCHW, told, chosen_BK)
-        left = self.tail(later.levels, later.noise, later.context, later.vector, later.expected).view(len(first), -1)
+        left = self.tail(later.levels, later.noise, later.known).view(len(first), -1)
         # A displacement is cheap: where some frames were chosen, those of all frames are learned, and count by their mean.
         counted = later.moves if chosen_BK is None else later.moves.mean(dim=1, keepdim=True)
         return LogProbabilities(first, left + counted, later.moves)
@@ -217,7 +208,7 @@ class VideoGlow:
         if self.state is not None:
             contexts.append(self.state.states(known).to(known.dtype))
         context = torch.cat(contexts, dim=2).flatten(0, 1) if contexts else None
-        _, described = self.tail.describe(told)
+        described = self.tail.describe(told).vector
         each = None if described is None else described.repeat_interleave(num_later, dim=0)
         vector = self.tail.placed(each, torch.arange(num_later, device=known.device).repeat(number))
         moves, expected = known.new_zeros(number, num_later), None
@@ -230,13 +221,10 @@ class VideoGlow:
         def of_chosen(whole_N: torch.Tensor) -> torch.Tensor:
             return whole_N.view(number, num_later, *whole_N.shape[1:])[rows, chosen_BK].flatten(0, 1)
 
-        context = with_expected(context, expected)
         return Later(
             of_chosen(levels_BTCHW[:, 1:].flatten(0, 1)),
             of_chosen(noise_BTCHW[:, 1:].flatten(0, 1)),
-            None if context is None else of_chosen(context),
-            None if vector is None or self.tail.motion is not None else of_chosen(vector),
-            None if expected is None else of_chosen(expected),
+            displaced_known(context, vector, expected).of(of_chosen),
             moves,
         )
 
@@ -257,9 +245,9 @@ class VideoGlow:
 
         Uniform numbers choose displacements.
         """
-        image, vector = self.head.describe(told)
-        frame = self.head.sample(normal_BTD[:, 0], image, vector, temperature) if first_BCHW is None else first_BCHW
-        _, vector = self.tail.describe(told)
+        head = self.head.describe(told)
+        frame = self.head.sample(normal_BTD[:, 0], head, temperature) if first_BCHW is None else first_BCHW
+        described = self.tail.describe(told).vector
         state = None if self.state is None else self.state.start(frame)
         made = [frame]
         for number in range(1, normal_BTD.shape[1]):
@@ -269,23 +257,24 @@ class VideoGlow:
                 state = self.state(state, known, number - 1)
                 contexts.append(state)
             context = torch.cat(contexts, dim=1) if contexts else None
-            placed = self.tail.placed(vector, torch.full((len(frame),), number - 1, device=frame.device))
+            vector = self.tail.placed(described, torch.full((len(frame),), number - 1, device=frame.device))
             expected = None
             if self.tail.motion is not None and context is not None:
-                found = drawn(self.tail.motion(context, placed), uniform_BT[:, number], temperature)
+                found = drawn(self.tail.motion(context, vector), uniform_BT[:, number], temperature)
                 expected = self.seen(displaced(frame, found, self.model.motion))
-                placed = None
-            context = with_expected(context, expected)
-            frame = self.tail.sample(normal_BTD[:, number], context, placed, temperature, expected)
+            frame = self.tail.sample(normal_BTD[:, number], displaced_known(context, vector, expected), temperature)
             made.append(frame)
         return torch.stack(made, dim=1)
 
 
-def with_expected(context_NKHW: torch.Tensor | None, expected_NCHW: torch.Tensor | None) -> torch.Tensor | None:
-    """Return context whose first channels, the frame before, are that frame where it has moved to."""
-    if context_NKHW is None or expected_NCHW is None:
-        return context_NKHW
-    return torch.cat([expected_NCHW, context_NKHW[:, expected_NCHW.shape[1] :]], dim=1)
+def displaced_known(context: torch.Tensor | None, vector: torch.Tensor | None, expected: torch.Tensor | None) -> Known:
+    """Return what a flow knows of later frames: where motion is modelled, of displaced ones.
+
+    The first channels of context, the frame before, are then that frame where it has moved to, and labels have had their say.
+    """
+    if context is None or expected is None:
+        return Known(context, vector)
+    return Known(torch.cat([expected, context[:, expected.shape[1] :]], dim=1), None, expected)
 
 
 def build(

@@ -30,7 +30,7 @@ class Found:
 
 
 class Packed:
-    """The clips in the archives of a root."""
+    """The clips in what is known of a root's archives."""
 
     def __init__(self, root: Root) -> None:
         self._root = root
@@ -71,11 +71,6 @@ class Packed:
             return None
         more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
         return Found(self._root.path(own), own, ABSENT, why_not=f"no media file, and {damaged[0]}{more} is damaged")
-
-
-def of(root: Root) -> Packed:
-    """Return the clips in what is known of a root's archives."""
-    return Packed(root)
 
 
 def _name(member: str) -> str | None:

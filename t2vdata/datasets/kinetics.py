@@ -185,7 +185,7 @@ def _all_clips(root: str | None, options: Options, content: str) -> dict[str, Pa
     told = None if options.captions is None else _kinetics_lists.captions(options.captions, _videos(root, options))
     wanted = None if options.clip_list is None else _kinetics_lists.clip_list(options.clip_list)
     there = _root.of(root)
-    media, packed = _media_files(there), _kinetics_packed.of(there)
+    media, packed = _media_files(there), _kinetics_packed.Packed(there)
     places: dict[str, array.array[int]] = {split: array.array("q") for split in SPLITS}
     made = {split: PackedClips(options.windows) for split in SPLITS}
     known, names = set[str](), set[str]()

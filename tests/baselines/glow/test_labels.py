@@ -25,7 +25,7 @@ def label_gradient(form: str, *, summed: bool) -> torch.Tensor:
     spec, model = FlowSpec(width=16, levels=4, steps=1, form="cglow"), ModelSpec(num_bits=5, label=form)
     head = shaken(FrameFlow(SHAPE, spec, model, describer=_describer(SHAPE, model, 201, 0)), 0.01)
     levels, told = torch.randint(0, 32, (8, *SHAPE)).float(), Told(torch.arange(8))
-    loss = -head(levels, torch.rand(8, *SHAPE), *head.describe(told)).mean()
+    loss = -head(levels, torch.rand(8, *SHAPE), head.describe(told)).mean()
     loss = loss if summed else loss / (DIMENSIONS * math.log(2))
     loss.backward()
     described = head.describer.images if form == "image" else head.describer.vectors.weight
@@ -67,7 +67,7 @@ def test_a_vector_changes_nothing_before_it_has_learned() -> None:
     head = FrameFlow(shape, FlowSpec(width=8, levels=2, steps=2), model, describer=_describer(shape, model, 5, 0))
     levels, noise = torch.randint(0, 256, (5, *shape)).float(), torch.rand(5, *shape)
     with torch.no_grad():
-        found = [head(levels, noise, *head.describe(Told(torch.full((5,), label)))) for label in (0, 3)]
+        found = [head(levels, noise, head.describe(Told(torch.full((5,), label)))) for label in (0, 3)]
     assert torch.equal(found[0], found[1])
 
 

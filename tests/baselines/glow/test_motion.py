@@ -74,11 +74,11 @@ def test_a_frame_costs_its_displacement_and_what_is_left() -> None:
     noise, told = torch.rand(levels.shape), Told(torch.zeros(4, dtype=torch.int64))
     with torch.no_grad():
         found, later = glow.log_probabilities(levels, noise, told), glow.later(levels, noise, told)
-        left = glow.tail(later.levels, later.noise, later.context, later.vector, later.expected)
+        left = glow.tail(later.levels, later.noise, later.known)
     assert torch.allclose(found.later, left.view(4, 6) + found.moves)
     # Nothing but noise is left of digits that moved.
-    assert later.expected is not None
-    assert glow.tail.left(glow.tail.continuous(later.levels, later.noise)[0], later.expected)[0].abs().max() <= 0.5 + 1e-4
+    assert later.known.expected is not None
+    assert glow.tail.left(glow.tail.continuous(later.levels, later.noise)[0], later.known.expected)[0].abs().max() <= 0.5 + 1e-4
     # A new model finds all displacements about as probable.
     assert found.moves.mean().item() == pytest.approx(-math.log(81), abs=0.3)
     chosen = torch.tensor([[1, 4]] * 4)
