@@ -93,9 +93,9 @@ def wait_for_shards(out: str, count: int) -> None:
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The hashes of the dataset that ``start_build(out, 600)`` gives."""
+    """The hashes of the dataset that ``start_build(out, 1500)`` gives."""
     folder = tmp_path_factory.mktemp("undisturbed") / "out"
-    process = start_build(str(folder), 600)
+    process = start_build(str(folder), 1500)
     _, errors = process.communicate()
     assert process.returncode == 0, errors
     return hashes(folder)
@@ -123,7 +123,7 @@ def test_a_build_into_any_other_store_of_fsspec_has_the_same_bytes(built: BuildR
 
 
 def test_the_command_line_builds_into_s3(out: str, expected: dict[str, str]) -> None:
-    done = t2vdata("build", "mnist-motion", "--n", "600", "--out", out, "--workers", "2", "--shard-size", "25", *FLAGS)
+    done = t2vdata("build", "mnist-motion", "--n", "1500", "--out", out, "--workers", "2", "--shard-size", "25", *FLAGS)
     assert done.returncode == 0, done.stderr
     assert out in done.stdout
     assert remote_hashes(out) == expected
@@ -240,10 +240,10 @@ def test_a_full_scratch_disk_is_a_clear_error(out: str, tmp_path: Path, monkeypa
 def test_killed_at_some_moments_the_same_bytes_come_out_in_s3(out: str, expected: dict[str, str]) -> None:
     moments = random.Random(0)
     for _ in range(3):
-        process = start_build(out, 600)
+        process = start_build(out, 1500)
         time.sleep(moments.uniform(0.8, 2.0))
         kill_group(process)
-    process = start_build(out, 600)
+    process = start_build(out, 1500)
     _, errors = process.communicate()
     assert process.returncode == 0, errors
     assert remote_hashes(out) == expected
@@ -282,7 +282,7 @@ def test_a_store_that_stops_in_mid_build_and_comes_back_is_waited_for(
     own_server: servers.S3Server, expected: dict[str, str]
 ) -> None:
     out = "s3://builds/out"
-    process = start_build(out, 600)
+    process = start_build(out, 1500)
     wait_for_shards(out, 3)
     own_server.kill()
     time.sleep(3)
