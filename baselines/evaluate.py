@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from baselines import judgement
+from baselines import evaluation
 from baselines.command import run
 from baselines.pictures import as_clips
 from baselines.trained import Trained, open_run
@@ -30,12 +30,12 @@ def evaluate(
     The model gets the captions of the real clips beside it, ``num_clips`` that are evenly chosen.
     """
     device = trained.setting.device
-    batches = judgement.clips(trained.recipe, trained.dataset, split, num_clips, trained.setting.vocabulary, seed=_SEED)
-    found = judgement.measured(trained.trainer, batches, seed=_SEED, device=device)
-    if not judgement.can_be_scored(judgement.captions_of(batches)):
+    batches = evaluation.clips(trained.recipe, trained.dataset, split, num_clips, trained.setting.vocabulary, seed=_SEED)
+    found = evaluation.measured(trained.trainer, batches, seed=_SEED, device=device)
+    if not evaluation.can_be_scored(evaluation.captions_of(batches)):
         return {}, found
     real = Real.of_dataset(trained.dataset.path, split, num_clips=num_clips)
-    made = as_clips(judgement.sample(trained.trainer, real.captions, seed=_SEED, device=device))
+    made = as_clips(evaluation.sample(trained.trainer, real.captions, seed=_SEED, device=device))
     return score.table({"model": (made, real.captions)}, real, gan_train_steps=gan_train_steps), found
 
 

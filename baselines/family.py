@@ -13,12 +13,12 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 
-from baselines.draws import Draws
+from baselines.randomness import Draws
 from baselines.recipe import Recipe
-from t2vdata import modules
+from t2vdata import plugins
 from t2vdata.errors import RequestError, unknown_name
 from t2vdata.loading import Batch
-from t2vdata.vocabulary import Vocabulary
+from t2vdata.text.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def load(name: str) -> Family:
     if "." not in name and name not in names():
         raise unknown_name("family", name, names())
     path = name if "." in name else f"baselines.{name}"
-    module = modules.imported(path)
+    module = plugins.imported(path)
     lacking = [part for part in ("SECTIONS", "Trainer") if not hasattr(module, part)]
     if lacking:
         raise RequestError(f"{name} is no family: it has no {', '.join(lacking)}; see docs/recipes.md")

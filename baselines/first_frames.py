@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from baselines.recipe import Recipe
-from t2vdata import manifest
-from t2vdata.dataset import Dataset
 from t2vdata.errors import DecodeError, RequestError, nearest
+from t2vdata.format import manifest
+from t2vdata.format.dataset import Dataset
 from t2vdata.loading import loader
-from t2vdata.loading.filling import with_channels
+from t2vdata.loading.decoding import with_channels
 from t2vdata.media import span
 
 
@@ -30,7 +30,9 @@ def of_file(path: Path, shape: tuple[int, int, int, int]) -> torch.Tensor:
     if not path.is_file():
         raise RequestError(f"--first {path}: no such file; expected a picture or a video")
     try:
-        found = span.take(os.path.abspath(path), span.Wish(num_frames=1, size=height if height == width else None)).data[:1]
+        found = span.take(os.path.abspath(path), span.ClipRequest(num_frames=1, size=height if height == width else None)).data[
+            :1
+        ]
     except DecodeError as error:
         raise RequestError(f"--first {path}: {error}; expected a picture or a video") from error
     if found.shape[1:3] != (height, width):

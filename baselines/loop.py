@@ -16,17 +16,17 @@ from typing import Any
 
 import torch
 
-from baselines import family, folder, judgement, pictures
+from baselines import evaluation, family, pictures, run_folder
 from baselines.checkpoints import Checkpoints
-from baselines.draws import Draws
-from baselines.journal import Journal, Means
+from baselines.distributed import Ranks
 from baselines.learner import DivergedError
-from baselines.ranks import Ranks
+from baselines.metrics import Journal, Means
+from baselines.randomness import Draws
 from baselines.recipe import Recipe, RunSpec
-from t2vdata.dataset import Dataset, open_dataset
 from t2vdata.errors import T2VError
+from t2vdata.format.dataset import Dataset, open_dataset
 from t2vdata.loading import Batch, Loader, Resources, loader
-from t2vdata.vocabulary import Vocabulary
+from t2vdata.text.vocabulary import Vocabulary
 
 # Which clips stand in pictures and judgements is not chosen by eye.
 _PICTURE_SEED, _JUDGE_SEED = 1, 2
@@ -78,7 +78,7 @@ class Run:
     def begin_or_go_on(self) -> None:
         """Load the last checkpoint, or write one of the beginning."""
         if self.ranks.is_first:
-            folder.begin(self.path, self.recipe, self.setting, self.dataset.fingerprint, self.fps)
+            run_folder.begin(self.path, self.recipe, self.setting, self.dataset.fingerprint, self.fps)
             if not self.checkpoints.steps():
                 self.checkpoints.save(0, self._state(0))
         self.ranks.wait()
@@ -117,8 +117,8 @@ class Run:
         if self.journal is None or not self._is_time(self.spec.picture_every):
             return
         real = torch.cat([batch.video for batch in self._pictured])
-        captions = judgement.captions_of(self._pictured)
-        made = judgement.sample(self.trainer, captions, seed=_PICTURE_SEED, device=self.device)
+        captions = evaluation.captions_of(self._pictured)
+        made = evaluation.sample(self.trainer, captions, seed=_PICTURE_SEED, device=self.device)
         name = self.path / "pictures" / f"step-{self.step:08d}"
         pictures.write_pair(real, made, captions, self.fps, name)
 
@@ -127,7 +127,7 @@ class Run:
         self.verdict = {}
         if self.journal is None or not self._is_time(self.spec.judge_every):
             return
-        self.verdict = judgement.judge(self.trainer, self._judged, seed=_JUDGE_SEED, device=self.device)
+        self.verdict = evaluation.judge(self.trainer, self._judged, seed=_JUDGE_SEED, device=self.device)
         self.journal.write(self.step, {f"held_out/{name}": value for name, value in self.verdict.items()})
         told = "  ".join(f"{name} {value:.4g}" for name, value in self.verdict.items())
         self.journal.say(f"step {self.step:,} on {self.recipe.data.held_out}: {told}")
@@ -196,7 +196,7 @@ class Run:
             self.checkpoints.mark_best(self.step, value)
 
     def _held_out(self, number: int, seed: int) -> list[Batch]:
-        return judgement.clips(self.recipe, self.dataset, self.recipe.data.held_out, number, self.words, seed=seed)
+        return evaluation.clips(self.recipe, self.dataset, self.recipe.data.held_out, number, self.words, seed=seed)
 
 
 class Stopwatch:

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from t2vdata import show, storage
-from t2vdata.dataset import Item
+from t2vdata import storage
+from t2vdata.format.dataset import Item
+from t2vdata.inspect import show
 from t2vdata.types import Frames
 
 # Grey between the two.

@@ -10,7 +10,7 @@ import click
 import numpy as np
 import torch
 
-from baselines import family, first_frames, judgement, pictures
+from baselines import evaluation, family, first_frames, pictures
 from baselines.command import run
 from baselines.trained import Trained, check_words, open_run
 from t2vdata.errors import RequestError
@@ -58,7 +58,7 @@ def command(
     _check_takes(trained, {"temperature": temperature, "first": file or split})
     check_words(trained, [*captions])
     wanted = [caption for caption in captions for _ in range(number)]
-    made = judgement.sample(
+    made = evaluation.sample(
         trained.trainer, wanted, seed=seed, device=trained.setting.device,
         temperature=temperature, first=_first(trained, wanted, file, split, seed),
     )  # fmt: skip

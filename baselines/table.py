@@ -16,8 +16,8 @@ import click
 import pydantic
 import yaml
 
-from baselines import folder
 from baselines import recipe as recipes
+from baselines import run_folder
 from baselines.checkpoints import Checkpoints
 from baselines.command import run
 from t2vdata import storage
@@ -77,9 +77,9 @@ def read(path: str) -> TableSpec:
 
 def is_trained(path: Path) -> bool:
     """Return whether the run in a folder has come to its last step."""
-    if not (path / folder.RECIPE).exists():
+    if not (path / run_folder.RECIPE).exists():
         return False
-    return Checkpoints(path / "checkpoints").steps()[-1:] == [folder.read(path).run.steps]
+    return Checkpoints(path / "checkpoints").steps()[-1:] == [run_folder.read(path).run.steps]
 
 
 def make(spec: TableSpec, out: Path, jobs: int = 1) -> list[str]:

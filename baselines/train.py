@@ -8,8 +8,8 @@ import click
 
 from baselines import recipe as recipes
 from baselines.command import run
+from baselines.distributed import joined
 from baselines.loop import train
-from baselines.ranks import joined
 
 
 @click.command(epilog="Example: python -m baselines.train recipes/tgansc-mnist-motion-cpu.yaml run.steps=2000")

@@ -6,14 +6,14 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-from baselines import family, folder
+from baselines import family, run_folder
 from baselines.checkpoints import Checkpoints
+from baselines.distributed import Ranks
 from baselines.family import Setting, Trainer
 from baselines.loop import chosen_device, set_up_torch
-from baselines.ranks import Ranks
 from baselines.recipe import Recipe
-from t2vdata.dataset import Dataset, open_dataset
 from t2vdata.errors import RequestError
+from t2vdata.format.dataset import Dataset, open_dataset
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ def open_run(path: Path, checkpoint: str = "best", *, device: str = "auto") -> T
 
     Raises RequestError where there is no such run or checkpoint.
     """
-    recipe = folder.read(path)
+    recipe = run_folder.read(path)
     where = chosen_device(device, Ranks())
-    setting, fps = folder.read_setting(path, where)
+    setting, fps = run_folder.read_setting(path, where)
     set_up_torch(recipe.run)
     trainer = family.load(recipe.family).Trainer(recipe, setting)
     step, state = Checkpoints(path / "checkpoints").load(checkpoint)

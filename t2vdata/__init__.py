@@ -13,16 +13,16 @@ __version__ = "0.1.0"
 __all__ = ["BuildSpec", "Vocabulary", "__version__", "build_dataset", "open_dataset"]
 
 if TYPE_CHECKING:
-    from t2vdata.build import build_dataset
-    from t2vdata.dataset import open_dataset
-    from t2vdata.plan import BuildSpec
-    from t2vdata.vocabulary import Vocabulary
+    from t2vdata.build.planning import BuildSpec
+    from t2vdata.build.run import build_dataset
+    from t2vdata.format.dataset import open_dataset
+    from t2vdata.text.vocabulary import Vocabulary
 
 _HOMES = {
-    "BuildSpec": "t2vdata.plan",
-    "build_dataset": "t2vdata.build",
-    "open_dataset": "t2vdata.dataset",
-    "Vocabulary": "t2vdata.vocabulary",
+    "BuildSpec": "t2vdata.build.planning",
+    "build_dataset": "t2vdata.build.run",
+    "open_dataset": "t2vdata.format.dataset",
+    "Vocabulary": "t2vdata.text.vocabulary",
 }
 
 

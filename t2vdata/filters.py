@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from t2vdata import language, storage
+from t2vdata import storage
 from t2vdata.errors import RequestError
+from t2vdata.text import language
 from t2vdata.types import ABSENT, Clip, Frames
 
 _WINDOW = re.compile(r"-w\d+$")
@@ -70,7 +71,7 @@ class AnyCaption:
     max_chars: int | None = None
     max_words: int | None = None
     language: str | None = None
-    """ISO 639-1 code, see ``t2vdata.language``."""
+    """ISO 639-1 code, see ``t2vdata.text.language``."""
 
     def kept(self, texts: Iterable[str]) -> tuple[str, ...]:
         """Return the captions that are within the limits, in order; all of them when none is."""

@@ -11,7 +11,7 @@ import pytest
 import servers
 from support import SHARED, skip_or_fail, tiny_spec
 
-from t2vdata.build import BuildResult, build_dataset
+from t2vdata.build.run import BuildResult, build_dataset
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from torch import nn
 from baselines.glow.flow import Flow, FlowSpec
 from t2vdata import datasets
 from t2vdata.loading import Batch
-from t2vdata.vocabulary import Vocabulary
+from t2vdata.text.vocabulary import Vocabulary
 
 KINDS = ("additive", "affine")
 FORMS = ("official", "cglow")

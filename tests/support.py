@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from t2vdata import datasets
-from t2vdata.build import BuildSpec
+from t2vdata.build.run import BuildSpec
 from t2vdata.datasets import mnist_motion
 
 ROOT = Path(__file__).parents[1]

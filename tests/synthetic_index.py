@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from t2vdata import manifest
-from t2vdata.manifest import Manifest, ShardEntry, SplitEntry
+from t2vdata.format import manifest
+from t2vdata.format.manifest import Manifest, ShardEntry, SplitEntry
 from t2vdata.types import Tally
 
 _SHARD_BYTES = 30_720_000

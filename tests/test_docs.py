@@ -19,9 +19,10 @@ from media import video_files
 from support import ROOT, t2vdata
 
 from baselines import recipe as recipes
-from t2vdata import datasets, manifest, storage
-from t2vdata.build import BuildResult
-from t2vdata.datasets._media import MediaOptions
+from t2vdata import datasets, storage
+from t2vdata.build.run import BuildResult
+from t2vdata.datasets.media import MediaOptions
+from t2vdata.format import manifest
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Clips that the builds of docs/scale.md try, of those that are in the layout.
@@ -82,7 +83,7 @@ def test_commands_of_the_documents_have_flags_that_exist() -> None:
                 continue
             context = Context(main)
             command = main.get_command(context, words[0])
-            if words[0] in ("build", "plan"):
+            if words[0] in ("build", "estimate"):
                 command = command.get_command(context, words[1])
             known = {flag for option in command.params for flag in option.opts}
             assert {word for word in words if word.startswith("--")} <= known, line

@@ -24,7 +24,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_the_digits_and_their_licence(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    assert sum(name.startswith("t2vdata/datasets/mnist_digits/") for name in names) == 4
+    assert sum(name.startswith("t2vdata/datasets/mnist_motion/images/") for name in names) == 4
     assert any(name.endswith("NOTICE") for name in names)
     assert any(name.endswith("LICENSE") for name in names)
     assert "t2vdata/py.typed" in names

@@ -11,9 +11,10 @@ import pytest
 import synthetic_index
 from support import ROOT
 
-from t2vdata import manifest, open_dataset, storage
+from t2vdata import open_dataset, storage
 from t2vdata.errors import DataError
-from t2vdata.loading.table import SplitTable
+from t2vdata.format import manifest
+from t2vdata.loading.index import SplitTable
 from t2vdata.types import Reject
 
 MB = 1e6
@@ -40,7 +41,7 @@ def million(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_plan_of_a_million_clips_streams() -> None:
     code = """
-from t2vdata.plan import BuildSpec, plan_shards, splits
+from t2vdata.build.planning import BuildSpec, plan_shards, splits
 spec = BuildSpec("mnist-motion", options={"n": int(sys.argv[1])})
 shards = clips = 0
 for one in plan_shards(spec, splits(spec)):
@@ -54,7 +55,7 @@ assert clips == 12 * int(sys.argv[1]) // 10, clips
 def test_a_million_rows_are_opened_for_loading_in_300_mb(million: Path) -> None:
     code = """
 from t2vdata import open_dataset
-from t2vdata.loading.table import SplitTable
+from t2vdata.loading.index import SplitTable
 table = SplitTable.read(open_dataset(sys.argv[1])["train"])
 assert len(table) == 1_000_000
 """

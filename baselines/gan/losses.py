@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from t2vdata.errors import RequestError
 
-Game = Literal["non-saturating", "least squares", "hinge", "wasserstein", "relativistic"]
+Objective = Literal["non-saturating", "least squares", "hinge", "wasserstein", "relativistic"]
 Scores = torch.Tensor
 
 
@@ -25,7 +25,7 @@ Scores = torch.Tensor
 class LossSpec:
     """What each player is rewarded for."""
 
-    game: Game = "non-saturating"
+    game: Objective = "non-saturating"
     """``wasserstein`` wants ``gradient_penalty`` here or ``clip_weights`` in the discriminator's section."""
     real: float = 1 / 3
     """Weight of real clips with their captions in the discriminators' loss. The three are TGANs-C's; GAN-CLS has 1, 0.5

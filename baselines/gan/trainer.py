@@ -8,17 +8,17 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from baselines.draws import Draws
 from baselines.family import Setting
 from baselines.gan.blocks import Shape
 from baselines.gan.discriminators import Discriminators
-from baselines.gan.game import Game, Numbers
 from baselines.gan.generators import ClipGenerator, FramesGenerator
 from baselines.gan.losses import LossSpec
+from baselines.gan.objective import Numbers, Objective
 from baselines.gan.spec import ModelSpec
 from baselines.gan.streams import StreamsGenerator
 from baselines.gan.text import Autoencoder, Sentences, TextSpec, text_encoder
 from baselines.learner import Learner
+from baselines.randomness import Draws
 from baselines.recipe import Recipe
 from t2vdata.errors import RequestError
 from t2vdata.loading import Batch
@@ -45,7 +45,7 @@ class Trainer:
             whole = Autoencoder(self.encoder.encoder, num_words, self.text).to(setting.device)
             self.pretraining = Learner(whole, recipe.sections["encoder"], world=setting.world)
         self.discriminator, self.generator = self._learner("discriminator", judges), self._learner("generator", maker)
-        self.game = Game(maker, judges, self.loss, self.text.taught_by, setting.autocast)
+        self.game = Objective(maker, judges, self.loss, self.text.taught_by, setting.autocast)
         if recipe.run.compile:
             # Discriminators are not: a penalty differentiates them twice, which compiled code cannot.
             maker.compile()

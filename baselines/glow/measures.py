@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from baselines.draws import Draws
 from baselines.glow.dequantisation import bits_per_dimension
 from baselines.glow.spec import EvaluationSpec
 from baselines.glow.video import LogProbabilities, Told, VideoGlow
+from baselines.randomness import Draws
 
 # Bits per pixel that the best flows need for MNIST's digits of 28x28 (Grathwohl et al., arXiv:1810.01367, table 2: 0.99).
 _MNIST_BITS = 1.0

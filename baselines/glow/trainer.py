@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import torch
 
-from baselines.draws import Draws
 from baselines.family import Setting
 from baselines.glow import measures
 from baselines.glow.context import ContextProcessor
@@ -19,6 +18,7 @@ from baselines.glow.layers import is_measured, measuring
 from baselines.glow.spec import EvaluationSpec, LossSpec, ModelSpec
 from baselines.glow.video import FrameFlow, Told, VideoGlow, build
 from baselines.learner import Learner
+from baselines.randomness import Draws
 from baselines.recipe import Recipe
 from t2vdata.errors import RequestError, nearest
 from t2vdata.loading import Batch

@@ -13,18 +13,18 @@ import numpy as np
 
 from t2vdata import storage
 from t2vdata.bench import floor, machine
-from t2vdata.dataset import Dataset, open_dataset
 from t2vdata.engines.local import usable_cores
 from t2vdata.errors import RequestError
+from t2vdata.format.dataset import Dataset, open_dataset
+from t2vdata.loading.index import SplitTable
 from t2vdata.loading.spec import LoadSpec, Resources
-from t2vdata.loading.table import SplitTable
-from t2vdata.vocabulary import Vocabulary
+from t2vdata.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from t2vdata.loading.batch import Batch
-    from t2vdata.loading.epochs import Loader
+    from t2vdata.loading.dataloader import Loader
 
 __all__ = ["BenchReport", "bench"]
 
@@ -167,7 +167,7 @@ def bench(
 
 def _loader_class() -> type[Loader]:
     try:
-        from t2vdata.loading.epochs import Loader
+        from t2vdata.loading.dataloader import Loader
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] != "torch":
             raise

@@ -18,10 +18,10 @@ import numpy as np
 
 from t2vdata.engines.local import child_environment
 from t2vdata.errors import WorkerDiedError
+from t2vdata.format.manifest import ShardEntry
 from t2vdata.loading.cache import CacheSpec
+from t2vdata.loading.index import SplitTable
 from t2vdata.loading.reader import open_reader
-from t2vdata.loading.table import SplitTable
-from t2vdata.manifest import ShardEntry
 from t2vdata.media.decode import decoder, mp4, pyav
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from t2vdata.errors import T2VError, nearest
 # One file each; a verb's file is imported when it is called, so that --help answers at once.
 VERBS = {
     "build": "Build a dataset into WebDataset shards.",
-    "plan": "Say how long a build would take on a cluster, and what would limit it.",
+    "estimate": "Say how long a build would take on a cluster, and what would limit it.",
     "datasets": "List what can be built, or describe one dataset.",
     "stats": "Count what is in a built dataset.",
     "diff": "Compare two builds of one dataset, and list what both have.",

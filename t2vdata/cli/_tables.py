@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from t2vdata.build import BuildResult
-    from t2vdata.capacity import Capacity
-    from t2vdata.diff import Diff
-    from t2vdata.duplicates import Duplicates
-    from t2vdata.forecast import Forecast
+    from t2vdata.build.run import BuildResult
+    from t2vdata.estimate.cluster import Capacity
+    from t2vdata.estimate.dry_run import Forecast
+    from t2vdata.inspect.diff import Diff
+    from t2vdata.inspect.duplicates import Duplicates
+    from t2vdata.inspect.stats import Balance, Spread, Stats
     from t2vdata.scoring.score import Full, Share
-    from t2vdata.stats import Balance, Spread, Stats
 
 
 _SHOWN_PAIRS = 10

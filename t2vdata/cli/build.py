@@ -17,8 +17,8 @@ from t2vdata.cli._progress import progress
 from t2vdata.errors import RequestError
 
 if TYPE_CHECKING:
-    from t2vdata.build import BuildResult, Engine, Progress
-    from t2vdata.plan import BuildSpec
+    from t2vdata.build.planning import BuildSpec
+    from t2vdata.build.run import BuildResult, Engine, Progress
 
 
 def common_flags(name: str) -> list[click.Option]:
@@ -123,8 +123,8 @@ def command() -> None:
 
 def make_spec(name: str, own: set[str | None], values: dict[str, Any]) -> BuildSpec:
     """Return the spec that the flags ask for."""
+    from t2vdata.build.planning import BuildSpec
     from t2vdata.media.encode import encoding
-    from t2vdata.plan import BuildSpec
 
     settings = {key: values[key] for key in ("gop", "crf", "quality") if values[key] is not None}
     return BuildSpec(
@@ -141,7 +141,7 @@ def _build(name: str, own: set[str | None], values: dict[str, Any]) -> None:
     spec = make_spec(name, own, values)
     if values["dry_run"]:
         from t2vdata.cli import _tables
-        from t2vdata.forecast import forecast
+        from t2vdata.estimate.dry_run import forecast
 
         _tables.print_forecast(forecast(spec, num_workers=values["workers"]))
         return
@@ -180,10 +180,10 @@ def _engine(values: dict[str, Any]) -> Engine:
 def _run(spec: BuildSpec, values: dict[str, Any], on_progress: Callable[[Progress], None]) -> BuildResult:
     engine = _engine(values)
     if values["retry_failed"]:
-        from t2vdata.retry import retry_failed
+        from t2vdata.build.append import retry_failed
 
         return retry_failed(spec, values["out"], num_workers=values["workers"], on_progress=on_progress, engine=engine)
-    from t2vdata.build import build_dataset
+    from t2vdata.build.run import build_dataset
 
     return build_dataset(
         spec,

@@ -23,8 +23,8 @@ def command(a: str, b: str, clip_list: str | None, same_bytes: bool, as_json: bo
     """
     from t2vdata import storage
     from t2vdata.cli import _tables
-    from t2vdata.dataset import open_dataset
-    from t2vdata.diff import diff
+    from t2vdata.format.dataset import open_dataset
+    from t2vdata.inspect.diff import diff
 
     found = diff(open_dataset(a), open_dataset(b))
     if as_json:

@@ -20,8 +20,9 @@ def command(path: str, keys: tuple[str, ...], split: str | None, num_random: int
 
     A .png is a contact sheet, a clip a row, its frames from left to right and its caption below; a .gif moves.
     """
-    from t2vdata import show, storage
-    from t2vdata.dataset import open_dataset
+    from t2vdata import storage
+    from t2vdata.format.dataset import open_dataset
+    from t2vdata.inspect import show
 
     dataset = open_dataset(path)
     items = show.choose(dataset, keys=keys, split=split, num_random=num_random, seed=seed)

@@ -22,11 +22,12 @@ def command(path: str, as_json: bool, html: str | None, check_duplicates: bool, 
     if check_duplicates or exclude_list is not None:
         _print_duplicates(path, as_json, exclude_list)
         return
-    from t2vdata import stats
+    from t2vdata.inspect import stats
 
     found = stats.compute(path)
     if html is not None:
-        from t2vdata import page, storage
+        from t2vdata import storage
+        from t2vdata.inspect import page
 
         storage.write_whole(html, page.stats_page(found).encode())
     if as_json:
@@ -42,8 +43,9 @@ def command(path: str, as_json: bool, html: str | None, check_duplicates: bool, 
 
 
 def _print_duplicates(path: str, as_json: bool, exclude_list: str | None) -> None:
-    from t2vdata import duplicates, storage
+    from t2vdata import storage
     from t2vdata.cli import _tables
+    from t2vdata.inspect import duplicates
 
     found = duplicates.find(path)
     if as_json:

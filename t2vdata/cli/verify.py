@@ -23,7 +23,7 @@ def command(path: str, deep: bool, workers: int) -> None:
     Names each bad shard and sample. The exit status is 1 when there is any.
     """
     from t2vdata.cli._tables import size
-    from t2vdata.verify import verify
+    from t2vdata.inspect.verify import verify
 
     with progress(f"verifying {path}", "shards") as advance:
         verdict = verify(path, deep=deep, num_workers=workers, on_progress=advance)

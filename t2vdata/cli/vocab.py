@@ -33,8 +33,8 @@ def command(
     The build has already written one with all words, vocabulary.json, into the folder.
     """
     from t2vdata.cli import _tables
-    from t2vdata.dataset import open_dataset
-    from t2vdata.vocabulary import Tokenizer, Vocabulary, coverage
+    from t2vdata.format.dataset import open_dataset
+    from t2vdata.text.vocabulary import Tokenizer, Vocabulary, coverage
 
     chosen = Tokenizer(name=tokenizer, lower=lower, unicode=unicode, punctuation=punctuation)  # type: ignore[arg-type]  # checked
     dataset = open_dataset(path)

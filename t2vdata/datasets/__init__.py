@@ -36,10 +36,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from t2vdata import modules
-from t2vdata.archives import Archive, Contents
+from t2vdata import plugins
 from t2vdata.errors import RequestError, unknown_name
 from t2vdata.filters import ClipFilter, FrameFilter
+from t2vdata.storage.archives import Archive, Contents
 from t2vdata.types import Clip, Frames
 
 
@@ -60,7 +60,7 @@ REQUIRED = ("VERSION", "SPLITS", "LICENCE", "CITATION", "Options", "clips")
 
 def names() -> list[str]:
     """Return the names of the datasets that come with t2vdata."""
-    return sorted(entry.name.replace("_", "-") for entry in pkgutil.iter_modules(__path__) if not entry.name.startswith("_"))
+    return sorted(entry.name.replace("_", "-") for entry in pkgutil.iter_modules(__path__) if entry.ispkg)
 
 
 def load(name: str) -> Dataset:
@@ -72,7 +72,7 @@ def load(name: str) -> Dataset:
     if not dotted and name not in names():
         raise unknown_name("dataset", name, names())
     path = name if dotted else f"{__name__}.{name.replace('-', '_')}"
-    module = modules.imported(path)
+    module = plugins.imported(path)
     lacking = [part for part in REQUIRED if not hasattr(module, part)]
     if lacking:
         raise RequestError(f"{name} is no dataset: it has no {', '.join(lacking)}; see docs/add-a-dataset.md")

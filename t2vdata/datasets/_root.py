@@ -18,9 +18,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from t2vdata import storage
-from t2vdata.archives import ENDINGS, Archive, Contents
 from t2vdata.errors import StorageError, StoreAwayError
-from t2vdata.remote import TransientError
+from t2vdata.storage.archives import ENDINGS, Archive, Contents
+from t2vdata.storage.remote import TransientError
 from t2vdata.types import ABSENT
 
 _serials = itertools.count()

@@ -16,7 +16,7 @@ __all__ = ["Batch", "CacheSpec", "LoadSpec", "Loader", "Resources", "epoch_order
 if TYPE_CHECKING:
     from t2vdata.loading.batch import Batch
     from t2vdata.loading.cache import CacheSpec
-    from t2vdata.loading.epochs import Loader, loader
+    from t2vdata.loading.dataloader import Loader, loader
     from t2vdata.loading.order import epoch_order, share
     from t2vdata.loading.spec import LoadSpec, Resources
 
@@ -24,10 +24,10 @@ _HOMES = {
     "Batch": "batch",
     "CacheSpec": "cache",
     "LoadSpec": "spec",
-    "Loader": "epochs",
+    "Loader": "dataloader",
     "Resources": "spec",
     "epoch_order": "order",
-    "loader": "epochs",
+    "loader": "dataloader",
     "share": "order",
 }
 

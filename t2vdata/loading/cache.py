@@ -24,9 +24,9 @@ from typing import IO, Protocol
 
 from t2vdata import storage
 from t2vdata.errors import RequestError, ShardError, StorageError
-from t2vdata.loading.fetch import check_not_stopped, steady_blocks
+from t2vdata.format.manifest import ShardEntry
+from t2vdata.loading.download import check_not_stopped, steady_blocks
 from t2vdata.loading.locks import locked, try_lock, unlock
-from t2vdata.manifest import ShardEntry
 
 MODES = ("shards", "ranges")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from t2vdata.errors import DecodeError, RequestError
-from t2vdata.loading.filling import Failure, fill_each
+from t2vdata.loading.decoding import Failure, fill_each
 from t2vdata.loading.transforms import Decision
 from t2vdata.media.decode import open_video
 

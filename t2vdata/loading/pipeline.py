@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from t2vdata.dataset import Split
 from t2vdata.errors import RequestError
+from t2vdata.format.dataset import Split
 from t2vdata.loading.batch import Batch
-from t2vdata.loading.crew import Crew, Processes, Threads
+from t2vdata.loading.buffers import BatchMemory
+from t2vdata.loading.captions import Encoder, Texts
+from t2vdata.loading.decoding import Failure, Filler
 from t2vdata.loading.device import DeviceFiller, DeviceMemory, decides_for
-from t2vdata.loading.filling import Failure, Filler
-from t2vdata.loading.memory import BatchMemory
+from t2vdata.loading.index import SplitTable
 from t2vdata.loading.order import Draws, draws
 from t2vdata.loading.reader import Reader, open_reader
 from t2vdata.loading.spec import LoadSpec, Resources
-from t2vdata.loading.table import SplitTable
-from t2vdata.loading.texts import Encoder, Texts
 from t2vdata.loading.transforms import check_flip, clip_shape, decide, is_random
+from t2vdata.loading.workers import Crew, Processes, Threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,7 +42,7 @@ _SHAPE = ("num_frames", "height", "width", "channels")
 _LENT = 2
 
 
-class Begun(NamedTuple):
+class PendingBatch(NamedTuple):
     """A batch in the making."""
 
     memory: BatchMemory | DeviceMemory
@@ -94,7 +94,7 @@ class Pipeline:
         self._making: set[int] = set()
         self._machinery: _Machinery | None = None
 
-    def begin(self, rows: NDArray[np.int64], epoch: int) -> Begun:
+    def begin(self, rows: NDArray[np.int64], epoch: int) -> PendingBatch:
         """Have the samples with these numbers decoded; there may be ``depth`` batches in the making."""
         machinery = self._running()
         drawn = [draws(self.seed, epoch, key) for key in self.table.keys(rows.tolist())] if self._random else None
@@ -104,9 +104,9 @@ class Pipeline:
         ends = [len(rows) * part // self._num_parts for part in range(self._num_parts + 1)]
         spans = [(first, end) for first, end in itertools.pairwise(ends) if first < end]
         parts = [(first, machinery.crew.start(slot, first, job[first:end])) for first, end in spans]
-        return Begun(machinery.memory, slot, rows, job["flip"].tolist(), drawn, parts)
+        return PendingBatch(machinery.memory, slot, rows, job["flip"].tolist(), drawn, parts)
 
-    def finish(self, begun: Begun) -> tuple[Batch | None, list[BadSample]]:
+    def finish(self, begun: PendingBatch) -> tuple[Batch | None, list[BadSample]]:
         """Wait for a batch; return it, None when no sample of it is good, and the samples that are not in it.
 
         When it raises, the batch is still in the making: ``give_up`` it.
@@ -138,7 +138,7 @@ class Pipeline:
             return batch
         return (batch.pin_memory() if device.type == "cuda" else batch).to(device, non_blocking=True)
 
-    def _take_pixels(self, begun: Begun) -> NDArray[np.uint8] | torch.Tensor:
+    def _take_pixels(self, begun: PendingBatch) -> NDArray[np.uint8] | torch.Tensor:
         self._making.discard(begun.slot)
         shape = (len(begun.rows), *self.shape)
         memory = begun.memory
@@ -149,7 +149,7 @@ class Pipeline:
         memory.give_back(begun.slot)
         return pixels
 
-    def give_up(self, begun: Begun) -> None:
+    def give_up(self, begun: PendingBatch) -> None:
         """Let a batch go that nobody wants any more; its slot is free once nobody writes into it.
 
         Does not wait: the garbage collector may call this in the very thread that works on the batch.

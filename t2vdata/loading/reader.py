@@ -12,10 +12,10 @@ from typing import Protocol
 
 from t2vdata import storage
 from t2vdata.errors import RequestError, ShardError
-from t2vdata.loading.ahead import Ahead
+from t2vdata.format.manifest import ShardEntry
 from t2vdata.loading.cache import CacheSpec, ShardCache, add_holder
-from t2vdata.loading.fetch import steady_blocks
-from t2vdata.manifest import ShardEntry
+from t2vdata.loading.download import steady_blocks
+from t2vdata.loading.prefetch import Ahead
 
 
 class Reader(Protocol):

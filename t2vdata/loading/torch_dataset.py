@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from t2vdata.dataset import Split
 from t2vdata.errors import RequestError
+from t2vdata.format.dataset import Split
 from t2vdata.loading.batch import Batch
 from t2vdata.loading.cache import CacheSpec
-from t2vdata.loading.epochs import Loader
+from t2vdata.loading.captions import Encoder
+from t2vdata.loading.dataloader import Loader
 from t2vdata.loading.spec import LoadSpec, Resources
-from t2vdata.loading.texts import Encoder
 
 
 class BatchDataset(IterableDataset[Batch]):

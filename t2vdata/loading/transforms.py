@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from t2vdata.loading.table import SplitTable
+    from t2vdata.loading.index import SplitTable
 
     Array = NDArray[np.uint8]
 

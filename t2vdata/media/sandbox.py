@@ -27,7 +27,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from t2vdata.engines.local import child_environment
 from t2vdata.errors import DecodeError
-from t2vdata.media.span import Wish
+from t2vdata.media.span import ClipRequest
 from t2vdata.types import Frames
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Sandbox:
         self._helper: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
 
-    def take(self, source: bytes | str | Ranged, wish: Wish, *, timeout_seconds: float) -> Frames:
+    def take(self, source: bytes | str | Ranged, wish: ClipRequest, *, timeout_seconds: float) -> Frames:
         """Return what ``span.take`` does. Raises DecodeError for a file that it cannot use, or that ends the helper."""
         with self._lock:
             is_fresh = self._helper is None
@@ -97,7 +97,7 @@ class Sandbox:
         how = signal.Signals(-code).name if code < 0 else f"status {code}"
         return f"the decoder crashed ({how})"
 
-    def _ask(self, source: bytes | str | Ranged, wish: Wish, timeout_seconds: float) -> Frames:
+    def _ask(self, source: bytes | str | Ranged, wish: ClipRequest, timeout_seconds: float) -> Frames:
         import numpy as np
 
         helper = self._helper = self._helper or _start(self._memory_gigabytes)
@@ -146,7 +146,7 @@ class Sandbox:
 _own: dict[int, Sandbox] = {}
 
 
-def take(source: bytes | str | Ranged, wish: Wish, *, timeout_seconds: float = 60.0) -> Frames:
+def take(source: bytes | str | Ranged, wish: ClipRequest, *, timeout_seconds: float = 60.0) -> Frames:
     """Return what ``span.take`` does, from this process's helper."""
     # By the process, for one that was forked has no helper yet.
     sandbox = _own.get(os.getpid())
@@ -237,7 +237,7 @@ def _serve(memory_gigabytes: int) -> None:
             asked = functools.partial(_asked_for, questions, answers, question["seconds"] + 5)
             source = _Asked(question["ranged"], question["of"], asked)
         try:
-            frames = span.take(source, span.Wish(**question["wish"]))
+            frames = span.take(source, span.ClipRequest(**question["wish"]))
             head = {"shape": frames.data.shape, "fps": frames.fps, "about": frames.about}
             _send(answers, head, frames.data.reshape(-1).data)
         except DecodeError as error:

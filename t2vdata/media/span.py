@@ -40,7 +40,7 @@ _PICTURES = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"))
 
 
 @dataclass(frozen=True)
-class Wish:
+class ClipRequest:
     """Which frames of a file, and how large."""
 
     start_seconds: float | None = None
@@ -70,7 +70,7 @@ class Wish:
         return self.num_frames is None or self.num_windows > 1 or self.shot == "longest"
 
 
-def take(source: Source, wish: Wish) -> Frames:
+def take(source: Source, wish: ClipRequest) -> Frames:
     """Return the frames of a video or picture, (T, size, size, 3) uint8; fewer than wanted where the span ends before.
 
     ``source`` is the bytes of a file, its absolute path, or the file, open. ``Frames.about`` has ``original``: the file's
@@ -110,7 +110,7 @@ class _Taken:
 _last: tuple[object, _Taken] | None = None
 
 
-def _whole(source: Source, wish: Wish) -> _Taken:
+def _whole(source: Source, wish: ClipRequest) -> _Taken:
     """Return all frames of the span, or of its longest shot; kept for the next window of the clip, which asks for the same."""
     global _last
     key = (source, _state(source), wish)
@@ -137,7 +137,7 @@ class _OutOfOrderError(Exception):
     """Time stamps do not rise."""
 
 
-def _taken(source: Source, wish: Wish) -> _Taken:
+def _taken(source: Source, wish: ClipRequest) -> _Taken:
     name = containers.demuxer(probing.head_of(source))
     if name in _IN_ORDER:
         try:
@@ -159,7 +159,7 @@ class _Shown:
     turns: int
 
 
-def _streamed(source: Source, name: str, wish: Wish) -> Iterator[_Shown]:
+def _streamed(source: Source, name: str, wish: ClipRequest) -> Iterator[_Shown]:
     """Yield frames from the last key frame before the span on. Raises _OutOfOrderError for what has no rising time stamps."""
     import av
 
@@ -206,7 +206,7 @@ def _again(found: probing.Probe) -> Iterator[av.VideoFrame]:
                 return
 
 
-def _picked(shown: Iterator[_Shown], wish: Wish) -> _Taken:
+def _picked(shown: Iterator[_Shown], wish: ClipRequest) -> _Taken:
     """Return the frames of the span at the wished rate and size."""
     import numpy as np
 
@@ -237,7 +237,7 @@ def _picked(shown: Iterator[_Shown], wish: Wish) -> _Taken:
 class _Kept:
     """The frames taken so far, as pixels of the final size."""
 
-    def __init__(self, wish: Wish) -> None:
+    def __init__(self, wish: ClipRequest) -> None:
         from av.video.reformatter import VideoReformatter
 
         self.frames: list[Array] = []
@@ -299,13 +299,13 @@ class _Kept:
 
     def _grey_of(self, shown: _Shown) -> Array:
         assert shown.frame is not None  # noqa: S101  # its pixels were just made
-        height, width = _scaled(shown.frame.height, shown.frame.width, Wish(size=matching.SIDE))
+        height, width = _scaled(shown.frame.height, shown.frame.width, ClipRequest(size=matching.SIDE))
         grey = self._reformatter.reformat(shown.frame, width, height, "gray", interpolation="AREA", threads=1)
         pixels: Array = grey.to_ndarray()  # type: ignore[assignment]
         return pixels
 
 
-def _what_to_change(wish: Wish) -> str:
+def _what_to_change(wish: ClipRequest) -> str:
     """Return what has too many pixels, and how it gets fewer."""
     what = "clip; use --frames, " if wish.num_frames is None else "clip; use fewer --frames, "
     if wish.num_frames is not None and wish.takes_all:
@@ -314,7 +314,7 @@ def _what_to_change(wish: Wish) -> str:
     return f"{what}a smaller --size, {'no --min-matches, ' if wish.matched else ''}or a shorter span"
 
 
-def _scaled(height: int, width: int, wish: Wish) -> tuple[int, int]:
+def _scaled(height: int, width: int, wish: ClipRequest) -> tuple[int, int]:
     """Return (height, width) of the whole picture at the wished size, before it is cut or padded."""
     if wish.size is None:
         return height, width
@@ -325,7 +325,7 @@ def _scaled(height: int, width: int, wish: Wish) -> tuple[int, int]:
     return max(1, (2 * height * wish.size + side) // (2 * side)), max(1, (2 * width * wish.size + side) // (2 * side))
 
 
-def _fitted(picture: Array, wish: Wish) -> Array:
+def _fitted(picture: Array, wish: ClipRequest) -> Array:
     """Return the middle of a picture, or the picture in the middle of black: (size, size, 3)."""
     import numpy as np
 
@@ -356,7 +356,7 @@ def _rewound(source: Source) -> str | IO[bytes]:
     return cast("str | IO[bytes]", source)
 
 
-def _still(source: Source, kind: str, wish: Wish) -> Frames:
+def _still(source: Source, kind: str, wish: ClipRequest) -> Frames:
     """Return a picture as a clip of one frame, upright, transparent parts on white."""
     import numpy as np
     from PIL import Image, ImageOps

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from t2vdata.dataset import open_dataset
 from t2vdata.errors import RequestError
+from t2vdata.format.dataset import open_dataset
 from t2vdata.media.decode import open_video
 from t2vdata.scoring.motion import Video, grey
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from t2vdata.dataset import Split, open_dataset
 from t2vdata.errors import RequestError
+from t2vdata.format.dataset import Split, open_dataset
 from t2vdata.scoring import classifier, memory
 from t2vdata.scoring.classifier import Watched
 from t2vdata.scoring.clips import evenly

@@ -19,7 +19,7 @@ from safetensors.torch import save as to_bytes
 from torch import nn
 from torch.nn import functional
 
-from t2vdata.datasets import _mnist
+from t2vdata.datasets.mnist_motion import digits
 from t2vdata.scoring.digits import NO_DIGIT, DigitNetwork, crops
 
 SEED, EPOCHS, BATCH, RATE, SMOOTHING = 0, 16, 64, 2e-3, 0.05
@@ -62,7 +62,7 @@ def train() -> DigitNetwork:
     torch.set_num_threads(1)
     torch.manual_seed(SEED)
     draws = np.random.default_rng(SEED)
-    images, labels = _mnist.images(None, "train"), _mnist.labels(None, "train").astype(np.int64)
+    images, labels = digits.images(None, "train"), digits.labels(None, "train").astype(np.int64)
     model = DigitNetwork().train()
     # Channels last: a third faster here.
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

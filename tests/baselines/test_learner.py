@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from baselines.draws import Draws
 from baselines.learner import DivergedError, Learner, OptimiserSpec
+from baselines.randomness import Draws
 
 
 def learner(**values: object) -> Learner:

@@ -19,14 +19,14 @@ from PIL import Image
 from safetensors.torch import load_file
 from support import ROOT
 
-from baselines import judgement, loop, recipe
+from baselines import evaluation, loop, recipe
+from baselines.distributed import Ranks
 from baselines.learner import DivergedError
 from baselines.loop import RunFailedError, train
-from baselines.ranks import Ranks
-from t2vdata.build import BuildResult
-from t2vdata.dataset import open_dataset
+from t2vdata.build.run import BuildResult
 from t2vdata.errors import RequestError
-from t2vdata.vocabulary import Vocabulary
+from t2vdata.format.dataset import open_dataset
+from t2vdata.text.vocabulary import Vocabulary
 
 TIMES = ("clips_per_second", "waiting")
 
@@ -215,7 +215,7 @@ def test_a_split_that_has_lost_its_clips_is_told_and_its_rate_not_asked_for(reci
     with pytest.raises(
         RequestError, match=r"split 'val' of \S+ has no clips to look at; name another, such as data.held_out=train"
     ):
-        judgement.clips(made, without, made.data.held_out, 4, words)
+        evaluation.clips(made, without, made.data.held_out, 4, words)
 
 
 def test_a_best_that_no_judgement_gives_is_told(recipe_file: Path, tmp_path: Path) -> None:

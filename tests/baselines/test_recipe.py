@@ -9,15 +9,15 @@ import pytest
 import torch
 from support import ROOT
 
-from baselines import folder, recipe
+from baselines import recipe, run_folder
 from baselines.family import Setting
 from baselines.learner import OptimiserSpec
-from t2vdata.build import BuildResult
-from t2vdata.dataset import open_dataset
+from t2vdata.build.run import BuildResult
 from t2vdata.errors import OtherSpecError, RequestError
-from t2vdata.vocabulary import Vocabulary
+from t2vdata.format.dataset import open_dataset
+from t2vdata.text.vocabulary import Vocabulary
 
-RECIPES = [path for folder in ("recipes", "recipes/smoke") for path in sorted((ROOT / folder).glob("*.yaml"))]
+RECIPES = [path for run_folder in ("recipes", "recipes/smoke") for path in sorted((ROOT / run_folder).glob("*.yaml"))]
 
 GOOD = """
 # A comment.
@@ -112,29 +112,29 @@ def test_a_resolved_recipe_reads_as_itself(tmp_path: Path, built: BuildResult) -
     made = recipe.read(written(tmp_path), ["optimiser.ema=0.99", "load.resize=[16, 16]"])
     run = tmp_path / "run"
     setting = Setting(Vocabulary.load(open_dataset(built.out).vocabulary_path), ("a",), (1, 8, 24, 24))
-    folder.begin(run, made, setting, "f" * 64, 30.0)
-    assert folder.read(run) == made
-    assert folder.read_setting(run, torch.device("cpu")) == (dataclasses.replace(setting, device=torch.device("cpu")), 30.0)
+    run_folder.begin(run, made, setting, "f" * 64, 30.0)
+    assert run_folder.read(run) == made
+    assert run_folder.read_setting(run, torch.device("cpu")) == (dataclasses.replace(setting, device=torch.device("cpu")), 30.0)
 
 
 def test_a_folder_of_another_run_is_refused_with_the_difference(tmp_path: Path, built: BuildResult) -> None:
     made, run = recipe.read(written(tmp_path)), tmp_path / "run"
     setting = Setting(Vocabulary.load(open_dataset(built.out).vocabulary_path), ("a",), (1, 8, 24, 24))
     rest = (setting, "f" * 64, 30.0)
-    folder.begin(run, made, *rest)
+    run_folder.begin(run, made, *rest)
     with pytest.raises(OtherSpecError, match=r"holds another run: optimiser.lr is 0.5, was 0.01; choose another folder"):
-        folder.begin(run, recipe.read(written(tmp_path), ["optimiser.lr=0.5"]), *rest)
+        run_folder.begin(run, recipe.read(written(tmp_path), ["optimiser.lr=0.5"]), *rest)
     # A longer run is the same one.
-    folder.begin(run, recipe.read(written(tmp_path), ["run.steps=50"]), *rest)
-    assert folder.read(run).run.steps == 50
+    run_folder.begin(run, recipe.read(written(tmp_path), ["run.steps=50"]), *rest)
+    assert run_folder.read(run).run.steps == 50
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "mine.txt").write_text("mine")
     with pytest.raises(OtherSpecError, match="the dataset is eeeeeeeeeeee, was ffffffffffff"):
-        folder.begin(run, made, setting, "e" * 64, 30.0)
+        run_folder.begin(run, made, setting, "e" * 64, 30.0)
     with pytest.raises(OtherSpecError, match="holds something that is no run"):
-        folder.begin(tmp_path / "notes", made, *rest)
+        run_folder.begin(tmp_path / "notes", made, *rest)
     with pytest.raises(RequestError, match="no run in"):
-        folder.read(tmp_path / "notes")
+        run_folder.read(tmp_path / "notes")
 
 
 # The recipes that there are

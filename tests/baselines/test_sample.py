@@ -12,11 +12,11 @@ from PIL import Image
 from support import ROOT
 
 from baselines import first_frames, recipe, sample
+from baselines.distributed import Ranks
 from baselines.loop import train
-from baselines.ranks import Ranks
-from t2vdata.build import BuildResult
-from t2vdata.dataset import open_dataset
+from t2vdata.build.run import BuildResult
 from t2vdata.errors import RequestError, UnknownNameError
+from t2vdata.format.dataset import open_dataset
 
 CAPTION, SIDE = "the digit 9 is moving down and up", 24
 

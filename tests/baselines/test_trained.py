@@ -16,8 +16,8 @@ from PIL import Image
 from support import ROOT
 
 from baselines import evaluate, recipe, sample, table
+from baselines.distributed import Ranks
 from baselines.loop import train
-from baselines.ranks import Ranks
 from baselines.table import Cell
 from baselines.trained import open_run
 from t2vdata.errors import RequestError

@@ -59,7 +59,7 @@ def ours(task: Task) -> Iterator[Batch]:
 
 
 OURS = tuple(
-    Yardstick(f"t2vdata, {extension}", extension, ours, {}, "torch t2vdata.loading.epochs")
+    Yardstick(f"t2vdata, {extension}", extension, ours, {}, "torch t2vdata.loading.dataloader")
     for extension in ("npy.zst", "mp4", "jpg")
 )
 

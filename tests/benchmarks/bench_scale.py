@@ -30,7 +30,7 @@ sys.path.insert(0, str(TESTS))
 import servers  # noqa: E402
 
 from t2vdata import open_dataset  # noqa: E402
-from t2vdata.build import BuildSpec, build_dataset  # noqa: E402
+from t2vdata.build.run import BuildSpec, build_dataset  # noqa: E402
 from t2vdata.engines import local  # noqa: E402
 from t2vdata.engines.ray import RayEngine, _connected  # noqa: E402
 from t2vdata.loading import CacheSpec, Loader, LoadSpec, Resources  # noqa: E402
@@ -108,10 +108,10 @@ def engines(n: int, repeats: int) -> None:
 
 def index(counts: list[int]) -> None:
     print("| what | clips | seconds | CPU seconds | memory, MiB |\n|---|--:|--:|--:|--:|")
-    imports = "from t2vdata.plan import BuildSpec, plan_shards, splits"
+    imports = "from t2vdata.build.planning import BuildSpec, plan_shards, splits"
     for count in counts:
         measured("planning mnist-motion", count, imports, PLAN, str(count))
-    imports = "import numpy, pyarrow.parquet\nfrom t2vdata import open_dataset\nfrom t2vdata.loading.table import SplitTable"
+    imports = "import numpy, pyarrow.parquet\nfrom t2vdata import open_dataset\nfrom t2vdata.loading.index import SplitTable"
     for count in counts:
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place) / "set"

@@ -29,7 +29,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from t2vdata import Vocabulary, manifest
+from t2vdata import Vocabulary
+from t2vdata.format import manifest
 
 BATCH_SIZE, CORES = 64, 2
 NUM_FRAMES = 16
@@ -157,7 +158,7 @@ def decode_ours(data: bytes, task: Task) -> Video:
 
 @functools.cache
 def _lossless() -> Callable[[str, bytes], Video | None]:
-    import t2vdata.webdataset
+    import t2vdata.format.webdataset
 
     return t2vdata.webdataset.decoder()
 

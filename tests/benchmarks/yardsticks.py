@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from t2vdata.datasets import _mnist
+from t2vdata.datasets.mnist_motion import digits
 
 SIZE, NUM_FRAMES, FPS, SHARD_SIZE = 64, 32, 30, 1000
 
@@ -88,7 +88,7 @@ def write_shards(name: str, worker: int, num_clips: int, out: str) -> None:
     import webdataset
 
     extension, encode = ENCODERS[name]
-    images, labels = _mnist.images(None, "train"), _mnist.labels(None, "train")
+    images, labels = digits.images(None, "train"), digits.labels(None, "train")
     random = np.random.default_rng(worker)
     pattern = os.path.join(out, f"train-{worker}-%06d.tar")
     with webdataset.ShardWriter(pattern, maxcount=SHARD_SIZE, verbose=0) as sink:

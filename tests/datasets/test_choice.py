@@ -11,10 +11,11 @@ from media.video_files import of_pictures, scene
 from PIL import Image
 from support import t2vdata
 
-from t2vdata import duplicates, manifest
-from t2vdata.build import BuildResult, BuildSpec, build_dataset
-from t2vdata.dataset import open_dataset
+from t2vdata.build.run import BuildResult, BuildSpec, build_dataset
 from t2vdata.errors import RequestError, UnknownNameError
+from t2vdata.format import manifest
+from t2vdata.format.dataset import open_dataset
+from t2vdata.inspect import duplicates
 from t2vdata.media.encode import encoding
 
 # Name, seeds of the scenes, frames of each, split.

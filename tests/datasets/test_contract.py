@@ -12,16 +12,18 @@ from layouts import LAYOUTS, Layout
 from PIL import Image
 from support import hashes
 
-from t2vdata import datasets, manifest, show, stats
-from t2vdata.build import BuildResult, BuildSpec, build_dataset
-from t2vdata.dataset import open_dataset
+from t2vdata import datasets
+from t2vdata.build.run import BuildResult, BuildSpec, build_dataset
 from t2vdata.errors import RawDataError
-from t2vdata.forecast import SAMPLE, forecast
+from t2vdata.estimate.dry_run import SAMPLE, forecast
+from t2vdata.format import manifest
+from t2vdata.format.dataset import open_dataset
+from t2vdata.format.shards import read_samples
+from t2vdata.inspect import show, stats
+from t2vdata.inspect.verify import verify
 from t2vdata.loading import Loader, LoadSpec
 from t2vdata.media.encode import encoding
-from t2vdata.shards import read_samples
 from t2vdata.types import Clip, check_key
-from t2vdata.verify import verify
 
 # What the JSON of a clip has of its row, beside where that row is.
 FROM_ANNOTATIONS = {

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from t2vdata import datasets
-from t2vdata.build import BuildSpec
+from t2vdata.build.run import BuildSpec
 from t2vdata.errors import RequestError, UnknownNameError
 
 OWN = """

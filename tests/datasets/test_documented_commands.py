@@ -12,7 +12,7 @@ from media import video_files
 from support import ROOT
 
 from t2vdata.cli import main
-from t2vdata.dataset import open_dataset
+from t2vdata.format.dataset import open_dataset
 
 PAGE = (ROOT / "docs" / "datasets.md").read_text()
 BUILDS = [line for block in re.findall(r"```bash\n(.*?)```", PAGE, re.S) for line in block.splitlines() if " build " in line]

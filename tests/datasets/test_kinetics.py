@@ -13,9 +13,9 @@ import pytest
 from media import video_files
 
 from t2vdata import datasets
-from t2vdata.build import BuildResult, BuildSpec, build_dataset
-from t2vdata.dataset import open_dataset
+from t2vdata.build.run import BuildResult, BuildSpec, build_dataset
 from t2vdata.errors import RawDataError, RequestError
+from t2vdata.format.dataset import open_dataset
 from t2vdata.media.encode import encoding
 from t2vdata.types import Clip
 

@@ -19,11 +19,15 @@ from layouts import kinetics
 from media import video_files
 from support import hashes
 
-from t2vdata import archives, capacity, fetch, forecast, ledger, manifest, storage
-from t2vdata.build import BuildResult, BuildSpec, build_dataset
-from t2vdata.dataset import open_dataset
+from t2vdata import storage
+from t2vdata.build import checkpoint
+from t2vdata.build.append import retry_failed
+from t2vdata.build.run import BuildResult, BuildSpec, build_dataset
+from t2vdata.estimate import cluster, dry_run
+from t2vdata.format import manifest
+from t2vdata.format.dataset import open_dataset
 from t2vdata.media.encode import encoding
-from t2vdata.retry import retry_failed
+from t2vdata.storage import archives, prefetch
 
 NAMES = [f"clip{number:07d}_000010_000020" for number in range(12)]
 HEADER = "label,youtube_id,time_start,time_end,split,is_cc\n"
@@ -137,7 +141,7 @@ def test_archives_give_the_bytes_of_the_unpacked_folder(packed: Path, unpacked: 
     assert len(shards(tmp_path / "expected")) == 4
     assert shards(tmp_path / "out") == shards(tmp_path / "expected")
     assert tables(tmp_path / "out") == tables(tmp_path / "expected")
-    assert not (tmp_path / "out" / ledger.FOLDER).exists()
+    assert not (tmp_path / "out" / checkpoint.FOLDER).exists()
 
 
 def test_clips_come_in_the_order_of_the_archives(packed: Path, videos: dict[str, bytes], tmp_path: Path) -> None:
@@ -233,7 +237,7 @@ def test_killed_and_resumed_the_same_bytes_come_out(packed: Path, tmp_path: Path
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert (tmp_path / "out" / ledger.FOLDER / "archives").exists()
+    assert (tmp_path / "out" / checkpoint.FOLDER / "archives").exists()
     build(packed, tmp_path / "out", shard_size=1)
     assert shards(tmp_path / "out") == shards(tmp_path / "expected")
 
@@ -284,13 +288,13 @@ def test_an_archive_that_changes_meanwhile_fails_its_clips(
     packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = packed / "k400_targz" / "train" / "part_2.tar.gz"
-    real = fetch.take
+    real = prefetch.take
 
     def take(*told: object) -> object:
         path.write_bytes(gzip.compress(b"short"))
         return real(*told)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(fetch, "take", take)
+    monkeypatch.setattr(prefetch, "take", take)
     monkeypatch.setattr(archives, "_kept", None)
     tally = build(packed, tmp_path / "out").manifest.tally
     assert tally.failed == {"DecodeError": 4}
@@ -311,7 +315,7 @@ def test_large_archives_take_little_memory(videos: dict[str, bytes], tmp_path: P
     # Between two clips, 120 MB that nobody wants, which pack well.
     pack(root / "train" / "part_0.tar.gz", {NAMES[0]: videos[NAMES[0]], "other": bytes(120 << 20), NAMES[1]: videos[NAMES[1]]})
     code = (
-        "import sys; from t2vdata.build import BuildSpec, build_dataset; from t2vdata.media.encode import encoding\n"
+        "import sys; from t2vdata.build.run import BuildSpec, build_dataset; from t2vdata.media.encode import encoding\n"
         "spec = BuildSpec('kinetics', {'size': 16, 'frames': 8}, root=sys.argv[1], encoding=encoding('jpeg'))\n"
         "assert build_dataset(spec, sys.argv[2], num_workers=1).manifest.tally.kept == 2\n"
         "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM:')))"
@@ -325,18 +329,18 @@ def test_large_archives_take_little_memory(videos: dict[str, bytes], tmp_path: P
 # Before a build
 
 
-@pytest.mark.parametrize("ask", [forecast.forecast, capacity.capacity], ids=["dry run", "plan"])
+@pytest.mark.parametrize("ask", [dry_run.forecast, cluster.capacity], ids=["dry run", "estimate"])
 def test_a_build_from_archives_is_planned_by_their_first_clips(
     ask: Callable[..., object], packed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forecast, "SAMPLE", 4)
+    monkeypatch.setattr(dry_run, "SAMPLE", 4)
     path = packed / "k400_targz" / "train" / "part_10.tar.gz"
     # What comes behind the first clips is not read.
     path.write_bytes(path.read_bytes()[:-200])
-    told = {"num_workers": 1} if ask is forecast.forecast else {"cores": 8, "bytes_per_second": 1e9}
+    told = {"num_workers": 1} if ask is dry_run.forecast else {"cores": 8, "bytes_per_second": 1e9}
     found = ask(spec(packed), **told)
     assert found.clips == 12  # type: ignore[attr-defined]
-    tally = found.sampled if ask is forecast.forecast else found.costs.sampled  # type: ignore[attr-defined]
+    tally = found.sampled if ask is dry_run.forecast else found.costs.sampled  # type: ignore[attr-defined]
     assert (tally.kept, tally.seen) == (4, 4)
 
 

@@ -12,12 +12,12 @@ import pytest
 from media import video_files
 
 from t2vdata import filters
-from t2vdata.datasets import _media
+from t2vdata.datasets import media as media_base
 from t2vdata.datasets._splits import split_of
 from t2vdata.errors import DecodeError, RequestError
 from t2vdata.media import sandbox, span
 from t2vdata.media.decode import open_video
-from t2vdata.media.span import Wish
+from t2vdata.media.span import ClipRequest
 from t2vdata.types import Clip, Frames
 
 
@@ -32,7 +32,7 @@ def test_frames_of_a_whole_file_are_those_of_open_video(name: str, tmp_path: Pat
     path = file(tmp_path, name)
     with open_video(path, backend="pyav") as video:
         expected = video.frames_at(range(video.num_frames))
-    taken = span.take(path, Wish())
+    taken = span.take(path, ClipRequest())
     assert (taken.data == expected).all()
     assert taken.about["original"]["height"] == expected.shape[1]
 
@@ -44,7 +44,7 @@ def test_a_span_holds_the_frames_that_are_shown_at_its_times(name: str, fps: flo
     with open_video(path, backend="pyav") as video:
         times = [video.seconds[0] + 0.3 + number / fps for number in range(round(0.4 * fps))]
         expected = video.frames_at_times(times)
-    taken = span.take(path, Wish(start_seconds=0.3, end_seconds=0.7, fps=fps))
+    taken = span.take(path, ClipRequest(start_seconds=0.3, end_seconds=0.7, fps=fps))
     assert taken.data.shape == expected.shape
     assert (taken.data == expected).all()
     assert taken.fps == fps
@@ -52,18 +52,18 @@ def test_a_span_holds_the_frames_that_are_shown_at_its_times(name: str, fps: flo
 
 def test_windows_are_spread_from_the_start_of_the_span_to_its_end(tmp_path: Path) -> None:
     path = file(tmp_path, "h264")
-    whole = span.take(path, Wish())
+    whole = span.take(path, ClipRequest())
     starts = [0, 10, 20]
     for window, start in enumerate(starts):
-        taken = span.take(path, Wish(num_frames=4, window=window, num_windows=3))
+        taken = span.take(path, ClipRequest(num_frames=4, window=window, num_windows=3))
         assert (taken.data == whole.data[start : start + 4]).all()
 
 
 def test_sizes_are_cut_squashed_or_padded(tmp_path: Path) -> None:
     path = file(tmp_path, "h264")
     for resize in ("shorter", "squash", "pad"):
-        assert span.take(path, Wish(size=32, resize=resize)).data.shape[1:] == (32, 32, 3)
-    padded = span.take(path, Wish(size=32, resize="pad")).data
+        assert span.take(path, ClipRequest(size=32, resize=resize)).data.shape[1:] == (32, 32, 3)
+    padded = span.take(path, ClipRequest(size=32, resize="pad")).data
     assert not padded[:, :4].any()
     assert padded[:, 4:28].any()
 
@@ -71,11 +71,14 @@ def test_sizes_are_cut_squashed_or_padded(tmp_path: Path) -> None:
 def test_what_is_kept_of_a_span_has_a_limit_that_says_what_to_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = file(tmp_path, "h264")
     monkeypatch.setattr(span, "MAX_PIXELS", 24 * 16 * 16)
-    assert span.take(path, Wish(size=16)).num_frames == 24
+    assert span.take(path, ClipRequest(size=16)).num_frames == 24
     for wish, hint in (
-        (Wish(size=17), "clip; use --frames, a smaller --size, or a shorter span"),
-        (Wish(size=32, num_frames=20), "clip; use fewer --frames, a smaller --size, or a shorter span"),
-        (Wish(size=17, num_frames=4, shot="longest"), "span, all of which .* chosen; use a smaller --size, or a shorter span"),
+        (ClipRequest(size=17), "clip; use --frames, a smaller --size, or a shorter span"),
+        (ClipRequest(size=32, num_frames=20), "clip; use fewer --frames, a smaller --size, or a shorter span"),
+        (
+            ClipRequest(size=17, num_frames=4, shot="longest"),
+            "span, all of which .* chosen; use a smaller --size, or a shorter span",
+        ),
     ):
         with pytest.raises(DecodeError, match=f"over 6144 pixels in one {hint}"):
             span.take(path, wish)
@@ -86,21 +89,21 @@ def test_the_larger_frames_that_are_matched_count_too_once_each(tmp_path: Path, 
     own, grey = 16 * 16, 240 * 320 // 3
     monkeypatch.setattr(span, "MAX_PIXELS", 24 * grey + 48 * own)
     # At twice the file's rate, each frame comes twice.
-    assert span.take(path, Wish(size=16, fps=50.0, matched=True)).num_frames == 48
+    assert span.take(path, ClipRequest(size=16, fps=50.0, matched=True)).num_frames == 48
     monkeypatch.setattr(span, "MAX_PIXELS", 24 * grey + 24 * own - 1)
-    assert span.take(path, Wish(size=16)).num_frames == 24
+    assert span.take(path, ClipRequest(size=16)).num_frames == 24
     with pytest.raises(DecodeError, match="use --frames, a smaller --size, no --min-matches, or a shorter span"):
-        span.take(path, Wish(size=16, matched=True))
+        span.take(path, ClipRequest(size=16, matched=True))
 
 
 def test_a_span_after_the_end_says_where_the_file_ends(tmp_path: Path) -> None:
     with pytest.raises(DecodeError, match=r"no frame from 9 s on: the file ends at 0\.96 s"):
-        span.take(file(tmp_path, "h264"), Wish(start_seconds=9.0, fps=5.0))
+        span.take(file(tmp_path, "h264"), ClipRequest(start_seconds=9.0, fps=5.0))
 
 
 def test_a_helper_gives_what_this_process_would(tmp_path: Path) -> None:
     path = file(tmp_path, "h264")
-    wish = Wish(fps=5.0, size=16)
+    wish = ClipRequest(fps=5.0, size=16)
     assert (sandbox.take(path, wish).data == span.take(path, wish).data).all()
     assert (sandbox.take(Path(path).read_bytes(), wish).data == span.take(path, wish).data).all()
 
@@ -108,9 +111,9 @@ def test_a_helper_gives_what_this_process_would(tmp_path: Path) -> None:
 def test_a_helper_that_dies_is_replaced(tmp_path: Path) -> None:
     path = file(tmp_path, "h264")
     own = sandbox.Sandbox()
-    own.take(path, Wish(), timeout_seconds=20)
+    own.take(path, ClipRequest(), timeout_seconds=20)
     os.kill(own._helper.pid, signal.SIGSEGV)
-    assert own.take(path, Wish(), timeout_seconds=20).num_frames == 24
+    assert own.take(path, ClipRequest(), timeout_seconds=20).num_frames == 24
     own.close()
 
 
@@ -119,9 +122,9 @@ def test_a_file_that_hangs_costs_its_clip_alone(tmp_path: Path) -> None:
     own = sandbox.Sandbox()
     begun = time.monotonic()
     with pytest.raises(DecodeError, match="timed out after 1 s"):
-        own.take(str(tmp_path / "hangs.mp4"), Wish(), timeout_seconds=1)
+        own.take(str(tmp_path / "hangs.mp4"), ClipRequest(), timeout_seconds=1)
     assert time.monotonic() - begun < 5
-    assert own.take(file(tmp_path, "h264"), Wish(), timeout_seconds=20).num_frames == 24
+    assert own.take(file(tmp_path, "h264"), ClipRequest(), timeout_seconds=20).num_frames == 24
     own.close()
 
 
@@ -140,8 +143,8 @@ def test_a_file_that_crashes_or_eats_memory_costs_its_clip_alone(tmp_path: Path,
     own = sandbox.Sandbox()
     for name, message in (("crash", r"the decoder crashed \(SIGSEGV\)"), ("eats", "decoding takes over 4 GiB of memory")):
         with pytest.raises(DecodeError, match=message):
-            own.take(str(tmp_path / f"{name}.mp4"), Wish(), timeout_seconds=20)
-        assert own.take(file(tmp_path, "h264"), Wish(), timeout_seconds=20).num_frames == 24
+            own.take(str(tmp_path / f"{name}.mp4"), ClipRequest(), timeout_seconds=20)
+        assert own.take(file(tmp_path, "h264"), ClipRequest(), timeout_seconds=20).num_frames == 24
     own.close()
 
 
@@ -151,7 +154,7 @@ def test_a_file_that_crashes_or_eats_memory_costs_its_clip_alone(tmp_path: Path,
 def test_a_playlist_opens_no_other_file(text: str, tmp_path: Path) -> None:
     (tmp_path / "list.mp4").write_text(text)
     with pytest.raises(DecodeError, match="no video container"):
-        sandbox.take(str(tmp_path / "list.mp4"), Wish())
+        sandbox.take(str(tmp_path / "list.mp4"), ClipRequest())
 
 
 @pytest.mark.parametrize(
@@ -166,7 +169,7 @@ def test_a_playlist_opens_no_other_file(text: str, tmp_path: Path) -> None:
 )
 def test_options_that_cannot_be_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(RequestError, match=message):
-        _media.check(_media.MediaOptions(**options))
+        media_base.check(media_base.MediaOptions(**options))
 
 
 def test_captions_over_a_limit_are_left_out_and_clips_without_any_other_too() -> None:
@@ -181,8 +184,8 @@ def test_filters_look_at_the_original_and_spare_pictures() -> None:
     still = np.zeros((8, 4, 4, 3), np.uint8)
     video = {"original": {"height": 100, "width": 200, "fps": 25.0, "hdr": False}}
     picture = {"original": {"height": 100, "width": 200, "hdr": False}}
-    options = _media.MediaOptions(frames=16, min_size=90, min_motion=0.5)
-    _, after = _media.clip_filters(options)
+    options = media_base.MediaOptions(frames=16, min_size=90, min_motion=0.5)
+    _, after = media_base.clip_filters(options)
     assert filters.first_reason(Frames(still, 25.0, video), after) == "fewer than 16 frames"
     assert filters.first_reason(Frames(still.repeat(2, axis=0), 25.0, video), after).startswith("static")
     assert filters.first_reason(Frames(still[:1], 1.0, picture), after) is None
@@ -192,7 +195,7 @@ def test_filters_look_at_the_original_and_spare_pictures() -> None:
     assert filters.Seconds(1.0).why_not(Frames(still, 25.0, video)) == "shorter than 1 s"
     assert filters.Seconds(1.0).why_not(Frames(still, 25.0, {**video, "seconds": 1.0})) is None
     assert filters.MostSeconds(1.0).why_not(Frames(still, 25.0, {**video, "seconds": 1.5})) == "longer than 1 s"
-    _, after = _media.clip_filters(_media.MediaOptions(min_seconds=2.0))
+    _, after = media_base.clip_filters(media_base.MediaOptions(min_seconds=2.0))
     assert filters.first_reason(Frames(still[:1], 1.0, picture), after) is None
     assert filters.SpanSeconds(2.0).why_not(Clip("a", ("b",), end_seconds=1.0)) == "shorter than 2 s"
 

@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from t2vdata import datasets
-from t2vdata.datasets import _mnist, mnist_motion
-from t2vdata.datasets.mnist_motion import SPLITS, MotionClips, render
+from t2vdata.datasets import mnist_motion
+from t2vdata.datasets.mnist_motion import SPLITS, MotionClips, digits, render
 from t2vdata.errors import RequestError, UnknownNameError
 from t2vdata.types import Clip
 
@@ -93,7 +93,7 @@ def test_meta_says_all_there_is_to_know() -> None:
 
 
 def test_the_digit_and_the_axis_are_those_of_the_image_and_the_direction() -> None:
-    labels = {split: _mnist.labels(None, split) for split in ("train", "test")}
+    labels = {split: digits.labels(None, split) for split in ("train", "test")}
     for split in SPLITS:
         for mover in movers(clips_of(split, n=400, val=400, test=400, compositional=400, holdout=4)):
             assert labels[mover["mnist_split"]][mover["mnist_index"]] == mover["digit"]
@@ -408,7 +408,7 @@ def placed(image: np.ndarray, mover: Any, along: int, size: int) -> np.ndarray:
 @functools.cache
 def digit_slowly(mnist_split: Any, index: int, new: int) -> np.ndarray:
     """Return an MNIST image at another size: the mean of the area under each pixel, or bilinear where it grows."""
-    image = _mnist.images(None, mnist_split)[index].astype(int)
+    image = digits.images(None, mnist_split)[index].astype(int)
     old = len(image)
     if new <= old:
         # Each pixel as new x new small ones; then the mean of every square of old x old of those.
@@ -471,7 +471,7 @@ def test_an_unmoved_digit_keeps_the_pixels_of_mnist() -> None:
     assert mover["axis"] == "horizontal"
     x, y = floor(mover["positions"][0] + 0.5), mover["across"]
     frame = render(clip, options_of()).data[0, :, :, 0]
-    assert np.array_equal(frame[y : y + 28, x : x + 28], _mnist.images(None, "train")[mover["mnist_index"]])
+    assert np.array_equal(frame[y : y + 28, x : x + 28], digits.images(None, "train")[mover["mnist_index"]])
     assert frame.sum() == frame[y : y + 28, x : x + 28].sum()
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from t2vdata.datasets import _motion
-from t2vdata.datasets._motion import DIRECTIONS, MIN_FRAMES, MIN_LEG_FRAMES, UNITS, Meanings, Paths, Room
+from t2vdata.datasets.mnist_motion import motion
+from t2vdata.datasets.mnist_motion.motion import DIRECTIONS, MIN_FRAMES, MIN_LEG_FRAMES, UNITS, Meanings, Paths, Room
 
 SINGLE = Meanings.of(1, [], only_excluded=False)
 PAIRS = [(digit, direction) for digit in range(10) for direction in range(4)]
@@ -22,7 +22,7 @@ a_few = settings(max_examples=40, deadline=None, derandomize=True)
 
 
 def first_paths(room: Room, seed: int = 0, *, split: int = 0, count: int = 80) -> Paths:
-    return _motion.paths(SINGLE, room, seed, split, 0, count)
+    return motion.paths(SINGLE, room, seed, split, 0, count)
 
 
 @a_few
@@ -104,8 +104,8 @@ def test_points_lines_and_speeds_are_random() -> None:
 def test_a_path_does_not_depend_on_which_others_are_drawn_with_it(seed: int, first: int, count: int, num_digits: int) -> None:
     meanings = Meanings.of(num_digits, [(3, 1)], only_excluded=False)
     room = Room(20, 12, False)
-    whole = _motion.paths(meanings, room, seed, 2, 0, 220)
-    part = _motion.paths(meanings, room, seed, 2, first, first + count)
+    whole = motion.paths(meanings, room, seed, 2, 0, 220)
+    part = motion.paths(meanings, room, seed, 2, first, first + count)
     for field in dataclasses.fields(Paths):
         assert np.array_equal(getattr(whole, field.name)[first : first + count], getattr(part, field.name)), field.name
 
@@ -119,7 +119,7 @@ def test_another_seed_or_split_gives_other_paths() -> None:
 
 def test_an_occurrence_counts_how_often_the_split_has_used_the_digit_before() -> None:
     meanings = Meanings.of(2, [(3, 1), (3, 2), (7, 0)], only_excluded=False)
-    found = _motion.paths(meanings, Room(20, 12, False), 5, 1, 0, 3000)
+    found = motion.paths(meanings, Room(20, 12, False), 5, 1, 0, 3000)
     used = dict.fromkeys(range(10), 0)
     for digit, occurrence in zip(found.digit.ravel().tolist(), found.occurrence.ravel().tolist(), strict=True):
         assert occurrence == used[digit]
@@ -128,32 +128,32 @@ def test_an_occurrence_counts_how_often_the_split_has_used_the_digit_before() ->
 
 def test_a_choice_is_the_high_half_of_a_word_spread_over_the_choices() -> None:
     drawn = np.array([0, 2**32 - 1, 2**63, 2**64 - 1], np.uint64)
-    assert _motion.choose(drawn, 7).tolist() == [0, 0, 3, 6]
-    assert _motion.choose(drawn, 2**31 - 1).tolist() == [0, 0, 2**30 - 1, 2**31 - 2]
-    assert _motion.choose(drawn, np.array([1, 2, 3, 4])).tolist() == [0, 0, 1, 3]
+    assert motion.choose(drawn, 7).tolist() == [0, 0, 3, 6]
+    assert motion.choose(drawn, 2**31 - 1).tolist() == [0, 0, 2**30 - 1, 2**31 - 2]
+    assert motion.choose(drawn, np.array([1, 2, 3, 4])).tolist() == [0, 0, 1, 3]
 
 
 def test_a_stream_is_pcg64_seeded_with_its_numbers() -> None:
-    assert _motion.words(5, 1, 2, shape=(2, 3)).ravel().tolist() == np.random.PCG64([5, 1, 2]).random_raw(6).tolist()
+    assert motion.words(5, 1, 2, shape=(2, 3)).ravel().tolist() == np.random.PCG64([5, 1, 2]).random_raw(6).tolist()
     # Of NumPy 1.26 and 2; if it ever changes, all data does.
-    assert _motion.words(0, 1, shape=(2,)).tolist() == [16412783775159424549, 10277383025879800780]
+    assert motion.words(0, 1, shape=(2,)).tolist() == [16412783775159424549, 10277383025879800780]
 
 
 def test_a_shuffle_has_every_number_once() -> None:
-    assert sorted(_motion.shuffled(3, 1, size=1000).tolist()) == list(range(1000))
-    assert _motion.shuffled(3, 1, size=1000).tolist() != list(range(1000))
+    assert sorted(motion.shuffled(3, 1, size=1000).tolist()) == list(range(1000))
+    assert motion.shuffled(3, 1, size=1000).tolist() != list(range(1000))
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_held_out_pairs_are_the_first_of_one_order(seed: int) -> None:
-    order = _motion.held_out(seed, 40)
+    order = motion.held_out(seed, 40)
     assert sorted(order) == PAIRS
-    assert all(_motion.held_out(seed, count) == order[:count] for count in range(41))
+    assert all(motion.held_out(seed, count) == order[:count] for count in range(41))
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_few_held_out_pairs_fall_on_different_digits_and_on_all_directions(seed: int) -> None:
-    digits, directions = zip(*_motion.held_out(seed, 4), strict=True)
+    digits, directions = zip(*motion.held_out(seed, 4), strict=True)
     assert len(set(digits)) == 4
     assert set(directions) == set(range(4))
 
@@ -161,7 +161,7 @@ def test_a_few_held_out_pairs_fall_on_different_digits_and_on_all_directions(see
 @pytest.mark.parametrize("count", range(31))
 @pytest.mark.parametrize("seed", [0, 1, 12345])
 def test_thirty_held_out_pairs_and_fewer_leave_every_digit_and_direction(count: int, seed: int) -> None:
-    left = set(PAIRS) - set(_motion.held_out(seed, count))
+    left = set(PAIRS) - set(motion.held_out(seed, count))
     assert len(left) == 40 - count
     assert {digit for digit, _ in left} == set(range(10))
     assert {direction for _, direction in left} == set(range(4))
@@ -169,7 +169,7 @@ def test_thirty_held_out_pairs_and_fewer_leave_every_digit_and_direction(count: 
 
 @pytest.mark.parametrize(("num_digits", "num_seen", "num_others"), [(1, 36, 4), (2, 36 * 36, 40 * 40 - 36 * 36)])
 def test_meanings_with_and_without_a_held_out_pair_are_all_there_are(num_digits: int, num_seen: int, num_others: int) -> None:
-    excluded = _motion.held_out(0, 4)
+    excluded = motion.held_out(0, 4)
     seen = Meanings.of(num_digits, excluded, only_excluded=False)
     others = Meanings.of(num_digits, excluded, only_excluded=True)
     assert (len(seen), len(others)) == (num_seen, num_others)

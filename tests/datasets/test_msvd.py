@@ -12,10 +12,10 @@ import pytest
 from media import video_files
 
 from t2vdata import datasets
-from t2vdata.build import BuildResult, BuildSpec, build_dataset
-from t2vdata.dataset import open_dataset
-from t2vdata.datasets import _msvd_cooking, _msvd_read
+from t2vdata.build.run import BuildResult, BuildSpec, build_dataset
+from t2vdata.datasets.msvd import cooking, rows
 from t2vdata.errors import RawDataError, RequestError
+from t2vdata.format.dataset import open_dataset
 from t2vdata.media.encode import encoding
 from t2vdata.types import Clip
 
@@ -174,8 +174,8 @@ def test_the_cooking_vote_asks_half_of_the_captions(root: Path) -> None:
     cook = clips(root, subset="cooking")[COOK][1]
     assert (cook.meta["cooking_share"], cook.meta.get("why_not")) == (pytest.approx(2 / 3), None)
     assert why_not(root, SQUIRREL, subset="cooking") == "not about cooking"
-    assert _msvd_cooking.vote(["a woman dices tomatoes", "a dog runs"]) == 0.5
-    assert _msvd_cooking.vote(["a man cuts paper", "a cat eats fish"]) == 0
+    assert cooking.vote(["a woman dices tomatoes", "a dog runs"]) == 0.5
+    assert cooking.vote(["a man cuts paper", "a cat eats fish"]) == 0
 
 
 def test_the_preset_is_the_flags_that_it_names(root: Path) -> None:
@@ -334,7 +334,7 @@ def test_a_field_that_never_ends_costs_its_row(tmp_path: Path) -> None:
     try:
         table = tmp_path / "video_corpus.csv"
         table.write_text(HEADER + row(SQUIRREL, "x" * 140_000) + row(SQUIRREL, "A cat runs."))
-        found = list(_msvd_read.rows(table))
+        found = list(rows.rows(table))
     finally:
         csv.field_size_limit(limit)
     assert [one.why_not for one in found] == ["a field of over 128 KiB", None]

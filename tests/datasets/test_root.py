@@ -16,12 +16,15 @@ from layouts import LAYOUTS, Layout
 from media import video_files
 from support import hashes
 
-from t2vdata import capacity, fetch, forecast, manifest, storage
-from t2vdata.build import BuildResult, BuildSpec, build_dataset
+from t2vdata import storage
+from t2vdata.build.append import retry_failed
+from t2vdata.build.run import BuildResult, BuildSpec, build_dataset
 from t2vdata.datasets import _root
 from t2vdata.errors import RawDataError, ScratchError, StorageError
+from t2vdata.estimate import cluster, dry_run
+from t2vdata.format import manifest
 from t2vdata.media.encode import encoding
-from t2vdata.retry import retry_failed
+from t2vdata.storage import prefetch
 from t2vdata.types import Clip
 
 OF_MEDIA = sorted(LAYOUTS.keys() - {"mnist-motion"})
@@ -196,13 +199,13 @@ def test_a_file_that_goes_while_the_build_goes_on_is_a_failed_clip(
     layout = LAYOUTS["moments"](tmp_path / "raw")
     asked = spec("moments", layout, upload(tmp_path / "raw", memory))
     gone = f"{memory}/training/clapping/flickr-5-9_1.mp4"
-    real = fetch.take
+    real = prefetch.take
 
     def take(clip: Clip, max_megabytes: int) -> object:
         storage.remove(gone)
         return real(clip, max_megabytes)
 
-    monkeypatch.setattr(fetch, "take", take)
+    monkeypatch.setattr(prefetch, "take", take)
     assert build(asked, tmp_path / "out").manifest.tally.failed == {"DecodeError": 1}
     (reject,) = manifest.read_rejects(str(tmp_path / "out"))
     assert reject.message == f"trainingSet.csv, line 2: no file {gone}"
@@ -228,11 +231,11 @@ def test_a_few_files_are_fetched_ahead_and_never_all(memory: str, monkeypatch: p
 
     monkeypatch.setattr(storage, "blocks", blocks)
     clips = clips_of(urls)
-    with fetch.ahead(clips):
+    with prefetch.ahead(clips):
         assert begun == []
         for number, clip in enumerate(clips):
-            assert fetch.take(clip, 1) == bytes([number]) * 100
-            assert len(begun) <= number + 1 + fetch.AHEAD
+            assert prefetch.take(clip, 1) == bytes([number]) * 100
+            assert len(begun) <= number + 1 + prefetch.AHEAD
     assert begun == urls
 
 
@@ -242,55 +245,55 @@ def test_a_file_is_fetched_once_for_all_its_windows(memory: str, monkeypatch: py
     real = storage.blocks
     monkeypatch.setattr(storage, "blocks", lambda url, *places: begun.append(url) or real(url, *places))
     clips = clips_of([f"{memory}/a.bin"] * 4)
-    with fetch.ahead(clips):
-        assert [fetch.take(clip, 1) for clip in clips] == [b"a"] * 4
+    with prefetch.ahead(clips):
+        assert [prefetch.take(clip, 1) for clip in clips] == [b"a"] * 4
     assert len(begun) == 1
 
 
 def test_files_that_wait_have_a_limit_of_bytes(memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "AHEAD_BYTES", 1000)
-    monkeypatch.setattr("t2vdata.remote.BLOCK", 100)
+    monkeypatch.setattr(prefetch, "AHEAD_BYTES", 1000)
+    monkeypatch.setattr("t2vdata.storage.remote.BLOCK", 100)
     urls = [f"{memory}/{number}.bin" for number in range(8)]
     for number, url in enumerate(urls):
         storage.write_whole(url, bytes([number]) * 900)
     most = 0
-    real = fetch._Line.grow
+    real = prefetch._Line.grow
 
-    def grow(line: fetch._Line, file: fetch._File, num_bytes: int) -> bool:
+    def grow(line: prefetch._Line, file: prefetch._File, num_bytes: int) -> bool:
         nonlocal most
         goes_on = real(line, file, num_bytes)
         most = max(most, line._held)
         return goes_on
 
-    monkeypatch.setattr(fetch._Line, "grow", grow)
+    monkeypatch.setattr(prefetch._Line, "grow", grow)
     clips = clips_of(urls)
-    with fetch.ahead(clips):
+    with prefetch.ahead(clips):
         for number, clip in enumerate(clips):
-            assert fetch.take(clip, 1) == bytes([number]) * 900
+            assert prefetch.take(clip, 1) == bytes([number]) * 900
     # The one that is wanted comes whole, and each of the others may bring the block that it had asked for.
-    assert 900 < most <= 1000 + 900 + fetch.AHEAD * 100
+    assert 900 < most <= 1000 + 900 + prefetch.AHEAD * 100
 
 
 def test_a_large_file_waits_on_the_disk_without_a_name(memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
-    monkeypatch.setattr(fetch, "_IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr(prefetch, "_IN_MEMORY_BYTES", 1000)
     storage.write_whole(f"{memory}/a.bin", bytes(range(200)) * 10)
     (clip,) = clips_of([f"{memory}/a.bin"])
-    with fetch.ahead([clip]):
-        found = fetch.take(clip, 1)
+    with prefetch.ahead([clip]):
+        found = prefetch.take(clip, 1)
         assert isinstance(found, str)
         assert Path(found).read_bytes() == bytes(range(200)) * 10
         assert list(scratch.iterdir()) == []
     assert not os.path.exists(found)
-    assert fetch.content(clip, 1) == bytes(range(200)) * 10
+    assert prefetch.content(clip, 1) == bytes(range(200)) * 10
 
 
 def test_a_scratch_folder_that_is_not_there_stops_the_build(
     memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetch, "_IN_MEMORY_BYTES", 10)
+    monkeypatch.setattr(prefetch, "_IN_MEMORY_BYTES", 10)
     layout = LAYOUTS["moments"](tmp_path / "raw")
     asked = spec("moments", layout, upload(tmp_path / "raw", memory))
     with pytest.raises(ScratchError, match=r"cannot keep memory://.*mp4 in /dev/full-of-nothing .*set TMPDIR"):
@@ -298,14 +301,14 @@ def test_a_scratch_folder_that_is_not_there_stops_the_build(
 
 
 def build_without_scratch(asked: BuildSpec, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = fetch.take
+    real = prefetch.take
 
     def take(clip: Clip, max_megabytes: int) -> object:
         # Only now: the annotations have been fetched.
         monkeypatch.setattr("tempfile.tempdir", "/dev/full-of-nothing")
         return real(clip, max_megabytes)
 
-    monkeypatch.setattr(fetch, "take", take)
+    monkeypatch.setattr(prefetch, "take", take)
     build(asked, out)
 
 
@@ -349,10 +352,10 @@ def test_a_span_that_takes_too_many_bytes_has_failed(film: bytes, memory: str, t
 # Before a build
 
 
-@pytest.mark.parametrize("ask", [forecast.forecast, capacity.capacity], ids=["dry run", "plan"])
+@pytest.mark.parametrize("ask", [dry_run.forecast, cluster.capacity], ids=["dry run", "estimate"])
 def test_a_build_from_a_url_is_planned(ask: Callable[..., object], memory: str, tmp_path: Path) -> None:
     layout = LAYOUTS["kinetics"](tmp_path / "raw")
     asked = spec("kinetics", layout, upload(tmp_path / "raw", memory))
-    told = {"num_workers": 1} if ask is forecast.forecast else {"cores": 8, "bytes_per_second": 1e9}
+    told = {"num_workers": 1} if ask is dry_run.forecast else {"cores": 8, "bytes_per_second": 1e9}
     found = ask(asked, **told)
     assert (found.clips, found.kept) == (4, 3)  # type: ignore[attr-defined]

@@ -18,10 +18,11 @@ from media import video_files
 from PIL import Image
 from support import t2vdata
 
-from t2vdata import datasets, manifest
-from t2vdata.build import BuildResult, BuildSpec, build_dataset
-from t2vdata.dataset import open_dataset
+from t2vdata import datasets
+from t2vdata.build.run import BuildResult, BuildSpec, build_dataset
 from t2vdata.errors import RawDataError, RequestError
+from t2vdata.format import manifest
+from t2vdata.format.dataset import open_dataset
 from t2vdata.media.encode import encoding
 
 NUM_REAL = 185

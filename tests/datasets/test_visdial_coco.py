@@ -16,13 +16,14 @@ from PIL import Image
 from support import t2vdata
 
 from t2vdata import datasets
-from t2vdata.build import BuildResult, BuildSpec, build_dataset
-from t2vdata.dataset import open_dataset
-from t2vdata.datasets import _json_items, _visdial
+from t2vdata.build.run import BuildResult, BuildSpec, build_dataset
+from t2vdata.datasets import _json_items
+from t2vdata.datasets.visdial_coco import visdial as dialogues
 from t2vdata.errors import RawDataError, RequestError
+from t2vdata.format.dataset import open_dataset
+from t2vdata.inspect.verify import verify
 from t2vdata.media.encode import encoding
 from t2vdata.types import Clip
-from t2vdata.verify import verify
 
 QUESTIONS = ["is it sunny", "how many people?", "is there a dog\u2019s bowl"]
 ANSWERS = ["yes", "2", "no, none"]
@@ -175,7 +176,7 @@ def test_an_answer_that_is_not_there_is_none_and_left_out_of_the_flat_string(roo
     clip = clips(root)["42"][1]
     assert clip.meta["dialogue"][-1] == {"question": "who", "answer": None}
     assert clip.meta["dialogue_text"] == "what now? nothing who?"
-    assert _visdial.flat([{"question": "a?", "answer": "b"}, {"question": "c", "answer": None}]) == "a? b c?"
+    assert dialogues.flat([{"question": "a?", "answer": "b"}, {"question": "c", "answer": None}]) == "a? b c?"
 
 
 def test_captions_lose_newlines_and_stray_blanks_and_empty_ones_go(root: Path) -> None:
@@ -338,7 +339,7 @@ def test_a_dialogue_takes_a_few_hundred_bytes_of_memory(tmp_path: Path, monkeypa
         sizes.append(path.stat().st_size)
         tracemalloc.start()
         try:
-            found = _visdial.read(path)
+            found = dialogues.read(path)
             peaks.append(tracemalloc.get_traced_memory()[1])
         finally:
             tracemalloc.stop()

@@ -20,7 +20,7 @@ import pytest
 from support import TINY, hashes, t2vdata, tiny_spec
 
 from t2vdata import storage
-from t2vdata.build import BuildSpec, build_dataset
+from t2vdata.build.run import BuildSpec, build_dataset
 from t2vdata.engines import local
 from t2vdata.engines.ray import RayEngine
 from t2vdata.errors import BuildError, RequestError, WorkerDiedError

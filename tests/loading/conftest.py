@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import servers
 
+from t2vdata.format.manifest import ShardEntry
 from t2vdata.loading.cache import CacheSpec
-from t2vdata.manifest import ShardEntry
 
 MiB = 1 << 20
 

@@ -16,10 +16,10 @@ import pytest
 from servers import Nginx
 
 from t2vdata.errors import RequestError, ShardError, StorageError
+from t2vdata.format.manifest import ShardEntry
 from t2vdata.loading.cache import CacheSpec, default_folder
 from t2vdata.loading.locks import locked
 from t2vdata.loading.reader import open_reader
-from t2vdata.manifest import ShardEntry
 
 Shards = tuple[Path, list[ShardEntry]]
 Large = tuple[Path, ShardEntry]
@@ -33,7 +33,7 @@ import sys
 from t2vdata.loading.cache import CacheSpec
 from t2vdata.loading.locks import locked
 from t2vdata.loading.reader import open_reader
-from t2vdata.manifest import ShardEntry
+from t2vdata.format.manifest import ShardEntry
 url, name, num_bytes, sha256, folder = sys.argv[1:]
 reader = open_reader(url, [ShardEntry(name, 1, int(num_bytes), sha256)], cache=CacheSpec(folder=folder))
 print(bytes(reader.read(0, 0, 8)).hex())

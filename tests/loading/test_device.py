@@ -12,9 +12,9 @@ import torch
 from support import ROOT
 
 import t2vdata
-from t2vdata.build import BuildSpec, build_dataset
-from t2vdata.dataset import Dataset
+from t2vdata.build.run import BuildSpec, build_dataset
 from t2vdata.errors import DataError, DecodeError, RequestError
+from t2vdata.format.dataset import Dataset
 from t2vdata.loading import Batch, Loader, LoadSpec, Resources, device
 from t2vdata.media import decode
 from t2vdata.media.decode import torchcodec

@@ -13,7 +13,7 @@ import pytest
 import servers
 
 import t2vdata
-from t2vdata.build import BuildResult
+from t2vdata.build.run import BuildResult
 from t2vdata.loading import Loader, LoadSpec
 
 RANK = Path(__file__).parent / "rank.py"

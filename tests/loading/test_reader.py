@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from t2vdata import manifest
-from t2vdata.build import BuildResult
+from t2vdata.build.run import BuildResult
 from t2vdata.errors import RequestError, ShardError
+from t2vdata.format import manifest
+from t2vdata.format.manifest import ShardEntry
 from t2vdata.loading.cache import CacheSpec
 from t2vdata.loading.reader import CachedShards, MappedShards, Reader, RemoteRanges, open_reader
-from t2vdata.manifest import ShardEntry
 
 Shards = tuple[Path, list[ShardEntry]]
 MakeSpec = Callable[..., CacheSpec]

@@ -17,13 +17,14 @@ import pytest
 import servers
 from servers import Nginx
 
-from t2vdata import open_dataset, remote, storage
-from t2vdata.build import BuildResult
+from t2vdata import open_dataset, storage
+from t2vdata.build.run import BuildResult
 from t2vdata.errors import NotADatasetError, ShardError, StorageError
+from t2vdata.format.manifest import ShardEntry
 from t2vdata.loading.cache import CacheSpec
 from t2vdata.loading.reader import open_reader
-from t2vdata.manifest import ShardEntry
-from t2vdata.vocabulary import Vocabulary
+from t2vdata.storage import remote
+from t2vdata.text.vocabulary import Vocabulary
 
 Large = tuple[Path, ShardEntry]
 MakeSpec = Callable[..., CacheSpec]

@@ -13,9 +13,9 @@ from servers import Nginx
 from support import tiny_spec
 
 import t2vdata
-from t2vdata.build import BuildResult, build_dataset
-from t2vdata.dataset import Dataset
+from t2vdata.build.run import BuildResult, build_dataset
 from t2vdata.errors import DataError, StorageError
+from t2vdata.format.dataset import Dataset
 from t2vdata.loading import Loader, LoadSpec, Resources, loader
 from t2vdata.loading.cache import CacheSpec
 

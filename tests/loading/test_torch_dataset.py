@@ -9,9 +9,9 @@ import torch
 from torch.utils.data import DataLoader
 
 import t2vdata
-from t2vdata.build import BuildResult
-from t2vdata.dataset import Dataset
+from t2vdata.build.run import BuildResult
 from t2vdata.errors import RequestError
+from t2vdata.format.dataset import Dataset
 from t2vdata.loading import Batch, Loader, LoadSpec
 from t2vdata.loading.torch_dataset import BatchDataset
 

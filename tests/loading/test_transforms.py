@@ -11,9 +11,9 @@ import pytest
 from support import ROOT
 
 import t2vdata
-from t2vdata.build import BuildSpec, build_dataset
-from t2vdata.dataset import Dataset
+from t2vdata.build.run import BuildSpec, build_dataset
 from t2vdata.errors import DataError, RequestError
+from t2vdata.format.dataset import Dataset
 from t2vdata.loading import Loader, LoadSpec, Resources
 from t2vdata.loading.batch import Batch
 from t2vdata.loading.transforms import check_flip, mirrored

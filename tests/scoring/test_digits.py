@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from support import real_clips
 
-from t2vdata.datasets import _mnist, mnist_motion
+from t2vdata.datasets import mnist_motion
+from t2vdata.datasets.mnist_motion import digits as mnist
 from t2vdata.scoring import digits
 from t2vdata.scoring.motion import grey
 from t2vdata.scoring.score import score
@@ -25,7 +26,7 @@ def frames_of(side: int, images: np.ndarray) -> np.ndarray:
 
 
 def test_the_digit_does_not_depend_on_its_place() -> None:
-    image = _mnist.images(None, "test")[:1]
+    image = mnist.images(None, "test")[:1]
     placed = np.concatenate(
         [np.roll(np.pad(image, ((0, 0), (10, 10), (10, 10))), shift, (1, 2)) for shift in ((0, 0), (9, -9))]
     )
@@ -45,7 +46,7 @@ def test_blanks_and_noise_are_no_digit() -> None:
 
 @pytest.mark.parametrize(("side", "least"), [(28, 0.95), (14, 0.9)])
 def test_two_digits_are_no_digit(side: int, least: float) -> None:
-    images = _mnist.images(None, "test")[:400]
+    images = mnist.images(None, "test")[:400]
     one, other = frames_of(side, images[:200]), frames_of(side, images[200:])
     apart = np.concatenate([one[:, :side], other[:, :side]], axis=2)
     assert (digits.look(apart)[0] == digits.NO_DIGIT).mean() >= least
@@ -58,7 +59,7 @@ def test_two_digits_in_a_clip_are_counted_as_none() -> None:
 
 
 def test_blurred_dim_and_noisy_digits_are_told() -> None:
-    images, labels = _mnist.images(None, "test")[:2000], _mnist.labels(None, "test")[:2000]
+    images, labels = mnist.images(None, "test")[:2000], mnist.labels(None, "test")[:2000]
     sharp = frames_of(14, images).astype(float)
     blurred = sum(np.roll(sharp, (row, column), (1, 2)) for row in (0, 1) for column in (0, 1)) / 4
     worse = blurred * 0.7 + np.random.default_rng(0).normal(0, 8, sharp.shape)

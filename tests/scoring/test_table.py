@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from support import real_clips, t2vdata
 
-from t2vdata.build import BuildResult
+from t2vdata.build.run import BuildResult
 from t2vdata.errors import RequestError
 from t2vdata.scoring.real import Real
 from t2vdata.scoring.score import NEAREST, controls, full, score, table

@@ -1,6 +1,6 @@
 """Pack the official MNIST files for the package: ``python tests/tools/pack_mnist.py FOLDER_OF_IDX_GZ``.
 
-Each IDX file becomes one Zstandard frame in t2vdata/datasets/mnist_digits. Level 22 takes a minute once and saves 1.8 MB
+Each IDX file becomes one Zstandard frame in t2vdata/datasets/mnist_motion/images. Level 22 takes a minute once and saves 1.8 MB
 in every download; reading back takes 75 ms.
 """
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import zstandard
 
-TARGET = Path(__file__).parents[2] / "t2vdata" / "datasets" / "mnist_digits"
+TARGET = Path(__file__).parents[2] / "t2vdata" / "datasets" / "mnist_motion" / "images"
 
 
 def main(folder: str) -> None:

@@ -45,7 +45,7 @@ def test_a_relativistic_pair_compares_clip_by_clip() -> None:
 
 @pytest.mark.parametrize("game", ["non-saturating", "least squares", "hinge", "wasserstein", "relativistic"])
 def test_each_game_rewards_discriminators_for_real_matched_clips_and_the_generator_for_passing_as_them(
-    game: losses.Game,
+    game: losses.Objective,
 ) -> None:
     spec = LossSpec(game=game)
     real, wrong, generated = (torch.full((4,), 0.5, requires_grad=True) for _ in range(3))

@@ -10,13 +10,13 @@ from PIL import Image
 from support import ROOT, skip_or_fail
 
 from baselines import recipe
-from baselines.draws import Draws
+from baselines.distributed import Ranks
 from baselines.family import Setting
 from baselines.gan import Trainer
 from baselines.loop import train
-from baselines.ranks import Ranks
-from t2vdata.build import BuildResult
-from t2vdata.vocabulary import Vocabulary
+from baselines.randomness import Draws
+from t2vdata.build.run import BuildResult
+from t2vdata.text.vocabulary import Vocabulary
 
 RECIPES = ROOT / "recipes"
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from baselines.gan.text import Autoencoder, SentenceEncoder, Sentences, TextSpec, text_encoder
 from t2vdata.errors import RequestError
-from t2vdata.vocabulary import Vocabulary
+from t2vdata.text.vocabulary import Vocabulary
 
 CAPTIONS = [
     "the digit 9 is moving down and up",

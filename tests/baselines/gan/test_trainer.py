@@ -10,14 +10,14 @@ from torch import nn
 
 from baselines import recipe
 from baselines.checkpoints import Checkpoints
-from baselines.draws import Draws
 from baselines.family import Setting
 from baselines.gan import Trainer
-from t2vdata.build import BuildResult
-from t2vdata.dataset import open_dataset
+from baselines.randomness import Draws
+from t2vdata.build.run import BuildResult
 from t2vdata.errors import RequestError
+from t2vdata.format.dataset import open_dataset
 from t2vdata.loading import Batch, LoadSpec, loader
-from t2vdata.vocabulary import Vocabulary
+from t2vdata.text.vocabulary import Vocabulary
 
 CAPTIONS = ["the screen is dark", "the screen is bright"]
 SHAPE = (1, 4, 16, 16)

@@ -15,14 +15,14 @@ from support import ROOT, skip_or_fail
 
 from baselines import recipe, table
 from baselines.checkpoints import Checkpoints
-from baselines.draws import Draws
+from baselines.distributed import Ranks
 from baselines.family import Setting
 from baselines.glow import Trainer
 from baselines.loop import train
-from baselines.ranks import Ranks
-from t2vdata.build import BuildResult
+from baselines.randomness import Draws
+from t2vdata.build.run import BuildResult
 from t2vdata.loading import Batch
-from t2vdata.vocabulary import Vocabulary
+from t2vdata.text.vocabulary import Vocabulary
 
 RECIPES = ROOT / "recipes"
 NARROW = ["head.width=4", "tail.width=4", "head.steps=1", "tail.steps=1"]

@@ -13,10 +13,10 @@ from flows import WORDS, batch
 
 from baselines import recipe
 from baselines.checkpoints import Checkpoints
-from baselines.draws import Draws
 from baselines.family import Setting
 from baselines.glow import Trainer
 from baselines.learner import OptimiserSpec
+from baselines.randomness import Draws
 from t2vdata.errors import RequestError
 from t2vdata.loading import Batch
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from baselines.draws import Draws
 from baselines.family import Setting
 from baselines.learner import Learner, OptimiserSpec
+from baselines.randomness import Draws
 from baselines.recipe import Recipe
 from t2vdata.loading import Batch
 

@@ -1,0 +1,81 @@
+"""One shard: the work that an engine hands to a worker, which finds it here by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from t2vdata import datasets, storage
+from t2vdata.storage import prefetch
+from t2vdata.build import checkpoint
+from t2vdata.errors import ClipError
+from t2vdata.filters import first_reason
+from t2vdata.media import encode
+from t2vdata.build.planning import BuildSpec, shard_name
+from t2vdata.format.sample import to_row, to_sample
+from t2vdata.format.shards import ShardWriter
+from t2vdata.types import Reject, Sample, ShardPlan, ShardReport
+
+
+def build_shard(spec: BuildSpec, out: str, plan: ShardPlan) -> ShardReport:
+    """Build one shard into ``out`` and write its report. Runs in a worker; found there by its name.
+
+    A ClipError counts that clip as failed; anything else is a bug, gets the clip's key as a note, and flies.
+    """
+    name = shard_name(spec, plan.split, plan.index)
+    rejects = list(plan.rejects)
+    # Kept as text: as dicts they would take several times the memory until the shard is whole.
+    rows: list[bytes] = []
+    size, digest = 0, ""
+    if plan.clips:
+        with storage.written_whole(storage.join(out, name)) as file:
+            writer = ShardWriter(file)
+            for sample, row in samples(spec, plan, rejects):
+                rows.append(checkpoint.line({**row, **to_row(sample, writer.add(sample), name)}))
+            digest = writer.close()
+            size = writer.num_bytes
+    if not rows:
+        # A tar without a sample is no use to a reader, and some fail on it.
+        storage.remove(storage.join(out, name))
+        size, digest = 0, ""
+    report = ShardReport(name, plan.split, len(rows), size, digest, tuple(rejects), rows)
+    checkpoint.write_report(out, report)
+    # The rows stay on disk: the index is made from there, a shard at a time.
+    return replace(report, rows=())
+
+
+def samples(
+    spec: BuildSpec, plan: ShardPlan, rejects: list[Reject], *, on_stage: Callable[[str], None] = lambda _: None
+) -> Iterator[tuple[Sample, dict[str, Any]]]:
+    """Yield the sample and the index columns of each clip that can be kept; append the others to ``rejects``.
+
+    ``on_stage`` is called as each clip enters ``render``, ``frames``, ``encode``, and ``done`` when it is encoded.
+    """
+    options, encoding = spec.resolved, spec.encoding
+    render = datasets.renderer(spec.dataset)
+    _, frame_filters = datasets.filters(spec.dataset, options)
+    # Asked once: to look a dataset up takes as long as to draw a small clip.
+    keeps_files = hasattr(datasets.load(spec.dataset), "original")
+    with prefetch.ahead(plan.clips):
+        for clip in plan.clips:
+            on_stage(stage := "render")
+            try:
+                frames = render(clip, options)
+                on_stage(stage := "frames")
+                reason = first_reason(frames, frame_filters)
+                if reason is not None:
+                    rejects.append(Reject(clip.key, plan.split, stage, "rejected", reason, reason))
+                    continue
+                on_stage(stage := "encode")
+                kept = datasets.original(spec.dataset, clip, options) if keeps_files else None
+                encoded = encoding.encode(frames) if kept is None else encode.as_it_is(kept, frames)
+                result = to_sample(clip, plan.split, frames, encoded, encoding.extension)
+                on_stage("done")
+            except ClipError as error:
+                rejects.append(Reject(clip.key, plan.split, stage, "failed", type(error).__name__, str(error)))
+                continue
+            except Exception as error:
+                error.add_note(f"while building clip {clip.key} of {spec.dataset}")
+                raise
+            yield result

@@ -1,0 +1,78 @@
+"""The dataset card: a README.md that people read, with a header that Hugging Face reads."""
+
+from __future__ import annotations
+
+import json
+
+from t2vdata import storage
+from t2vdata.format.manifest import Manifest
+
+NAME, PICTURE = "README.md", "preview.png"
+# Hugging Face's word for it; it gives the split this name when it goes by file names alone, too.
+_HUB_NAMES = {"val": "validation"}
+
+
+def write(folder: str, manifest: Manifest, command: str) -> None:
+    """Write the card of a dataset that ``command`` builds again."""
+    storage.write_whole(storage.join(folder, NAME), text(manifest, command).encode())
+
+
+def text(manifest: Manifest, command: str) -> str:
+    """Return the card: YAML header, what it is, counts, how to read it, licence, citation, the command that made it."""
+    return "\n".join([*_header(manifest), "", *_body(manifest, command)]) + "\n"
+
+
+def _header(manifest: Manifest) -> list[str]:
+    lines = ["---", f"pretty_name: {manifest.dataset}", "license: other", f"license_name: {json.dumps(manifest.licence)}"]
+    lines += ["task_categories:", "- text-to-video", "configs:", "- config_name: default", "  data_files:"]
+    for split, entry in manifest.splits.items():
+        if entry.shards:
+            lines += [f"  - split: {_HUB_NAMES.get(split, split)}", "    path:"]
+            lines += [f"    - {shard.name}" for shard in entry.shards]
+    return [*lines, "---"]
+
+
+def _body(manifest: Manifest, command: str) -> list[str]:
+    tally = manifest.tally
+    lines = [
+        f"# {manifest.dataset}",
+        "",
+        "Captioned clips in WebDataset shards, built by t2vdata. `t2vdata show .` draws the picture, `t2vdata stats .` counts "
+        "what is in it, and `t2vdata verify .` checks every byte.",
+        "",
+        *([f"![the first clips: frames from left to right, captions below]({PICTURE})", ""] if tally.kept else []),
+        "| split | clips | shards | MB |",
+        "|---|---:|---:|---:|",
+    ]
+    for split, entry in manifest.splits.items():
+        megabytes = sum(shard.bytes for shard in entry.shards) / 1e6
+        lines.append(f"| {split} | {entry.samples:,} | {len(entry.shards)} | {megabytes:,.1f} |")
+    lines += [
+        "",
+        f"Of {tally.seen:,} clips, {tally.kept:,} were kept, {tally.num_rejected:,} rejected, {tally.num_failed:,} failed.",
+        "",
+        "```python",
+        "import t2vdata",
+        'dataset = t2vdata.open_dataset(".")',
+        f'clip = dataset["{next(iter(manifest.splits))}"][0]     # clip.frames (T, H, W, C) uint8, clip.captions, clip.meta',
+        "```",
+        "",
+        "Made by",
+        "",
+        "```",
+        command,
+        "```",
+        "",
+        f"fingerprint `{manifest.fingerprint}`, built with "
+        + ", ".join(f"{name} {version}" for name, version in manifest.built_with.items())
+        + ".",
+        "",
+        "## Licence",
+        "",
+        manifest.licence,
+        "",
+        "## Citation",
+        "",
+        manifest.citation,
+    ]
+    return lines

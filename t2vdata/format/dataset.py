@@ -1,0 +1,155 @@
+"""One built dataset, open for reading: its manifest, its index, and any clip by a single read."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, overload
+
+from t2vdata import storage
+from t2vdata.errors import ShardError, unknown_name
+from t2vdata.format import manifest
+from t2vdata.media import decode
+from t2vdata.types import Frames
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+# What of the index is needed to read a clip.
+_COLUMNS = ("key", "shard", "extension", "pixels_offset", "pixels_size", "txt_offset", "txt_size", "json_offset",
+            "json_size", "captions", "fps", "channels")  # fmt: skip
+
+
+def open_dataset(path: str | os.PathLike[str]) -> Dataset:
+    """Open a built dataset, in a local folder or at a URL. Raises NotADatasetError when there is none."""
+    folder = os.fspath(path)
+    return Dataset(folder, manifest.read(folder))
+
+
+@dataclass(frozen=True)
+class Item:
+    """One clip of a dataset, decoded."""
+
+    key: str
+    frames: Frames
+    """``frames.data`` is (T, H, W, C) uint8, ``frames.fps`` its rate."""
+    captions: tuple[str, ...]
+    meta: Mapping[str, Any]
+    """All that the sample's JSON says."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A built dataset: ``dataset["train"][17]`` is its 18th training clip."""
+
+    path: str
+    manifest: manifest.Manifest
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self.manifest.splits)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that decides the bytes."""
+        return self.manifest.fingerprint
+
+    @property
+    def vocabulary_path(self) -> str:
+        """Path or URL of the vocabulary of the training captions, which the build has written."""
+        return storage.join(self.path, manifest.VOCABULARY)
+
+    @functools.cached_property
+    def index(self) -> pd.DataFrame:
+        """The whole index, one row per clip; read when first asked for."""
+        frame: pd.DataFrame = manifest.read_index(self.path).to_pandas()
+        return frame
+
+    def __getitem__(self, split: str) -> Split:
+        if split not in self.manifest.splits:
+            raise unknown_name("split", split, self.splits)
+        entry = self.manifest.splits[split]
+        return Split(self.path, split, entry.shards, self.manifest.shard_range(split), self.fingerprint)
+
+    def find(self, key: str) -> Item:
+        """Return the clip with this key. Raises UnknownNameError with the nearest key when there is none."""
+        for split in self.splits:
+            keys = self[split].keys
+            if key in keys:
+                return self[split][keys[key]]
+        # Keys number their clips, so that those of one length and beginning are nearest; all of them would take minutes.
+        near = [known for split in self.splits for known in self[split].keys if known[:-2] == key[:-2]]
+        raise unknown_name("key", key, near or [next(iter(self[split].keys)) for split in self.splits])
+
+
+@dataclass(frozen=True)
+class Split(Sequence[Item]):
+    """The clips of one split, each read from its shard when it is asked for."""
+
+    path: str
+    name: str
+    entries: tuple[manifest.ShardEntry, ...] = field(repr=False)
+    """Its shards, as the manifest has them."""
+    shards: range
+    """Its shards' places among all shards of the dataset."""
+    fingerprint: str
+    """Of the dataset."""
+
+    def __len__(self) -> int:
+        return self._num_clips
+
+    @functools.cached_property
+    def _num_clips(self) -> int:
+        return sum(entry.samples for entry in self.entries)
+
+    @overload
+    def __getitem__(self, number: int) -> Item: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[Item]: ...
+    def __getitem__(self, number: int | slice) -> Item | list[Item]:
+        if isinstance(number, slice):
+            return [self[one] for one in range(*number.indices(len(self)))]
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"clip {number} of split {self.name!r}, which has {len(self)}")
+        row = {name: column[number % len(self)].as_py() for name, column in self._columns.items()}
+        return _read(self.path, row)
+
+    def __iter__(self) -> Iterator[Item]:
+        return (self[number] for number in range(len(self)))
+
+    def count_captions(self) -> Counter[str]:
+        """Return {caption: times} of all captions of all its clips."""
+        return manifest.count_captions(self.path, self.shards)
+
+    @functools.cached_property
+    def keys(self) -> dict[str, int]:
+        """{key: number of the clip}, in order."""
+        keys: list[str] = self._columns["key"].to_pylist()
+        return {key: number for number, key in enumerate(keys)}
+
+    @functools.cached_property
+    def _columns(self) -> dict[str, pa.Array]:
+        table = manifest.read_index(self.path, _COLUMNS, shards=self.shards)
+        return {name: table[name].combine_chunks() for name in _COLUMNS}
+
+
+def _read(path: str, row: Mapping[str, Any]) -> Item:
+    """Read all members of a sample at once: they lie side by side."""
+    spans = {role: (row[f"{role}_offset"], row[f"{role}_size"]) for role in ("pixels", "txt", "json")}
+    start = min(offset for offset, _ in spans.values())
+    end = max(offset + size for offset, size in spans.values())
+    data = storage.read_range(storage.join(path, row["shard"]), start, end - start)
+    parts = {role: data[offset - start : offset - start + size] for role, (offset, size) in spans.items()}
+    try:
+        meta = json.loads(parts["json"])
+    except ValueError as error:
+        raise ShardError(
+            f"{row['shard']}: the JSON of {row['key']} is damaged ({error}); run `t2vdata verify {path}`"
+        ) from error
+    frames = decode.decode(row["extension"], parts["pixels"], fps=row["fps"], channels=row["channels"])
+    return Item(row["key"], frames, tuple(row["captions"]), meta)

@@ -1,0 +1,1 @@
+"""Look at a built dataset and check it: statistics, pictures, differences, duplicates, verification."""

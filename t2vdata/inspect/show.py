@@ -1,0 +1,182 @@
+"""Clips that people can look at: contact sheets, and animated GIFs, with their captions."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from t2vdata import storage
+from t2vdata.errors import RequestError
+from t2vdata.format.dataset import Dataset, Item, Split
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image, ImageFont
+
+SHEET_FRAMES = 8
+# Small frames are enlarged to about this, by a whole factor, so that pixels stay pixels.
+_TILE, _GAP, _FONT_SIZE = 96, 4, 13
+_PAPER, _INK = (255, 255, 255), (40, 40, 40)
+_MAX_CLIPS = 100
+# Of a caption, and of a turn of a dialogue.
+_CAPTION_LINES, _TURN_LINES = 4, 2
+
+
+def choose(dataset: Dataset, *, keys: Sequence[str] = (), split: str | None = None, num_random: int | None = None,
+           seed: int = 0) -> list[Item]:  # fmt: skip
+    """Return the clips to show: those with ``keys``, or ``num_random`` drawn with ``seed``, or the first four of a split.
+
+    ``split`` is the first one unless told. Raises UnknownNameError for a key or split that is not there.
+    """
+    if keys and num_random is not None:
+        raise RequestError("keys and --random together; name the clips, or have them drawn")
+    if keys:
+        return [dataset.find(key) for key in keys]
+    chosen = dataset[dataset.splits[0] if split is None else split]
+    if num_random is None:
+        return chosen[:4]
+    most = min(len(chosen), _MAX_CLIPS)
+    if not 1 <= num_random <= most:
+        raise RequestError(f"--random {num_random}: expected 1 to {most} clips of split {chosen.name!r}")
+    import numpy as np
+
+    order = np.argsort(np.random.PCG64([seed]).random_raw(len(chosen)), kind="stable")
+    return [chosen[int(number)] for number in order[:num_random]]
+
+
+def write(items: Sequence[Item], out: str) -> None:
+    """Write a contact sheet (``.png``) or an animation (``.gif``) of clips. Raises RequestError for another ending."""
+    match os.path.splitext(out)[1].lower():
+        case ".png":
+            picture = contact_sheet(items)
+        case ".gif":
+            picture = animation(items)
+        case _:
+            raise RequestError(f"--out {out}: expected a name that ends in .png (a contact sheet) or .gif (an animation)")
+    storage.write_whole(out, picture)
+
+
+def write_preview(dataset: Dataset, out: str) -> None:
+    """Write a contact sheet of a dataset's first clips, reading no more of the index than their shard's rows."""
+    # A split may have lost all of its clips.
+    name, first = next((name, entry.shards[0]) for name, entry in dataset.manifest.splits.items() if entry.shards)
+    write(Split(dataset.path, name, (first,), dataset.manifest.shard_range(name)[:1], dataset.fingerprint)[:4], out)
+
+
+def contact_sheet(items: Sequence[Item], *, num_frames: int = SHEET_FRAMES) -> bytes:
+    """Return a PNG with a clip a row: ``num_frames`` of its frames from first to last, left to right, the caption below."""
+    import numpy as np
+    from PIL import Image
+
+    font = _font()
+    rows = []
+    for item in items:
+        data = item.frames.data
+        shown = np.linspace(0, len(data) - 1, min(num_frames, len(data))).round().astype(int)
+        rows.append(_with_caption(_strip([_enlarged(frame) for frame in data[shown]]), item, font))
+    sheet = Image.new("RGB", (max(row.width for row in rows), sum(row.height for row in rows)), _PAPER)
+    top = 0
+    for row in rows:
+        sheet.paste(row, (0, top))
+        top += row.height
+    file = io.BytesIO()
+    sheet.save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def animation(items: Sequence[Item], *, num_columns: int = 4) -> bytes:
+    """Return a GIF of clips side by side, each with its caption, at the first one's rate and as long as the longest."""
+    from PIL import Image
+
+    font = _font()
+    pictures = []
+    for number in range(max(item.frames.num_frames for item in items)):
+        tiles = []
+        for item in items:
+            data = item.frames.data
+            # A shorter clip waits on its last frame for the others.
+            tiles.append(_with_caption(_enlarged(data[min(number, len(data) - 1)], 2 * _TILE), item, font))
+        pictures.append(_grid(tiles, num_columns))
+    file = io.BytesIO()
+    # GIF counts hundredths of a second, and viewers slow down what is under two of them.
+    milliseconds = max(20, round(100 / items[0].frames.fps) * 10)
+    if all(item.frames.data.shape[3] == 1 for item in items):
+        # All greys have a place among the 256 colours of a GIF.
+        coded = [picture.convert("L") for picture in pictures]
+    else:
+        coded = [picture.convert("P", palette=Image.Palette.ADAPTIVE, colors=64) for picture in pictures]
+    coded[0].save(file, "GIF", save_all=True, append_images=coded[1:], duration=milliseconds, loop=0)
+    return file.getvalue()
+
+
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size=_FONT_SIZE)
+
+
+def _enlarged(frame: NDArray[np.uint8], tile: int = _TILE) -> Image.Image:
+    """Return a frame (H, W, 1 or 3) as a picture of about ``tile`` pixels."""
+    from PIL import Image
+
+    picture = Image.fromarray(frame[..., 0] if frame.shape[2] == 1 else frame).convert("RGB")
+    longest = max(picture.size)
+    if longest > 2 * tile:
+        scale = 2 * tile / longest
+        return picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
+    factor = max(1, round(tile / longest))
+    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+
+
+def _strip(pictures: Sequence[Image.Image]) -> Image.Image:
+    from PIL import Image
+
+    width = sum(picture.width + _GAP for picture in pictures) - _GAP
+    strip = Image.new("RGB", (width, max(picture.height for picture in pictures)), _PAPER)
+    left = 0
+    for picture in pictures:
+        strip.paste(picture, (left, 0))
+        left += picture.width + _GAP
+    return strip
+
+
+def _with_caption(picture: Image.Image, item: Item, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> Image.Image:
+    """Return a picture with the first caption below it, and below that the dialogue, where there is one."""
+    from PIL import Image, ImageDraw
+
+    lines = _wrapped(item.captions[0], picture.width, font, _CAPTION_LINES)
+    for turn in item.meta.get("dialogue") or ():
+        lines += _wrapped(f"- {turn['question'].rstrip('?')}? {turn['answer'] or ''}", picture.width, font, _TURN_LINES)
+    height = picture.height + len(lines) * (_FONT_SIZE + 3) + 2 * _GAP
+    framed = Image.new("RGB", (picture.width + 2 * _GAP, height + _GAP), _PAPER)
+    framed.paste(picture, (_GAP, _GAP))
+    text = ImageDraw.Draw(framed)
+    for number, line in enumerate(lines):
+        text.text((_GAP, picture.height + _GAP + 1 + number * (_FONT_SIZE + 3)), line, fill=_INK, font=font)
+    return framed
+
+
+def _wrapped(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, most: int) -> list[str]:
+    """Return a text in lines that fit, ``most`` at most."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and font.getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines if len(lines) <= most else [*lines[: most - 1], lines[most - 1] + " ..."]
+
+
+def _grid(tiles: Sequence[Image.Image], num_columns: int) -> Image.Image:
+    from PIL import Image
+
+    width, height = max(tile.width for tile in tiles), max(tile.height for tile in tiles)
+    columns = min(num_columns, len(tiles))
+    grid = Image.new("RGB", (columns * width, -(-len(tiles) // columns) * height), _PAPER)
+    for number, tile in enumerate(tiles):
+        grid.paste(tile, (number % columns * width, number // columns * height))
+    return grid

@@ -1,0 +1,162 @@
+"""The benchmark that users run. Nothing is asserted about speed, but that there is one."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import servers
+from support import TINY, t2vdata
+
+from t2vdata.bench import BenchReport, bench
+from t2vdata.build.run import BuildResult, BuildSpec, build_dataset
+from t2vdata.errors import NotADatasetError, RequestError, UnknownNameError
+from t2vdata.format.dataset import open_dataset
+from t2vdata.loading import CacheSpec, LoadSpec, Resources
+from t2vdata.media.encode import H264, encoding
+
+SECONDS = 0.2
+SMALL = LoadSpec(batch_size=8, num_frames=4)
+# All that is a speed, a time or a size.
+QUANTITIES = (
+    "seconds", "clips_read", "batches_read", "clips_per_second", "clips_per_second_overall", "encoded_bytes_per_second",
+    "pixel_bytes_per_second", "first_batch_seconds", "batch_milliseconds_p50", "batch_milliseconds_p95",
+    "cpu_seconds_per_1000_clips", "peak_bytes", "waited_share", "floor_clips_per_second", "cores",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> BuildResult:
+    """A few clips as h264."""
+    spec = BuildSpec("mnist-motion", options={**TINY, "n": 20}, shard_size=20, encoding=H264())
+    return build_dataset(spec, tmp_path_factory.mktemp("films") / "out", num_workers=1)
+
+
+def check(report: BenchReport) -> None:
+    """Every figure is there, and they fit one another."""
+    for name in QUANTITIES:
+        assert getattr(report, name) > 0, name
+    assert len(report.clips_per_second_of_parts) == 5
+    assert min(report.clips_per_second_of_parts) <= report.clips_per_second <= max(report.clips_per_second_of_parts)
+    assert report.clips_per_second_overall == pytest.approx(report.clips_read / report.seconds)
+    assert report.seconds >= SECONDS
+    assert report.waited_share <= 1
+    assert {"python", "t2vdata", "numpy", "torch", "av", "zstandard"} <= report.versions.keys()
+
+
+def test_threads_that_read_exact_arrays_are_measured(built: BuildResult) -> None:
+    report = bench(built.out, spec=SMALL, resources=Resources(workers=2), seconds=SECONDS)
+    check(report)
+    assert (report.dataset, report.split, report.clips) == ("mnist-motion", "train", 60)
+    assert report.batch_shape == (8, 1, 4, 24, 24)
+    assert report.has_tokens
+    assert (report.workers, report.processes) == (2, False)
+    assert report.backends == {"npy.zst": "lossless"}
+    # Each clip becomes 4 frames of 24x24 pixels.
+    assert report.pixel_bytes_per_second == pytest.approx(report.clips_per_second_overall * 4 * 24 * 24)
+    assert report.share_of_floor == pytest.approx(report.clips_per_second / report.floor_clips_per_second)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only /proc tells of worker processes")
+def test_processes_that_decode_films_are_measured(films: BuildResult) -> None:
+    report = bench(films.out, spec=SMALL, resources=Resources(workers=2, processes=True), seconds=SECONDS)
+    check(report)
+    assert report.processes
+    assert list(report.backends) == ["mp4"]
+    assert report.batch_shape == (8, 1, 4, 24, 24)
+
+
+def test_sheets_are_measured(tmp_path: Path) -> None:
+    spec = BuildSpec("mnist-motion", options={**TINY, "n": 20}, shard_size=20, encoding=encoding("jpeg"))
+    out = build_dataset(spec, tmp_path / "out", num_workers=1).out
+    report = bench(out, spec=SMALL, resources=Resources(workers=1), seconds=SECONDS)
+    check(report)
+    assert report.backends == {"jpg": "sheet (Pillow)"}
+    assert report.batch_shape == (8, 1, 4, 24, 24)
+
+
+def test_films_are_measured_on_one_thread(films: BuildResult) -> None:
+    report = bench(films.out, split="val", spec=SMALL, resources=Resources(workers=1), seconds=SECONDS)
+    check(report)
+    assert (report.split, report.workers) == ("val", 1)
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_a_url_is_measured(built: BuildResult, tmp_path: Path, processes: bool) -> None:
+    resources = Resources(workers=2, processes=processes, cache=CacheSpec(folder=str(tmp_path / "cache")))
+    with servers.nginx(Path(built.out), tmp_path / "nginx") as server:
+        report = bench(server.url, spec=SMALL, resources=resources, seconds=SECONDS)
+    check(report)
+    assert report.path == server.url
+
+
+def test_the_bytes_read_are_those_of_the_clips_in_the_batches(built: BuildResult) -> None:
+    index = open_dataset(built.out).index
+    sizes = index[index["split"] == "val"]["pixels_size"]
+    # One batch is the whole split, so each second reads as many bytes as the split has, times epochs.
+    report = bench(
+        built.out, split="val", spec=LoadSpec(batch_size=len(sizes)), resources=Resources(workers=1), seconds=SECONDS
+    )
+    assert report.encoded_bytes_per_second == pytest.approx(sizes.sum() * report.batches_read / report.seconds)
+
+
+def test_a_training_step_waits_for_some_share_of_its_time(built: BuildResult) -> None:
+    report = bench(built.out, spec=SMALL, resources=Resources(workers=1), seconds=SECONDS, step_milliseconds=20)
+    check(report)
+    assert report.step_milliseconds == 20
+    assert 0 < report.waited_share < 1
+    assert report.batch_milliseconds_p50 >= 20
+    # The step sets the pace, so a share of the floor would say nothing.
+    assert report.share_of_floor is None
+
+
+def test_a_request_that_cannot_be_measured_is_one_clear_line(built: BuildResult, tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="no split 'tain'; did you mean 'train'"):
+        bench(built.out, split="tain", seconds=SECONDS)
+    with pytest.raises(RequestError, match="--seconds 0: expected more than 0"):
+        bench(built.out, seconds=0)
+    with pytest.raises(RequestError, match="--step-ms -1: expected more than 0"):
+        bench(built.out, seconds=SECONDS, step_milliseconds=-1)
+    with pytest.raises(RequestError, match="epoch 0 gives no batch; ask for a smaller batch"):
+        bench(built.out, seconds=SECONDS, spec=LoadSpec(batch_size=61, drop_last=True))
+    with pytest.raises(NotADatasetError, match="there is no such folder"):
+        bench(tmp_path / "nowhere", seconds=SECONDS)
+
+
+def test_without_torch_it_says_what_to_install(built: BuildResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "t2vdata.loading.dataloader", raising=False)
+    # None in its place: as if it were not installed.
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(RequestError, match=r"batches need torch, which is not installed: pip install 't2vdata\[torch\]'"):
+        bench(built.out, seconds=SECONDS)
+
+
+def test_the_command_prints_what_was_measured(built: BuildResult) -> None:
+    words = ["--seconds", SECONDS, "--batch-size", 8, "--num-frames", 4, "--size", 12, "--workers", 1, "--step-ms", 5]
+    done = t2vdata("bench", built.out, *map(str, words))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    for text in ("clips/s", "waited for data, with steps of 5 ms", "B/s", "floor", "(8, 1, 4, 12, 12)", "1 thread on", "torch"):
+        assert text in done.stdout
+    assert "of the floor" not in done.stdout
+
+
+def test_the_json_is_the_report(films: BuildResult) -> None:
+    done = t2vdata("bench", films.out, "--seconds", str(SECONDS), "--workers", "2", "--processes", "--json")
+    assert done.returncode == 0, done.stderr
+    body = json.loads(done.stdout)
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in body.items()}
+    report = BenchReport(**fields)
+    check(report)
+    assert asdict(report) == fields
+    assert report.batch_shape == (20, 1, 8, 24, 24)
+
+
+def test_the_command_names_the_split_that_was_meant(built: BuildResult) -> None:
+    done = t2vdata("bench", built.out, "--split", "vall")
+    assert done.returncode == 1
+    assert "no split 'vall'; did you mean 'val'?" in done.stderr
+    assert "Traceback" not in done.stderr

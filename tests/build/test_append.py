@@ -1,0 +1,272 @@
+"""Clips tried again when their files have come: appended, with nothing lost and no finished shard touched."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from media import video_files
+from support import hashes, t2vdata
+
+from t2vdata.build import checkpoint
+from t2vdata.format import manifest
+from t2vdata import storage
+from t2vdata.build.run import BuildSpec, build_dataset
+from t2vdata.format.dataset import open_dataset
+from t2vdata.errors import OtherSpecError, RequestError
+from t2vdata.loading import Loader, LoadSpec
+from t2vdata.media.encode import encoding
+from t2vdata.build.append import retry_failed
+from t2vdata.inspect.verify import verify
+
+NUM_CLIPS = 12
+# What is not there at first, or is no video, or holds too little.
+LOST, BROKEN, STILL = ("clip-02.mp4", "clip-03.mp4", "clip-09.mp4"), "clip-05.mp4", "clip-07.mp4"
+
+
+@pytest.fixture(scope="module")
+def video() -> bytes:
+    return video_files.make("h264")
+
+
+@pytest.fixture
+def media(tmp_path: Path, video: bytes) -> Path:
+    """Twelve clips in a table, of which three are lost, one is broken and one too short."""
+    folder = tmp_path / "media"
+    folder.mkdir()
+    rows = ["path,caption,split"]
+    for number in range(NUM_CLIPS):
+        name = f"clip-{number:02d}.mp4"
+        rows.append(f"{name},clip number {number},{'val' if number >= 8 else 'train'}")
+        if name not in LOST:
+            (folder / name).write_bytes(video)
+    (folder / BROKEN).write_bytes(b"not a video")
+    (folder / STILL).write_bytes(video_files.make("one-frame"))
+    (folder / "clips.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def spec(media: Path, **options: object) -> BuildSpec:
+    chosen = {"table": media / "clips.csv", "size": 16, "frames": 4, **options}
+    return BuildSpec("table", options=chosen, encoding=encoding("jpeg"), shard_size=3)
+
+
+def build(media: Path, out: Path) -> None:
+    build_dataset(spec(media), out, num_workers=1, max_failures=1)
+
+
+def keys(out: Path) -> dict[str, list[str]]:
+    return {split: [item.key for item in open_dataset(out)[split]] for split in open_dataset(out).splits}
+
+
+def arrive(media: Path, video: bytes, *names: str) -> None:
+    for name in names:
+        (media / name).write_bytes(video)
+
+
+def test_files_that_have_come_are_appended_and_the_old_shards_stay(media: Path, tmp_path: Path, video: bytes) -> None:
+    out = tmp_path / "out"
+    build(media, out)
+    before = hashes(out)
+    assert keys(out) == {"train": ["clip-00", "clip-01", "clip-04", "clip-06"], "val": ["clip-08", "clip-10", "clip-11"]}
+    arrive(media, video, "clip-02.mp4", "clip-09.mp4", BROKEN)
+    result = retry_failed(spec(media), out, num_workers=1)
+    assert result.clips_built == 4
+    after = hashes(out)
+    assert {name: after[name] for name in before if name.endswith(".tar")} == {
+        name: sha256 for name, sha256 in before.items() if name.endswith(".tar")
+    }
+    assert keys(out) == {
+        "train": ["clip-00", "clip-01", "clip-04", "clip-06", "clip-02", "clip-05"],
+        "val": ["clip-08", "clip-10", "clip-11", "clip-09"],
+    }
+    assert verify(str(out), deep=True).is_sound
+    assert not (out / ".t2vdata-build").exists()
+
+
+def test_kept_rejected_and_failed_are_still_all_that_was_asked_for(media: Path, tmp_path: Path, video: bytes) -> None:
+    out = tmp_path / "out"
+    build(media, out)
+    arrive(media, video, "clip-02.mp4")
+    tally = retry_failed(spec(media), out, num_workers=1).manifest.tally
+    assert (tally.kept, tally.seen) == (8, NUM_CLIPS)
+    assert dict(tally.rejected) == {"no media file": 2, "fewer than 4 frames": 1}
+    assert dict(tally.failed) == {"DecodeError": 1}
+    rejected = {reject.key: reject.reason for reject in manifest.read_rejects(str(out))}
+    assert rejected == {
+        "clip-03": "no media file",
+        "clip-05": "DecodeError",
+        "clip-07": "fewer than 4 frames",
+        "clip-09": "no media file",
+    }
+
+
+def test_a_clip_that_a_filter_left_out_is_not_decoded_again(media: Path, tmp_path: Path, video: bytes) -> None:
+    out = tmp_path / "out"
+    build(media, out)
+    # Long enough now; but it was not absent, it was judged.
+    arrive(media, video, STILL, *LOST, BROKEN)
+    retry_failed(spec(media), out, num_workers=1)
+    assert "clip-07" not in keys(out)["train"]
+
+
+def test_retrying_twice_goes_on_with_the_next_shard(media: Path, tmp_path: Path, video: bytes) -> None:
+    out = tmp_path / "out"
+    build(media, out)
+    arrive(media, video, "clip-02.mp4")
+    first = retry_failed(spec(media), out, num_workers=1).manifest
+    arrive(media, video, "clip-03.mp4")
+    second = retry_failed(spec(media), out, num_workers=1).manifest
+    names = [shard.name for shard in second.splits["train"].shards]
+    assert names == [f"table-train-{number:06d}.tar" for number in range(4)]
+    assert second.fingerprint != first.fingerprint
+    assert list(second.spec["appended"]) == names[2:]
+    assert keys(out)["train"][-2:] == ["clip-02", "clip-03"]
+
+
+def test_retrying_with_nothing_new_changes_no_byte(media: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    build(media, out)
+    before = hashes(out)
+    assert retry_failed(spec(media), out, num_workers=1).manifest.tally.kept == 7
+    changed = {name for name, sha256 in hashes(out).items() if before.get(name) != sha256}
+    # What could not be tried again stands before what was tried.
+    assert changed <= {"rejects.parquet", "manifest.json"}
+
+
+def test_a_build_of_the_same_command_leaves_appended_shards_alone(media: Path, tmp_path: Path, video: bytes) -> None:
+    out = tmp_path / "out"
+    build(media, out)
+    arrive(media, video, *LOST)
+    retry_failed(spec(media), out, num_workers=1)
+    before = hashes(out)
+    assert build_dataset(spec(media), out, num_workers=1).clips_built == 0
+    assert hashes(out) == before
+
+
+def test_an_appended_shard_that_was_lost_comes_back(media: Path, tmp_path: Path, video: bytes) -> None:
+    out = tmp_path / "out"
+    build(media, out)
+    arrive(media, video, *LOST)
+    retry_failed(spec(media), out, num_workers=1)
+    before = hashes(out)
+    (out / "table-train-000002.tar").unlink()
+    with pytest.raises(RequestError, match="lost files; run the command without --retry-failed first"):
+        retry_failed(spec(media), out, num_workers=1)
+    assert build_dataset(spec(media), out, num_workers=1).clips_built == 2
+    assert hashes(out) == before
+
+
+def test_a_shard_that_was_lost_comes_back_though_other_files_have_come(media: Path, tmp_path: Path, video: bytes) -> None:
+    out = tmp_path / "out"
+    build(media, out)
+    before = hashes(out)
+    (out / "table-train-000000.tar").unlink()
+    arrive(media, video, *LOST)
+    build_dataset(spec(media), out, num_workers=1)
+    assert hashes(out) == before
+
+
+def test_a_file_that_comes_while_a_build_is_stopped_moves_no_clip(
+    media: Path, tmp_path: Path, video: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(media, tmp_path / "undisturbed")
+    out = tmp_path / "out"
+    write_report = checkpoint.write_report
+
+    def stop_after_two(folder: str, report: object) -> None:
+        write_report(folder, report)  # type: ignore[arg-type]
+        if len(list((out / ".t2vdata-build" / "reports").glob("*.jsonl"))) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "write_report", stop_after_two)
+        with pytest.raises(KeyboardInterrupt):
+            build(media, out)
+    arrive(media, video, "clip-02.mp4", "clip-03.mp4")
+    build(media, out)
+    assert keys(out) == keys(tmp_path / "undisturbed")
+    rows = {row.key for row in manifest.read_rejects(str(out))}
+    assert len(rows) + sum(map(len, keys(out).values())) == NUM_CLIPS
+
+
+def test_killed_at_any_moment_the_same_bytes_come_out(media: Path, tmp_path: Path, video: bytes) -> None:
+    out = tmp_path / "out"
+    build(media, out)
+    arrive(media, video, *LOST, BROKEN)
+    flags = ["--table", media / "clips.csv", "--size", "16", "--frames", "4", "--encoding", "jpeg", "--shard-size", "3"]
+    command = [sys.executable, "-m", "t2vdata", "build", "table", *map(str, flags), "--retry-failed", "--out"]
+    undisturbed = Path(shutil.copytree(out, tmp_path / "undisturbed"))
+    begun = time.monotonic()
+    subprocess.run([*command, str(undisturbed)], check=True, capture_output=True)
+    seconds = time.monotonic() - begun
+    for share in (0.4, 0.6, 0.8, 0.9):
+        killed = Path(shutil.copytree(out, tmp_path / f"killed-{share}"))
+        process = subprocess.Popen([*command, str(killed)], start_new_session=True, stdout=subprocess.DEVNULL)
+        time.sleep(seconds * share)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        subprocess.run([*command, str(killed)], check=True, capture_output=True)
+        assert hashes(killed) == hashes(undisturbed)
+
+
+@pytest.mark.parametrize("written", [("index.parquet",), ("index.parquet", "rejects.parquet", "vocabulary.json")])
+def test_killed_between_its_tables_and_its_manifest_it_goes_on(
+    media: Path, tmp_path: Path, video: bytes, monkeypatch: pytest.MonkeyPatch, written: tuple[str, ...]
+) -> None:
+    out = tmp_path / "out"
+    build(media, out)
+    arrive(media, video, *LOST)
+    whole = Path(shutil.copytree(out, tmp_path / "whole"))
+    retry_failed(spec(media), whole, num_workers=1)
+    written_whole = storage.written_whole
+    stop_before = {"index.parquet": "rejects.parquet", "vocabulary.json": "manifest.json"}[written[-1]]
+
+    def stops(path: str, **settings: bool) -> object:
+        if os.path.dirname(path) == str(out) and os.path.basename(path) == stop_before:
+            raise KeyboardInterrupt
+        return written_whole(path, **settings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "written_whole", stops)
+        with pytest.raises(KeyboardInterrupt):
+            retry_failed(spec(media), out, num_workers=1)
+    with pytest.raises(RequestError, match="run the same command again with --retry-failed"):
+        build(media, out)
+    retry_failed(spec(media), out, num_workers=1)
+    assert hashes(out) == hashes(whole)
+
+
+def test_a_loader_reads_the_appended_clips_with_the_old_ones(media: Path, tmp_path: Path, video: bytes) -> None:
+    out = tmp_path / "out"
+    build(media, out)
+    arrive(media, video, *LOST)
+    retry_failed(spec(media), out, num_workers=1)
+    batches = list(Loader(open_dataset(out)["train"], LoadSpec(batch_size=4, num_frames=4)))
+    assert sorted(key for batch in batches for key in batch.keys) == [f"clip-{number:02d}" for number in (0, 1, 2, 3, 4, 6)]
+
+
+def test_there_has_to_be_a_finished_dataset_of_the_same_command(media: Path, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="nothing failed yet; run the command without --retry-failed first"):
+        retry_failed(spec(media), tmp_path / "none")
+    build(media, tmp_path / "out")
+    with pytest.raises(OtherSpecError, match=r"options\.size is 16 there, 24 here"):
+        retry_failed(spec(media, size=24), tmp_path / "out")
+
+
+def test_the_command_line_says_what_came(media: Path, tmp_path: Path, video: bytes) -> None:
+    words = ["build", "table", "--table", media / "clips.csv", "--size", "16", "--encoding", "jpeg", "--max-failures", "1"]
+    assert t2vdata(*words, "--out", tmp_path / "out").returncode == 0
+    arrive(media, video, *LOST)
+    done = t2vdata(*words, "--out", tmp_path / "out", "--retry-failed")
+    assert done.returncode == 0, done.stderr
+    assert "4 clips in" in done.stdout
+    assert "--retry-failed" in (tmp_path / "out" / "README.md").read_text()
+    assert "--table clips.csv" in (tmp_path / "out" / "README.md").read_text()

@@ -1,0 +1,116 @@
+"""A built dataset, open for reading."""
+
+from __future__ import annotations
+
+import builtins
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+from support import tiny_spec
+
+import t2vdata
+from t2vdata import datasets, storage
+from t2vdata.build.run import BuildResult
+from t2vdata.errors import DecodeError, NotADatasetError, UnknownNameError
+
+
+def test_a_clip_is_its_frames_captions_and_meta(built: BuildResult) -> None:
+    dataset = t2vdata.open_dataset(built.out)
+    item = dataset["train"][17]
+    spec = tiny_spec()
+    module = datasets.load("mnist-motion")
+    clip = module.clips(None, "train", spec.resolved, 0)[17]
+    assert (item.frames.data == datasets.renderer("mnist-motion")(clip, spec.resolved).data).all()
+    assert item.frames.fps == 30.0
+    assert item.captions == clip.captions
+    assert item.meta["meaning"] == clip.meta["meaning"]
+
+
+def test_a_clip_is_one_read_at_an_offset(built: BuildResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    split = t2vdata.open_dataset(built.out)["train"]
+    first = split[0]
+    opened: list[str] = []
+    reads: list[tuple[str, int, int]] = []
+    real_open, real_range = builtins.open, storage.read_range
+
+    def watched_open(path: object, *args: object, **settings: object) -> object:
+        opened.append(str(path))
+        return real_open(path, *args, **settings)
+
+    def watched_range(path: str, offset: int, size: int) -> bytes:
+        reads.append((path, offset, size))
+        return real_range(path, offset, size)
+
+    monkeypatch.setattr(builtins, "open", watched_open)
+    monkeypatch.setattr(storage, "read_range", watched_range)
+    assert (split[0].frames.data == first.frames.data).all()
+    assert len(opened) == len(reads) == 1
+    assert reads[0][2] < 4000
+
+
+def test_splits_slices_and_negative_numbers(built: BuildResult) -> None:
+    dataset = t2vdata.open_dataset(built.out)
+    assert dataset.splits == ("train", "val", "test", "compositional")
+    train = dataset["train"]
+    assert len(train) == 60
+    assert train[-1].key == train[59].key == "train-00000059"
+    assert [item.key for item in train[58:]] == ["train-00000058", "train-00000059"]
+    assert [item.key for item in dataset["val"]] == [f"val-{number:08d}" for number in range(6)]
+    with pytest.raises(IndexError, match="clip 60 of split 'train', which has 60"):
+        train[60]
+
+
+def test_the_index_is_a_pandas_frame(built: BuildResult) -> None:
+    index = t2vdata.open_dataset(built.out).index
+    assert len(index) == 78
+    assert index.groupby("split").size().to_dict() == {"compositional": 6, "test": 6, "train": 60, "val": 6}
+
+
+def test_a_clip_is_found_by_its_key(built: BuildResult) -> None:
+    dataset = t2vdata.open_dataset(built.out)
+    assert dataset.find("test-00000003").key == "test-00000003"
+    with pytest.raises(UnknownNameError, match="no key 'test-00000099'; did you mean 'test-0000000"):
+        dataset.find("test-00000099")
+    with pytest.raises(UnknownNameError, match="no key 'x'"):
+        dataset.find("x")
+
+
+def test_an_unknown_split_has_the_nearest(built: BuildResult) -> None:
+    with pytest.raises(UnknownNameError, match="no split 'trian'; did you mean 'train'"):
+        t2vdata.open_dataset(built.out)["trian"]
+
+
+def test_a_dataset_is_read_from_a_url(built: BuildResult) -> None:
+    memory = fsspec.filesystem("memory")
+    memory.put(built.out, "/far/mnist-motion", recursive=True)
+    far = t2vdata.open_dataset("memory://far/mnist-motion")
+    near = t2vdata.open_dataset(built.out)
+    assert np.array_equal(far["val"][3].frames.data, near["val"][3].frames.data)
+    assert far.index.equals(near.index)
+
+
+def test_what_is_no_dataset_says_what_is_there(built: BuildResult, tmp_path: Path) -> None:
+    with pytest.raises(NotADatasetError, match=r"there is no such folder; build one with"):
+        t2vdata.open_dataset(tmp_path / "nothing")
+    with pytest.raises(NotADatasetError, match=r"it has no manifest\.json"):
+        t2vdata.open_dataset(tmp_path)
+    with pytest.raises(NotADatasetError, match=r"but there is one in .*out"):
+        t2vdata.open_dataset(Path(built.out).parent)
+    (tmp_path / ".t2vdata-build").mkdir()
+    with pytest.raises(NotADatasetError, match=r"is not finished; run its command again"):
+        t2vdata.open_dataset(tmp_path)
+    with pytest.raises(NotADatasetError, match=r"manifest.json: that is a file; expected the folder"):
+        t2vdata.open_dataset(Path(built.out) / "manifest.json")
+
+
+def test_a_damaged_clip_is_an_error_and_not_a_picture(copy: Path) -> None:
+    dataset = t2vdata.open_dataset(copy)
+    row = dataset.index.iloc[0]
+    path = copy / row["shard"]
+    data = bytearray(path.read_bytes())
+    data[row["pixels_offset"]] ^= 255
+    path.write_bytes(data)
+    with pytest.raises(DecodeError, match="not a Zstandard frame"):
+        dataset["train"][0]

@@ -1,0 +1,103 @@
+"""A clip as files and as a row of the index: both say the same."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from t2vdata.format import sample
+from t2vdata.format.shards import ShardWriter, read_members
+from t2vdata.media.encode import H264, Encoded, Lossless
+from t2vdata.types import Clip, Frames, Sample
+
+META = {"label": "9", "meaning": "9 down", "speed": 1.5}
+CLIP = Clip("train-0001", ("a caption", "another: \N{SNOWMAN}"), group="g", meta=META)
+FRAMES = Frames(np.arange(8 * 16 * 24 * 3, dtype=np.uint8).reshape(8, 16, 24, 3), 12.5)
+
+
+def made(clip: Clip = CLIP, encoding: Lossless | H264 | None = None) -> tuple[Sample, dict[str, Any], Encoded]:
+    chosen = encoding or Lossless()
+    encoded = chosen.encode(FRAMES)
+    return *sample.to_sample(clip, "train", FRAMES, encoded, chosen.extension), encoded
+
+
+def test_the_members_are_pixels_text_and_json() -> None:
+    files = made()[0].files
+    assert set(files) == {"npy.zst", "txt", "json"}
+    assert files["npy.zst"] == Lossless().encode(FRAMES).data
+    assert files["txt"] == b"a caption"
+
+
+def test_the_json_says_all_but_the_pixels() -> None:
+    assert json.loads(made()[0].files["json"]) == {
+        "key": "train-0001", "split": "train", "captions": list(CLIP.captions), "group": "g", "num_frames": 8, "fps": 12.5,
+        "height": 16, "width": 24, "channels": 3, "label": "9", "meaning": "9 down", "speed": 1.5,
+    }  # fmt: skip
+
+
+def test_the_json_is_the_same_bytes_whatever_order_the_meta_came_in() -> None:
+    turned = Clip(CLIP.key, CLIP.captions, group="g", meta=dict(reversed(CLIP.meta.items())))
+    assert made(turned)[0].files["json"] == made()[0].files["json"]
+
+
+def test_meta_cannot_hide_what_the_toolkit_says() -> None:
+    clip = Clip("a", ("a caption",), meta={"key": "b", "num_frames": 99})
+    told = json.loads(made(clip)[0].files["json"])
+    assert (told["key"], told["num_frames"]) == ("a", 8)
+
+
+def test_a_clip_of_a_media_file_says_from_where_to_where() -> None:
+    clip = Clip("a", ("a caption",), media="videos/a.mp4", start_seconds=1.5)
+    told = json.loads(made(clip)[0].files["json"])
+    assert (told["media"], told["start_seconds"], told["end_seconds"]) == ("videos/a.mp4", 1.5, None)
+    assert "media" not in json.loads(made()[0].files["json"])
+
+
+def test_the_row_says_what_the_json_says() -> None:
+    files, row, _ = made()
+    told = json.loads(files.files["json"])
+    shared = set(row) & set(told)
+    assert shared == set(told) - {"speed"}
+    assert all(json.loads(json.dumps(row[name])) == told[name] for name in shared)
+    assert row["extension"] == "npy.zst"
+    assert (row["pts"], row["key_frames"], row["time_base"]) == (None, None, None)
+
+
+def test_the_row_of_a_video_has_its_timing() -> None:
+    files, row, encoded = made(encoding=H264(gop=4))
+    assert set(files.files) == {"mp4", "txt", "json"}
+    assert row["extension"] == "mp4"
+    assert row["pts"] == encoded.pts
+    assert row["key_frames"] == (True, False, False, False) * 2
+    assert row["time_base"] == encoded.time_base
+
+
+def test_a_clip_without_label_has_none() -> None:
+    row = made(Clip("a", ("a caption",)))[1]
+    assert (row["label"], row["meaning"], row["group"]) == (None, None, "")
+
+
+@pytest.mark.parametrize("encoding", [Lossless(), H264()], ids=["lossless", "h264"])
+def test_the_row_says_where_the_members_lie(encoding: Lossless | H264) -> None:
+    one = made(encoding=encoding)[0]
+    file = io.BytesIO()
+    writer = ShardWriter(file)
+    writer.add(Sample("before", {"txt": b"x" * 700}))
+    row = sample.to_row(one, writer.add(one), "shard.tar")
+    writer.close()
+    shard = file.getvalue()
+    for role, extension in (("pixels", encoding.extension), ("txt", "txt"), ("json", "json")):
+        offset, size = row[f"{role}_offset"], row[f"{role}_size"]
+        assert shard[offset : offset + size] == one.files[extension]
+    assert row["shard"] == "shard.tar"
+    assert len(list(read_members(io.BytesIO(shard)))) == 4
+
+
+def test_the_hash_is_of_all_members_in_the_order_of_their_extensions() -> None:
+    one = Sample("a", {"txt": b"3", "json": b"1", "npy.zst": b"2"})
+    assert sample.sha256(one) == hashlib.sha256(b"123").hexdigest()

@@ -1,0 +1,119 @@
+"""Two builds of partial copies beside each other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from media import video_files
+from support import t2vdata
+
+from t2vdata.build.run import BuildResult, BuildSpec, build_dataset
+from t2vdata.errors import RequestError
+from t2vdata.format.dataset import open_dataset
+from t2vdata.inspect.diff import Diff, diff
+from t2vdata.media.encode import encoding
+
+NUM_CLIPS = 8
+
+
+@pytest.fixture(scope="module")
+def labs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two labs' copies of eight clips: A lacks 1 and has a broken 2, B lacks 5, and 6 is another file in it."""
+    folder = tmp_path_factory.mktemp("labs")
+    video, other = video_files.make("h264"), video_files.make("mpeg4")
+    for lab, missing in (("a", 1), ("b", 5)):
+        (folder / lab).mkdir()
+        rows = ["path,caption,group,split"]
+        for number in range(NUM_CLIPS):
+            rows.append(f"clip-{number}.mp4,clip number {number},{number},{'val' if number == 7 else 'train'}")
+            if number != missing:
+                (folder / lab / f"clip-{number}.mp4").write_bytes(other if (lab, number) == ("b", 6) else video)
+        (folder / lab / "clips.csv").write_text("\n".join(rows) + "\n")
+    (folder / "a" / "clip-2.mp4").write_bytes(b"not a video")
+    for lab in ("a", "b"):
+        build(folder, lab)
+    return folder
+
+
+def build(folder: Path, lab: str, out: str | None = None, **options: object) -> BuildResult:
+    chosen = {"table": folder / lab / "clips.csv", "size": 16, "frames": 4, **options}
+    spec = BuildSpec("table", options=chosen, encoding=encoding("jpeg"))
+    return build_dataset(spec, folder / (out or f"out-{lab}"), num_workers=1, max_failures=1)
+
+
+def compared(folder: Path, a: str = "out-a", b: str = "out-b") -> Diff:
+    return diff(open_dataset(folder / a), open_dataset(folder / b))
+
+
+def test_each_clip_is_in_one_of_four_heaps(labs: Path) -> None:
+    found = compared(labs)
+    train = found.splits["train"]
+    assert train.only_in_a == ("clip-5",)
+    assert train.only_in_b == ("clip-1", "clip-2")
+    assert train.other_bytes == ("clip-6",)
+    assert train.same == ("clip-0", "clip-3", "clip-4")
+    assert found.splits["val"].same == ("clip-7",)
+    assert not found.is_same
+    assert compared(labs, "out-a", "out-a").is_same
+
+
+def test_it_says_why_clips_are_not_there(labs: Path) -> None:
+    found = compared(labs)
+    assert found.reasons == {"a": {"no media file": 1, "DecodeError": 1}, "b": {"no media file": 1}}
+
+
+def test_the_list_of_the_clips_of_both_gives_two_labs_the_same_clips(labs: Path, tmp_path: Path) -> None:
+    done = t2vdata("diff", labs / "out-a", labs / "out-b", "--clip-list", tmp_path / "both.txt")
+    assert done.returncode == 0, done.stderr
+    assert "5 clips in both" in done.stdout
+    assert (tmp_path / "both.txt").read_text().split() == ["clip-0", "clip-3", "clip-4", "clip-6", "clip-7"]
+    for lab in ("a", "b"):
+        build(labs, lab, f"both-{lab}", clip_list=tmp_path / "both.txt")
+    both = compared(labs, "both-a", "both-b")
+    assert [(one.only_in_a, one.only_in_b) for one in both.splits.values()] == [((), ()), ((), ())]
+    assert both.splits["train"].other_bytes == ("clip-6",)
+
+
+def test_the_list_may_hold_only_what_is_equal_byte_for_byte(labs: Path) -> None:
+    assert compared(labs).common(same_bytes=True) == ["clip-0", "clip-3", "clip-4", "clip-7"]
+
+
+def test_a_clip_is_in_the_list_when_both_have_all_its_windows(labs: Path) -> None:
+    build(labs, "a", "windows-a", windows=2)
+    build(labs, "b", "windows-b", windows=3)
+    assert compared(labs, "windows-a", "windows-a").common()[0] == "clip-0"
+    assert compared(labs, "windows-a", "windows-b").common() == []
+
+
+def test_what_was_asked_for_otherwise_is_said(labs: Path) -> None:
+    build(labs, "a", "larger", size=24)
+    found = compared(labs, "out-a", "larger")
+    assert found.spec == ("options.size: 16 in A, 24 in B",)
+    assert len(found.splits["train"].other_bytes) == 5
+
+
+def test_clips_that_changed_their_split_are_said_to(labs: Path) -> None:
+    table = labs / "a" / "clips.csv"
+    told = table.read_text()
+    table.write_text(told.replace("number 3,3,train", "number 3,3,val"))
+    build(labs, "a", "moved")
+    table.write_text(told)
+    found = compared(labs, "out-a", "moved")
+    assert found.moved == {"clip-3": ("train", "val")}
+    assert found.reasons == {"a": {}, "b": {}}
+
+
+def test_builds_of_two_datasets_are_refused(labs: Path, built: BuildResult) -> None:
+    with pytest.raises(RequestError, match=r"is table and .* is mnist-motion; expected two builds of one dataset"):
+        diff(open_dataset(labs / "out-a"), open_dataset(built.out))
+
+
+def test_the_command_line_counts_and_names(labs: Path) -> None:
+    done = t2vdata("diff", labs / "out-a", labs / "out-b")
+    assert done.returncode == 0, done.stderr
+    assert "not in A, 1: no media file" in done.stdout
+    named = json.loads(t2vdata("diff", labs / "out-a", labs / "out-b", "--json").stdout)
+    assert named["splits"]["train"]["only_in_b"] == ["clip-1", "clip-2"]
+    assert "byte for byte" in t2vdata("diff", labs / "out-a", labs / "out-a").stdout

@@ -1,0 +1,204 @@
+"""Damage of every kind is found, and named."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import random
+import tarfile
+from pathlib import Path
+
+import pytest
+from support import TINY, t2vdata, tiny_spec
+
+from t2vdata import storage
+from t2vdata.build.run import BuildResult, BuildSpec, build_dataset
+from t2vdata.errors import NotADatasetError
+from t2vdata.format import manifest
+from t2vdata.format.shards import ShardWriter, read_samples
+from t2vdata.inspect.verify import verify
+from t2vdata.media.encode import H264, Lossless
+from t2vdata.types import Frames, Sample
+
+SHARD = "mnist-motion-train-000001.tar"
+
+
+def flip(path: Path, place: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+def reseal(folder: Path, shard: str) -> None:
+    """Make the manifest agree with a changed shard, as a forger or a bug in a writer would."""
+    whole = manifest.read(str(folder))
+    data = (folder / shard).read_bytes()
+    body = json.loads(whole.to_bytes())
+    del body["sha256"]
+    for split in body["splits"].values():
+        for entry in split["shards"]:
+            if entry["name"] == shard:
+                entry |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    text = json.dumps({**body, "sha256": manifest.fingerprint(body)})
+    (folder / "manifest.json").write_text(text)
+
+
+def rewrite(folder: Path, shard: str, change: dict[str, bytes]) -> str:
+    """Replace members of the first sample of a shard and reseal it; return the sample's key."""
+    with (folder / shard).open("rb") as file:
+        samples = [sample for sample, _ in read_samples(file)]
+    samples[0] = Sample(samples[0].key, {**samples[0].files, **change})
+    with storage.written_whole(str(folder / shard)) as file:
+        writer = ShardWriter(file)
+        for sample in samples:
+            writer.add(sample)
+        writer.close()
+    reseal(folder, shard)
+    return samples[0].key
+
+
+@pytest.mark.parametrize("coding", [Lossless(), H264(gop=4)], ids=["lossless", "h264"])
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_a_sound_dataset_is_sound(tmp_path: Path, coding: Lossless | H264, num_workers: int) -> None:
+    spec = BuildSpec("mnist-motion", options={**TINY, "n": 12}, shard_size=5, encoding=coding)
+    result = build_dataset(spec, tmp_path / "out", num_workers=1)
+    verdict = verify(result.out, deep=True, num_workers=num_workers)
+    assert verdict.problems == ()
+    assert (verdict.shards, verdict.samples) == (6, 15)
+    assert verdict.bytes == sum(path.stat().st_size for path in (tmp_path / "out").glob("*.tar"))
+
+
+def test_one_flipped_bit_anywhere_is_found_and_the_file_named(copy: Path) -> None:
+    draw = random.Random(0)
+    names = [path.name for path in sorted(copy.glob("*.tar"))] + ["index.parquet", "rejects.parquet", "vocabulary.json"]
+    assert len(names) == 9
+    for name in names:
+        path = copy / name
+        whole = path.read_bytes()
+        # The header, the content, the padding and the end of the archive all count.
+        for place in [0, 300, len(whole) // 2, len(whole) - 1, *(draw.randrange(len(whole)) for _ in range(6))]:
+            flip(path, place)
+            assert {problem.file for problem in verify(str(copy)).problems} == {name}, place
+            path.write_bytes(whole)
+
+
+def test_one_flipped_bit_in_the_manifest_is_found(copy: Path) -> None:
+    path = copy / "manifest.json"
+    whole = path.read_text()
+    for place in range(0, len(whole), 97):
+        if whole[place].isspace():
+            continue
+        flip(path, place)
+        with pytest.raises(NotADatasetError, match=r"damaged|no manifest|format"):
+            verify(str(copy))
+        path.write_text(whole)
+
+
+def test_the_sample_that_is_damaged_is_named(copy: Path) -> None:
+    row = manifest.read_index(str(copy)).to_pylist()[25]
+    flip(copy / SHARD, row["pixels_offset"] + 40)
+    problems = verify(str(copy)).problems
+    assert [(problem.file, problem.key) for problem in problems] == [(SHARD, None), (SHARD, row["key"])]
+
+
+def test_a_missing_shard_is_found(copy: Path) -> None:
+    (copy / SHARD).unlink()
+    (problem,) = verify(str(copy)).problems
+    assert str(problem) == f"{SHARD}: is missing; run the build command again, it makes what is not there"
+
+
+def test_a_shard_cut_short_is_found(copy: Path) -> None:
+    data = (copy / SHARD).read_bytes()
+    (copy / SHARD).write_bytes(data[: len(data) // 2])
+    texts = [str(problem) for problem in verify(str(copy)).problems]
+    assert any("bytes, expected" in text for text in texts)
+    assert any("cut short" in text for text in texts)
+
+
+def test_a_missing_index_is_found_and_shards_are_still_checked(copy: Path) -> None:
+    (copy / "index.parquet").unlink()
+    flip(copy / SHARD, 5000)
+    assert {problem.file for problem in verify(str(copy)).problems} == {"index.parquet", SHARD}
+
+
+def test_a_shard_that_is_not_in_the_manifest_is_found(copy: Path) -> None:
+    (copy / "mnist-motion-train-000099.tar").write_bytes((copy / SHARD).read_bytes())
+    (problem,) = verify(str(copy)).problems
+    assert "is not in the manifest" in problem.text
+
+
+def test_what_the_command_says_is_the_way_to_mend_it(copy: Path) -> None:
+    flip(copy / SHARD, 3000)
+    assert "remove it and run the build command again" in verify(str(copy)).problems[0].text
+    (copy / SHARD).unlink()
+    build_dataset(tiny_spec(), copy, num_workers=1)
+    assert verify(str(copy), deep=True).is_sound
+
+
+# A shard and manifest that agree with one another, but not with the index: found by the rows, or by decoding.
+
+
+def test_other_content_under_a_right_hash_is_found(copy: Path) -> None:
+    key = rewrite(copy, SHARD, {"txt": b"the digit 1 is asleep"})
+    problems = verify(str(copy)).problems
+    assert {problem.key for problem in problems} >= {key}
+    assert any("SHA-256 of its files" in problem.text for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"txt": b"the digit 1 is asleep"}, "the text is 'the digit 1 is asleep', the index says"),
+        ({"npy.zst": b"not zstd at all"}, "does not decode: not a Zstandard frame"),
+        ({"json": b"{"}, "does not decode: "),
+        ({"json": b'{"key": "x"}'}, "its JSON has key 'x', the index says"),
+    ],
+)
+def test_deep_names_what_does_not_fit_its_row(copy: Path, change: dict[str, bytes], message: str) -> None:
+    key = rewrite(copy, SHARD, change)
+    texts = [problem.text for problem in verify(str(copy), deep=True).problems if problem.key == key]
+    assert any(text.startswith(message) for text in texts), texts
+
+
+def test_deep_finds_frames_that_are_not_as_many_as_the_index_says(copy: Path) -> None:
+    import numpy as np
+
+    shorter = Lossless().encode(Frames(np.zeros((7, 24, 24, 1), np.uint8), 30.0)).data
+    key = rewrite(copy, SHARD, {"npy.zst": shorter})
+    texts = [problem.text for problem in verify(str(copy), deep=True).problems if problem.key == key]
+    assert "num_frames is 7 when decoded, the index says 8" in texts
+
+
+def test_a_sample_too_many_and_one_too_few_are_found(copy: Path) -> None:
+    with (copy / SHARD).open("rb") as file:
+        samples = [sample for sample, _ in read_samples(file)]
+    for kept in (samples[:-1], [*samples, Sample("train-99999999", samples[0].files)]):
+        file = io.BytesIO()
+        writer = ShardWriter(file)
+        for sample in kept:
+            writer.add(sample)
+        writer.close()
+        (copy / SHARD).write_bytes(file.getvalue())
+        reseal(copy, SHARD)
+        texts = [str(problem) for problem in verify(str(copy)).problems]
+        assert f"{SHARD}: has {len(kept)} samples, expected 20" in texts
+
+
+def test_a_link_in_a_shard_is_refused(copy: Path) -> None:
+    with tarfile.open(copy / SHARD, "w", format=tarfile.USTAR_FORMAT) as tar:
+        link = tarfile.TarInfo("train-00000020.txt")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+    reseal(copy, SHARD)
+    assert any("is not a plain file" in problem.text for problem in verify(str(copy)).problems)
+
+
+def test_the_verb_exits_with_1_and_names_the_shard(copy: Path, built: BuildResult) -> None:
+    flip(copy / SHARD, 4000)
+    done = t2vdata("verify", copy)
+    assert done.returncode == 1
+    assert SHARD in done.stdout
+    done = t2vdata("verify", built.out, "--deep")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "sound; 6 shards, 78 samples" in done.stdout

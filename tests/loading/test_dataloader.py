@@ -1,0 +1,294 @@
+"""Batches: what is in them, in which order, and how reading goes on where it stopped."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import t2vdata
+from t2vdata.build.run import BuildResult
+from t2vdata.errors import DataError, RequestError
+from t2vdata.format.dataset import Dataset
+from t2vdata.loading import Loader, LoadSpec, Resources, loader
+
+ALONE = Resources(workers=1)
+
+
+@pytest.fixture(scope="module")
+def dataset(built: BuildResult) -> Dataset:
+    return t2vdata.open_dataset(built.out)
+
+
+def keys(batches: object) -> list[str]:
+    return [key for batch in batches for key in batch.keys]
+
+
+def test_the_five_lines_give_video_and_tokens(dataset: Dataset) -> None:
+    words = t2vdata.Vocabulary.load(dataset.vocabulary_path)
+    num_clips = 0
+    for batch in loader(dataset["train"], LoadSpec(batch_size=8, num_frames=4), vocabulary=words, seed=0):
+        assert batch.video.shape == (len(batch), 1, 4, 24, 24)
+        assert batch.video.dtype == torch.uint8
+        assert batch.tokens is not None
+        assert batch.lengths is not None
+        assert (batch.tokens.dtype, batch.lengths.dtype) == (torch.int64, torch.int64)
+        texts = [words.decode(row[:length]) for row, length in zip(batch.tokens.tolist(), batch.lengths.tolist(), strict=True)]
+        assert texts == list(batch.captions)
+        num_clips += len(batch)
+    assert num_clips == 60
+
+
+def test_a_batch_holds_what_the_dataset_holds(dataset: Dataset) -> None:
+    reading = Loader(dataset["train"], LoadSpec(batch_size=7), seed=3)
+    seen = 0
+    for batch in reading:
+        for place, key in enumerate(batch.keys):
+            item = dataset.find(key)
+            assert np.array_equal(batch.video[place].permute(1, 2, 3, 0).numpy(), item.frames.data)
+            assert batch.captions[place] == item.captions[0]
+            assert reading.labels[batch.labels[place]] == item.meta["label"]
+            seen += 1
+    assert seen == 60
+
+
+@pytest.mark.parametrize(
+    "resources", [Resources(workers=1, prefetch=1), Resources(workers=3), Resources(workers=2, processes=True)]
+)
+def test_the_order_does_not_depend_on_workers(dataset: Dataset, resources: Resources) -> None:
+    spec = LoadSpec(batch_size=7, num_frames=3, crop=16, crop_at="random")
+    want = list(Loader(dataset["train"], spec, seed=1, resources=ALONE))
+    with Loader(dataset["train"], spec, seed=1, resources=resources) as reading:
+        found = list(reading)
+    assert keys(found) == keys(want)
+    assert all(torch.equal(one.video, other.video) for one, other in zip(found, want, strict=True))
+
+
+def test_each_epoch_has_an_order_of_its_own_and_all_clips(dataset: Dataset) -> None:
+    reading = Loader(dataset["train"], LoadSpec(batch_size=16), resources=ALONE)
+    epochs = [tuple(keys(reading)) for _ in range(3)]
+    assert len(set(epochs)) == 3
+    assert {frozenset(epoch) for epoch in epochs} == {frozenset(dataset["train"].keys)}
+    assert reading.epoch == 3
+    reading.set_epoch(1)
+    assert tuple(keys(reading)) == epochs[1]
+
+
+def test_without_shuffling_clips_come_as_they_are_stored(dataset: Dataset) -> None:
+    assert keys(Loader(dataset["val"], LoadSpec(shuffle=False), resources=ALONE)) == list(dataset["val"].keys)
+
+
+def read_side_by_side(dataset: Dataset, world: int, state: dict | None, stop: int | None, size: int) -> tuple[list[str], dict]:
+    """Return the keys in the order of the whole job, and its state, after ``stop`` batches of each rank."""
+    ranks = [
+        Loader(dataset["train"], LoadSpec(batch_size=size), seed=5, rank=r, world=world, resources=ALONE) for r in range(world)
+    ]
+    for rank in ranks:
+        if state is not None:
+            rank.load_state_dict(state)
+    parts = [keys(itertools.islice(rank, stop)) for rank in ranks]
+    assert len({json.dumps(rank.state_dict()) for rank in ranks}) == 1
+    return [key for together in zip(*parts, strict=True) for key in together], ranks[0].state_dict()
+
+
+@pytest.mark.parametrize("before", [1, 2, 3])
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_an_interrupted_epoch_goes_on_on_another_number_of_ranks(dataset: Dataset, before: int, after: int) -> None:
+    whole, _ = read_side_by_side(dataset, 1, None, None, 4)
+    stop = random.Random(10 * before + after).randrange(1, 60 // 4 // before)
+    head, state = read_side_by_side(dataset, before, None, stop, 4)
+    assert len(head) == stop * before * 4
+    # As it is written down and read again between two jobs.
+    tail, _ = read_side_by_side(dataset, after, json.loads(json.dumps(state)), None, 4)
+    # What does not divide among the ranks is left out at the end.
+    assert len(whole) - len(head + tail) < after
+    assert (head + tail) == whole[: len(head + tail)]
+
+
+@pytest.mark.parametrize("resources", [Resources(workers=3, prefetch=1), Resources(workers=2, processes=True, prefetch=6)])
+def test_a_state_goes_on_with_other_workers_and_prefetch(dataset: Dataset, resources: Resources) -> None:
+    spec = LoadSpec(batch_size=4)
+    whole = [keys(Loader(dataset["train"], spec, seed=2, resources=ALONE)), keys([])]
+    first = Loader(dataset["train"], spec, seed=2)
+    head = keys(itertools.islice(first, 5))
+    with Loader(dataset["train"], spec, seed=2, resources=resources) as second:
+        second.load_state_dict(first.state_dict())
+        assert head + keys(second) == whole[0]
+        assert second.state_dict()["epoch"] == 1
+
+
+def test_a_for_that_was_left_early_is_gone_on_with(dataset: Dataset) -> None:
+    reading = Loader(dataset["train"], LoadSpec(batch_size=8), resources=ALONE)
+    whole = keys(Loader(dataset["train"], LoadSpec(batch_size=8), resources=ALONE))
+    assert keys(itertools.islice(reading, 3)) + keys(reading) == whole
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 9}, "this state has seed 9, the loader 5"),
+        ({"fingerprint": "other"}, "this state has fingerprint 'other'"),
+        ({"window": 3}, "this state has window 3, the loader None"),
+        ({"position": 61}, "position 61 of epoch 0; expected 0 to 60"),
+    ],
+)
+def test_a_state_of_something_else_is_refused(dataset: Dataset, change: dict, message: str) -> None:
+    reading = Loader(dataset["train"], seed=5)
+    with pytest.raises(RequestError, match=message):
+        reading.load_state_dict({**reading.state_dict(), **change})
+
+
+def test_a_last_batch_may_be_left_out(dataset: Dataset) -> None:
+    sizes = [len(batch) for batch in Loader(dataset["train"], LoadSpec(batch_size=16), resources=ALONE)]
+    assert sizes == [16, 16, 16, 12]
+    dropping = Loader(dataset["train"], LoadSpec(batch_size=16, drop_last=True), resources=ALONE)
+    assert [len(batch) for batch in dropping] == [16, 16, 16]
+    assert len(dropping) == 3
+
+
+def test_more_ranks_than_clips_are_refused(dataset: Dataset) -> None:
+    with pytest.raises(RequestError, match="6 samples cannot feed 8 ranks; use at most 6 ranks, or build more clips"):
+        Loader(dataset["val"], rank=0, world=8)
+    with pytest.raises(RequestError, match="rank 1 of world None; give both, or neither"):
+        Loader(dataset["val"], rank=1)
+
+
+RANK = """
+import sys, torch, t2vdata
+from t2vdata.loading import LoadSpec, Resources, loader
+folder, meet, rank = sys.argv[1:]
+torch.distributed.init_process_group("gloo", init_method=f"file://{meet}", rank=int(rank), world_size=2)
+reading = loader(t2vdata.open_dataset(folder)["train"], LoadSpec(batch_size=7), seed=5, resources=Resources(workers=1))
+for batch in reading:
+    # All ranks have as many batches, or this one would wait for ever.
+    torch.distributed.barrier()
+    print(*batch.keys)
+torch.distributed.destroy_process_group()
+"""
+
+
+def test_ranks_come_from_torch_distributed(dataset: Dataset, tmp_path: Path) -> None:
+    words = [sys.executable, "-W", "ignore", "-c", RANK, dataset.path, str(tmp_path / "meet")]
+    ranks = [subprocess.Popen([*words, str(rank)], stdout=subprocess.PIPE, text=True) for rank in range(2)]
+    parts = [rank.communicate(timeout=60)[0].split() for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0]
+    together = [key for pair in zip(*parts, strict=True) for key in pair]
+    assert together == keys(Loader(dataset["train"], LoadSpec(batch_size=7), seed=5, resources=ALONE))
+
+
+def test_batches_that_somebody_keeps_stay_what_they_are(dataset: Dataset) -> None:
+    spec = LoadSpec(batch_size=2)
+    kept = list(Loader(dataset["train"], spec, seed=4))
+    again = Loader(dataset["train"], spec, seed=4, resources=ALONE)
+    assert len(kept) == 30
+    for one, other in zip(kept, again, strict=True):
+        assert torch.equal(one.video, other.video)
+
+
+def test_memory_is_used_again_when_nobody_keeps_batches(dataset: Dataset) -> None:
+    reading = Loader(dataset["train"], LoadSpec(batch_size=4), resources=Resources(workers=1, prefetch=2))
+    places = {batch.video.data_ptr() for batch in reading}
+    assert len(places) <= 4
+
+
+def test_float_batches_run_from_minus_one_to_one(dataset: Dataset) -> None:
+    def first(**settings: object) -> torch.Tensor:
+        return next(iter(Loader(dataset["train"], LoadSpec(shuffle=False, **settings), resources=ALONE))).video
+
+    pixels, floats = first(), first(dtype="float32")
+    assert floats[pixels == 0].unique().tolist() == [-1.0]
+    assert floats[pixels == 255].unique().tolist() in ([], [1.0])
+    assert torch.equal(floats, pixels.float() / 127.5 - 1)
+    assert torch.allclose(first(dtype="float32", mean=0.25, std=0.5), (pixels.float() / 255 - 0.25) / 0.5)
+
+
+def test_grey_clips_become_rgb_in_channels_last_memory(dataset: Dataset) -> None:
+    spec = LoadSpec(shuffle=False, channels=3)
+    grey = next(iter(Loader(dataset["val"], LoadSpec(shuffle=False), resources=ALONE))).video
+    rgb = next(iter(Loader(dataset["val"], spec, resources=ALONE))).video
+    assert torch.equal(rgb, grey.expand(-1, 3, -1, -1, -1))
+    assert rgb.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def test_a_vocabulary_of_another_dataset_is_refused(dataset: Dataset) -> None:
+    other = t2vdata.Vocabulary((*t2vdata.Vocabulary.build(["a digit"]).words,), (0, 0, 0, 0, 1, 1), fingerprint="f" * 64)
+    with pytest.raises(RequestError, match=r"counted from another dataset \(ffffffffffff\).*dataset.vocabulary_path"):
+        Loader(dataset["train"], vocabulary=other)
+
+
+def damage(copy: Path, place: int) -> tuple[str, str]:
+    """Overwrite the pixels of a training clip; return its shard and key."""
+    row = t2vdata.open_dataset(copy).index.iloc[place]
+    with open(copy / row["shard"], "r+b") as file:
+        file.seek(row["pixels_offset"])
+        file.write(b"\xff" * int(row["pixels_size"]))
+    return row["shard"], row["key"]
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_a_bad_sample_raises_with_shard_key_and_reason(copy: Path, processes: bool) -> None:
+    shard, key = damage(copy, 17)
+    with Loader(t2vdata.open_dataset(copy)["train"], resources=Resources(workers=2, processes=processes)) as reading:
+        with pytest.raises(
+            DataError, match=f"{shard}: {key} cannot be used: DecodeError: not a Zstandard frame.*t2vdata verify"
+        ):
+            list(reading)
+        # And again: an error loses no memory, nor the place.
+        with pytest.raises(DataError, match=key):
+            list(reading)
+
+
+def test_a_bad_sample_can_be_counted_and_left_out(copy: Path) -> None:
+    _, key = damage(copy, 17)
+    dataset = t2vdata.open_dataset(copy)
+    reading = Loader(dataset["train"], LoadSpec(batch_size=9, on_error="count"), resources=ALONE)
+    found = list(reading)
+    assert sorted(keys(found)) == sorted(set(dataset["train"].keys) - {key})
+    for batch in found:
+        assert len(batch.video) == len(batch.captions) == len(batch.labels) == len(batch.keys)
+        for place, one in enumerate(batch.keys):
+            assert np.array_equal(batch.video[place, 0].numpy(), dataset.find(one).frames.data[..., 0])
+    assert reading.tally.kept == 59
+    assert reading.tally.failed == {"DecodeError": 1}
+
+
+def test_a_batch_of_nothing_but_bad_samples_is_left_out(copy: Path) -> None:
+    damage(copy, 3)
+    reading = Loader(t2vdata.open_dataset(copy)["train"], LoadSpec(batch_size=1, on_error="count"), resources=ALONE)
+    assert len(list(reading)) == 59
+    assert reading.state_dict()["epoch"] == 1
+
+
+def test_reading_stops_when_too_much_is_bad(copy: Path) -> None:
+    for place in range(10):
+        damage(copy, place)
+    reading = Loader(t2vdata.open_dataset(copy)["train"], LoadSpec(batch_size=10, on_error="count"), resources=ALONE)
+    assert len(list(reading)) == 6
+    with pytest.raises(DataError, match=r"of 1\d0 samples failed, more than 5%: DecodeError 1\d; the last was train-0"):
+        list(reading)
+
+
+def test_a_missing_shard_is_named(copy: Path) -> None:
+    name = t2vdata.open_dataset(copy).manifest.splits["train"].shards[1].name
+    (copy / name).unlink()
+    with pytest.raises(DataError, match=rf"ShardError: no shard .*{name}.*t2vdata verify"):
+        list(Loader(t2vdata.open_dataset(copy)["train"], resources=ALONE))
+
+
+def test_an_empty_split_is_refused(copy: Path) -> None:
+    dataset = t2vdata.open_dataset(copy)
+    with pytest.raises(t2vdata.errors.UnknownNameError, match="did you mean 'train'"):
+        dataset["trian"]
+
+
+def test_without_torch_the_message_says_what_to_install() -> None:
+    code = "import sys; sys.modules['torch'] = None; from t2vdata.loading import LoadSpec, epoch_order, loader"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert "ModuleNotFoundError: batches need torch, which is not installed: pip install 't2vdata[torch]'" in done.stderr
