@@ -13,13 +13,13 @@ __version__ = "0.1.0"
 __all__ = ["BuildSpec", "Vocabulary", "__version__", "build_dataset", "open_dataset"]
 
 if TYPE_CHECKING:
-    from t2vdata.build.planning import BuildSpec
     from t2vdata.build.run import build_dataset
+    from t2vdata.build.spec import BuildSpec
     from t2vdata.format.dataset import open_dataset
     from t2vdata.text.vocabulary import Vocabulary
 
 _HOMES = {
-    "BuildSpec": "t2vdata.build.planning",
+    "BuildSpec": "t2vdata.build.spec",
     "build_dataset": "t2vdata.build.run",
     "open_dataset": "t2vdata.format.dataset",
     "Vocabulary": "t2vdata.text.vocabulary",

@@ -41,7 +41,8 @@ def million(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_plan_of_a_million_clips_streams() -> None:
     code = """
-from t2vdata.build.planning import BuildSpec, plan_shards, splits
+from t2vdata.build.planning import plan_shards, splits
+from t2vdata.build.spec import BuildSpec
 spec = BuildSpec("mnist-motion", options={"n": int(sys.argv[1])})
 shards = clips = 0
 for one in plan_shards(spec, splits(spec)):

@@ -14,16 +14,27 @@ from typing import Any
 
 from t2vdata import datasets
 from t2vdata.build import checkpoint, planning
-from t2vdata.format import manifest
-from t2vdata.build.run import BuildResult, Engine, Progress, check_can_build, default_folder, has_tables, learn_archives, lost_shards, workers_or_all
+from t2vdata.build.finalize import finish
+from t2vdata.build.planning import Splits, filtered_shards, shard_name, shard_number
+from t2vdata.build.resume import Stock
+from t2vdata.build.run import (
+    BuildResult,
+    Engine,
+    Progress,
+    check_can_build,
+    default_folder,
+    has_tables,
+    learn_archives,
+    lost_shards,
+    workers_or_all,
+)
+from t2vdata.build.shard import build_shard
+from t2vdata.build.spec import BuildSpec
 from t2vdata.engines import local
 from t2vdata.errors import BuildError, RequestError
-from t2vdata.build.finalize import finish
+from t2vdata.format import manifest
 from t2vdata.format.manifest import Manifest, ShardEntry, SplitEntry
-from t2vdata.build.planning import BuildSpec, Splits, filtered_shards, shard_name, shard_number
-from t2vdata.build.resume import Stock
 from t2vdata.types import Reject, ShardPlan, ShardReport, Tally
-from t2vdata.build.shard import build_shard
 
 
 def retry_failed(

@@ -16,12 +16,12 @@ from typing import Any
 
 import orjson
 
-from t2vdata.storage import lease
-from t2vdata.format import manifest
 from t2vdata import storage
-from t2vdata.storage.archives import Contents, Member
 from t2vdata.errors import NotADatasetError, OtherSpecError, StorageError
+from t2vdata.format import manifest
 from t2vdata.format.manifest import Manifest
+from t2vdata.storage import lease
+from t2vdata.storage.archives import Contents, Member
 from t2vdata.types import ShardPlan, ShardReport
 
 FOLDER = manifest.BUILD_FOLDER

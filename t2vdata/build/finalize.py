@@ -9,13 +9,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from t2vdata.format import card, manifest
 from t2vdata import datasets, storage
-from t2vdata.inspect import show
+from t2vdata.build.spec import BuildSpec
+from t2vdata.format import card, manifest
 from t2vdata.format.dataset import Dataset
 from t2vdata.format.manifest import FileEntry, Manifest, SplitEntry
+from t2vdata.inspect import show
 from t2vdata.media import encode
-from t2vdata.build.planning import BuildSpec
 from t2vdata.text.vocabulary import Vocabulary
 
 

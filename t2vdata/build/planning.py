@@ -1,59 +1,16 @@
-"""What to build, and which clips go into which shard."""
+"""Which clips go into which shard: the splits of a spec, the plan of each shard, and shard names."""
 
 from __future__ import annotations
 
-import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from t2vdata import datasets
-from t2vdata.errors import RequestError
+from t2vdata.build.spec import BuildSpec
 from t2vdata.filters import ClipFilter, HasCaption, first_reason
-from t2vdata.media import encode
 from t2vdata.types import Clip, Planned, Reject, ShardPlan
 
 Splits = Sequence[tuple[str, Sequence[Clip]]]
-
-
-@dataclass(frozen=True)
-class BuildSpec:
-    """What to build. Two equal specs give the same bytes, wherever and by however many workers they are built."""
-
-    dataset: str
-    """A name from ``t2vdata datasets``, or the dotted path of a module of yours."""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of the dataset's Options."""
-    seed: int = 0
-    encoding: encode.Encoding = field(default_factory=encode.Lossless)
-    shard_size: int = 1000
-    """Samples in a shard, at most."""
-    root: str | None = None
-    """Folder of the raw files, or its URL, for datasets that have some."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.seed < 1 << 63:
-            raise RequestError(f"--seed {self.seed}: expected 0 to 2**63 - 1")
-        if self.shard_size < 1:
-            raise RequestError(f"--shard-size {self.shard_size}: expected 1 sample or more")
-
-    @functools.cached_property
-    def resolved(self) -> Any:
-        """The dataset's Options, checked. Raises RequestError for what cannot be."""
-        return datasets.make_options(self.dataset, self.options)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return all that decides the bytes, as JSON values: no paths of this machine, but the hashes of raw data."""
-        return {
-            "dataset": datasets.short_name(self.dataset),
-            "version": datasets.load(self.dataset).VERSION,
-            "seed": self.seed,
-            "options": datasets.option_values(self.resolved),
-            "source": datasets.source(self.dataset, self.root, self.resolved),
-            "encoding": self.encoding.identity(),
-            "shard_size": self.shard_size,
-        }
 
 
 def splits(spec: BuildSpec) -> Splits:

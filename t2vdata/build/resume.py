@@ -9,8 +9,8 @@ from typing import Generic, TypeVar
 
 import orjson
 
-from t2vdata.build import checkpoint
 from t2vdata import storage
+from t2vdata.build import checkpoint
 from t2vdata.types import Planned, Reject, ShardReport
 
 # How many reports are asked for at once in a store: 20 ms of latency then cost a thousand shards about a second.
@@ -58,7 +58,9 @@ class Stock:
 
     def _read_plan(self, name: str) -> Planned | None:
         try:
-            body = orjson.loads(storage.patiently(lambda: storage.read_bytes(checkpoint.path(self.out, checkpoint.PLANS, name))))
+            body = orjson.loads(
+                storage.patiently(lambda: storage.read_bytes(checkpoint.path(self.out, checkpoint.PLANS, name)))
+            )
             return Planned(body["num_clips"], tuple(Reject(**reject) for reject in body["rejects"]))
         except (FileNotFoundError, orjson.JSONDecodeError, TypeError):
             return None

@@ -14,18 +14,19 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from t2vdata.storage import archives
 from t2vdata import datasets, storage
 from t2vdata.build import checkpoint, planning
-from t2vdata.format import manifest
+from t2vdata.build.finalize import finish
+from t2vdata.build.planning import Splits, plan_shards, shard_name, shard_number
+from t2vdata.build.resume import Stock
+from t2vdata.build.shard import build_shard
+from t2vdata.build.spec import BuildSpec
 from t2vdata.engines import local
 from t2vdata.errors import BuildError, RawDataError, RequestError, TooManyFailuresError
-from t2vdata.build.finalize import finish
+from t2vdata.format import manifest
 from t2vdata.format.manifest import Manifest, ShardEntry, SplitEntry
-from t2vdata.build.planning import BuildSpec, Splits, plan_shards, shard_name, shard_number
-from t2vdata.build.resume import Stock
+from t2vdata.storage import archives
 from t2vdata.types import ShardPlan, ShardReport, Tally
-from t2vdata.build.shard import build_shard
 
 __all__ = ["BuildResult", "BuildSpec", "Engine", "Progress", "build_dataset"]
 

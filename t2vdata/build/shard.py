@@ -7,14 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 from t2vdata import datasets, storage
-from t2vdata.storage import prefetch
 from t2vdata.build import checkpoint
+from t2vdata.build.planning import shard_name
+from t2vdata.build.spec import BuildSpec
 from t2vdata.errors import ClipError
 from t2vdata.filters import first_reason
-from t2vdata.media import encode
-from t2vdata.build.planning import BuildSpec, shard_name
 from t2vdata.format.sample import to_row, to_sample
 from t2vdata.format.shards import ShardWriter
+from t2vdata.media import encode
+from t2vdata.storage import prefetch
 from t2vdata.types import Reject, Sample, ShardPlan, ShardReport
 
 

@@ -17,8 +17,8 @@ from t2vdata.cli._progress import progress
 from t2vdata.errors import RequestError
 
 if TYPE_CHECKING:
-    from t2vdata.build.planning import BuildSpec
     from t2vdata.build.run import BuildResult, Engine, Progress
+    from t2vdata.build.spec import BuildSpec
 
 
 def common_flags(name: str) -> list[click.Option]:
@@ -123,7 +123,7 @@ def command() -> None:
 
 def make_spec(name: str, own: set[str | None], values: dict[str, Any]) -> BuildSpec:
     """Return the spec that the flags ask for."""
-    from t2vdata.build.planning import BuildSpec
+    from t2vdata.build.spec import BuildSpec
     from t2vdata.media.encode import encoding
 
     settings = {key: values[key] for key in ("gop", "crf", "quality") if values[key] is not None}

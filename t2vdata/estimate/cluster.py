@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 from t2vdata import storage
 from t2vdata.build import planning
-from t2vdata.build.planning import BuildSpec, plan_shards
+from t2vdata.build.planning import plan_shards
 from t2vdata.build.run import check_can_build
+from t2vdata.build.spec import BuildSpec
 from t2vdata.errors import RequestError
 from t2vdata.estimate import dry_run
 from t2vdata.format import manifest

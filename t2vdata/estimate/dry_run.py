@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from t2vdata import datasets
 from t2vdata.build import checkpoint, planning
-from t2vdata.build.planning import BuildSpec, plan_shards, shard_name
+from t2vdata.build.planning import plan_shards, shard_name
 from t2vdata.build.run import check_can_build, workers_or_all
 from t2vdata.build.shard import samples
+from t2vdata.build.spec import BuildSpec
 from t2vdata.format.sample import to_row
 from t2vdata.format.shards import ShardWriter
 from t2vdata.storage import archives

@@ -23,7 +23,8 @@ LETTERS = string.ascii_letters + string.digits + "-_"
 RUN = """
 import resource, sys, time
 from pathlib import Path
-from t2vdata.build.planning import BuildSpec, plan_shards, splits
+from t2vdata.build.planning import plan_shards, splits
+from t2vdata.build.spec import BuildSpec
 name, root, windows = sys.argv[1:]
 options = {} if name == "visdial-coco" else {"frames": 8, "windows": int(windows)}
 if name == "table":

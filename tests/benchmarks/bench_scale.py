@@ -108,7 +108,7 @@ def engines(n: int, repeats: int) -> None:
 
 def index(counts: list[int]) -> None:
     print("| what | clips | seconds | CPU seconds | memory, MiB |\n|---|--:|--:|--:|--:|")
-    imports = "from t2vdata.build.planning import BuildSpec, plan_shards, splits"
+    imports = "from t2vdata.build.planning import plan_shards, splits; from t2vdata.build.spec import BuildSpec"
     for count in counts:
         measured("planning mnist-motion", count, imports, PLAN, str(count))
     imports = "import numpy, pyarrow.parquet\nfrom t2vdata import open_dataset\nfrom t2vdata.loading.index import SplitTable"

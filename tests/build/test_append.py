@@ -14,16 +14,15 @@ import pytest
 from media import video_files
 from support import hashes, t2vdata
 
-from t2vdata.build import checkpoint
+from t2vdata.build.append import retry_failed
+from t2vdata.build.run import Progress, build_dataset
+from t2vdata.build.spec import BuildSpec
+from t2vdata.errors import OtherSpecError, RequestError, StorageError
 from t2vdata.format import manifest
-from t2vdata import storage
-from t2vdata.build.run import BuildSpec, build_dataset
 from t2vdata.format.dataset import open_dataset
-from t2vdata.errors import OtherSpecError, RequestError
+from t2vdata.inspect.verify import verify
 from t2vdata.loading import Loader, LoadSpec
 from t2vdata.media.encode import encoding
-from t2vdata.build.append import retry_failed
-from t2vdata.inspect.verify import verify
 
 NUM_CLIPS = 12
 # What is not there at first, or is no video, or holds too little.
@@ -173,27 +172,24 @@ def test_a_shard_that_was_lost_comes_back_though_other_files_have_come(media: Pa
     assert hashes(out) == before
 
 
-def test_a_file_that_comes_while_a_build_is_stopped_moves_no_clip(
-    media: Path, tmp_path: Path, video: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_arrives_while_a_build_is_interrupted_moves_no_clip(media: Path, tmp_path: Path, video: bytes) -> None:
     build(media, tmp_path / "undisturbed")
     out = tmp_path / "out"
-    write_report = checkpoint.write_report
+    calls: list[Progress] = []
 
-    def stop_after_two(folder: str, report: object) -> None:
-        write_report(folder, report)  # type: ignore[arg-type]
-        if len(list((out / ".t2vdata-build" / "reports").glob("*.jsonl"))) == 2:
+    def interrupt_after_two_shards(progress: Progress) -> None:
+        calls.append(progress)
+        if len(calls) == 2:
             raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "write_report", stop_after_two)
-        with pytest.raises(KeyboardInterrupt):
-            build(media, out)
+    with pytest.raises(KeyboardInterrupt):
+        build_dataset(spec(media), out, num_workers=1, max_failures=1, on_progress=interrupt_after_two_shards)
+    assert len(list((out / ".t2vdata-build" / "reports").glob("*.jsonl"))) == 2
     arrive(media, video, "clip-02.mp4", "clip-03.mp4")
     build(media, out)
     assert keys(out) == keys(tmp_path / "undisturbed")
-    rows = {row.key for row in manifest.read_rejects(str(out))}
-    assert len(rows) + sum(map(len, keys(out).values())) == NUM_CLIPS
+    rejects = {reject.key for reject in manifest.read_rejects(str(out))}
+    assert len(rejects) + sum(map(len, keys(out).values())) == NUM_CLIPS
 
 
 def test_killed_at_any_moment_the_same_bytes_come_out(media: Path, tmp_path: Path, video: bytes) -> None:
@@ -217,31 +213,32 @@ def test_killed_at_any_moment_the_same_bytes_come_out(media: Path, tmp_path: Pat
         assert hashes(killed) == hashes(undisturbed)
 
 
-@pytest.mark.parametrize("written", [("index.parquet",), ("index.parquet", "rejects.parquet", "vocabulary.json")])
-def test_killed_between_its_tables_and_its_manifest_it_goes_on(
-    media: Path, tmp_path: Path, video: bytes, monkeypatch: pytest.MonkeyPatch, written: tuple[str, ...]
+@pytest.mark.parametrize("refused", ["rejects.parquet", "manifest.json"])
+def test_stopped_between_its_tables_and_its_manifest_it_resumes(
+    media: Path, tmp_path: Path, video: bytes, refused: str
 ) -> None:
     out = tmp_path / "out"
     build(media, out)
     arrive(media, video, *LOST)
-    whole = Path(shutil.copytree(out, tmp_path / "whole"))
-    retry_failed(spec(media), whole, num_workers=1)
-    written_whole = storage.written_whole
-    stop_before = {"index.parquet": "rejects.parquet", "vocabulary.json": "manifest.json"}[written[-1]]
+    expected = Path(shutil.copytree(out, tmp_path / "expected"))
+    retry_failed(spec(media), expected, num_workers=1)
+    old_index, old_content = (out / "index.parquet").read_bytes(), (out / refused).read_bytes()
 
-    def stops(path: str, **settings: bool) -> object:
-        if os.path.dirname(path) == str(out) and os.path.basename(path) == stop_before:
-            raise KeyboardInterrupt
-        return written_whole(path, **settings)
+    def put_a_folder_in_its_place(_: Progress) -> None:
+        # No file can be renamed over a folder: the build stops right before it would replace this file.
+        if (out / refused).is_file():
+            (out / refused).unlink()
+            (out / refused).mkdir()
 
-    with monkeypatch.context() as patch:
-        patch.setattr(storage, "written_whole", stops)
-        with pytest.raises(KeyboardInterrupt):
-            retry_failed(spec(media), out, num_workers=1)
+    with pytest.raises(StorageError, match=rf"{refused} is a folder; expected a file"):
+        retry_failed(spec(media), out, num_workers=1, on_progress=put_a_folder_in_its_place)
+    assert (out / "index.parquet").read_bytes() != old_index
+    (out / refused).rmdir()
+    (out / refused).write_bytes(old_content)
     with pytest.raises(RequestError, match="run the same command again with --retry-failed"):
         build(media, out)
     retry_failed(spec(media), out, num_workers=1)
-    assert hashes(out) == hashes(whole)
+    assert hashes(out) == hashes(expected)
 
 
 def test_a_loader_reads_the_appended_clips_with_the_old_ones(media: Path, tmp_path: Path, video: bytes) -> None:

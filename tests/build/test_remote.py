@@ -23,14 +23,14 @@ import servers
 from media import video_files
 from support import TINY, hashes, t2vdata, tiny_spec
 
-from t2vdata.storage import lease, upload
-from t2vdata.build import checkpoint
-from t2vdata.format import manifest
 from t2vdata import storage
+from t2vdata.build import checkpoint
+from t2vdata.build.append import retry_failed
 from t2vdata.build.run import BuildResult, BuildSpec, build_dataset
 from t2vdata.errors import OtherSpecError, StorageError, StoreAwayError
-from t2vdata.build.append import retry_failed
+from t2vdata.format import manifest
 from t2vdata.inspect.verify import verify
+from t2vdata.storage import lease, upload
 
 FLAGS = ["--frames", "8", "--size", "24", "--digit-size", "12", "--holdout", "4"]
 MiB = 1 << 20

@@ -20,10 +20,7 @@ import pytest
 from support import ROOT, TINY, hashes, skip_or_fail, t2vdata, tiny_spec
 
 from t2vdata import datasets, storage
-from t2vdata.format import manifest, shards
-from t2vdata.inspect import stats
 from t2vdata.build.run import BuildResult, BuildSpec, Progress, build_dataset
-from t2vdata.format.dataset import open_dataset
 from t2vdata.errors import (
     OtherSpecError,
     RequestError,
@@ -31,6 +28,9 @@ from t2vdata.errors import (
     TooManyFailuresError,
     UnknownNameError,
 )
+from t2vdata.format import manifest, shards
+from t2vdata.format.dataset import open_dataset
+from t2vdata.inspect import stats
 from t2vdata.media.encode import H264, Lossless, encoding
 
 FLAGS = ["--frames", "8", "--size", "24", "--digit-size", "12", "--holdout", "4"]

@@ -1,0 +1,51 @@
+"""`BuildSpec`: everything that determines the bytes of a built dataset."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from t2vdata import datasets
+from t2vdata.errors import RequestError
+from t2vdata.media import encode
+
+
+@dataclass(frozen=True)
+class BuildSpec:
+    """What to build. Equal specs give the same bytes, on any machine and with any number of workers."""
+
+    dataset: str
+    """A name from ``t2vdata datasets``, or the dotted path of your own module."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Values for fields of the dataset's Options."""
+    seed: int = 0
+    encoding: encode.Encoding = field(default_factory=encode.Lossless)
+    shard_size: int = 1000
+    """Maximum number of samples in a shard."""
+    root: str | None = None
+    """Folder or URL of the raw files, for datasets that read raw files."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 1 << 63:
+            raise RequestError(f"--seed {self.seed}: expected 0 to 2**63 - 1")
+        if self.shard_size < 1:
+            raise RequestError(f"--shard-size {self.shard_size}: expected 1 sample or more")
+
+    @functools.cached_property
+    def resolved(self) -> Any:
+        """The dataset's Options, validated. Raises RequestError for an invalid option."""
+        return datasets.make_options(self.dataset, self.options)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything that affects the bytes, as JSON values: hashes of the raw data, but no local paths."""
+        return {
+            "dataset": datasets.short_name(self.dataset),
+            "version": datasets.load(self.dataset).VERSION,
+            "seed": self.seed,
+            "options": datasets.option_values(self.resolved),
+            "source": datasets.source(self.dataset, self.root, self.resolved),
+            "encoding": self.encoding.identity(),
+            "shard_size": self.shard_size,
+        }
