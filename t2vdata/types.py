@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -191,11 +190,11 @@ class ShardPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
-    """What the clip filters said of the clips of one shard when it was first planned: a build that goes on keeps to it.
+class SavedPlan:
+    """What the clip filters decided about the clips of a shard when it was first planned; a resumed build repeats it.
 
-    Filters may ask whether a file is there. Were that asked again after a stop, a file that has arrived since would move all
-    clips after it, and shards that are whole already would hold some of them a second time.
+    Filters may check whether a file exists. If a resumed build checked again, a file that has arrived since would shift all
+    later clips, and some of them would appear twice: in a finished shard and in a new one.
     """
 
     num_clips: int
@@ -208,15 +207,15 @@ class ShardReport:
     """What a worker says of a shard that it has written."""
 
     name: str
-    """File name of the shard; it exists when ``samples`` is above 0."""
+    """File name of the shard; it exists when ``num_samples`` is above 0."""
     split: str
-    samples: int
-    bytes: int
+    num_samples: int
+    num_bytes: int
     sha256: str
     rejects: tuple[Reject, ...]
-    rows: Sequence[builtins.bytes] = ()
+    rows: Sequence[bytes] = ()
     """Index row of each sample, a line of JSON; empty in the reports that an engine hands back."""
 
     @property
     def tally(self) -> Tally:
-        return Tally.of(self.samples, self.rejects)
+        return Tally.of(self.num_samples, self.rejects)

@@ -16,7 +16,7 @@ from t2vdata import datasets
 from t2vdata.build import checkpoint, planning
 from t2vdata.build.finalize import finish
 from t2vdata.build.planning import Splits, filtered_shards, shard_name, shard_number
-from t2vdata.build.resume import Stock
+from t2vdata.build.resume import ExistingShards
 from t2vdata.build.run import (
     BuildResult,
     Engine,
@@ -66,7 +66,7 @@ def retry_failed(
     with checkpoint.locked(folder) as check_still_ours, checkpoint.swept(folder):
         checkpoint.start(folder, wanted)
         splits = learn_archives(spec, folder, engine, num_workers=num_workers) or splits
-        stock = Stock(folder)
+        stock = ExistingShards(folder)
         before = checkpoint.keep_before(folder)
         old = manifest.read(before)
         rejects = manifest.read_rejects(before)
@@ -101,7 +101,7 @@ def _plans(
 
 
 def _built(
-    stock: Stock,
+    stock: ExistingShards,
     spec: BuildSpec,
     plans: Iterator[ShardPlan],
     total: int,
@@ -145,11 +145,11 @@ def _append(
             for place in old.shard_range(split) if split in old.splits else ():
                 tables.copy(before, place)
             for report in new:
-                if report.samples:
-                    shards.append(ShardEntry(report.name, report.samples, report.bytes, report.sha256))
+                if report.num_samples:
+                    shards.append(ShardEntry(report.name, report.num_samples, report.num_bytes, report.sha256))
                 tables.add(checkpoint.read_rows(out, report.name), ())
-            tally = Tally.of(sum(shard.samples for shard in shards), (one for one in rejects if one.split == split))
+            tally = Tally.of(sum(shard.num_samples for shard in shards), (one for one in rejects if one.split == split))
             splits[split] = SplitEntry(tuple(shards), tally)
         tables.add(b"", rejects)
-    appended = {**old.spec.get(manifest.APPENDED, {}), **{one.name: one.sha256 for one in reports if one.samples}}
+    appended = {**old.spec.get(manifest.APPENDED, {}), **{one.name: one.sha256 for one in reports if one.num_samples}}
     return finish(out, spec, {**wanted, **({manifest.APPENDED: appended} if appended else {})}, splits, tables.files)

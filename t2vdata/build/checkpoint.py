@@ -28,7 +28,6 @@ FOLDER = manifest.BUILD_FOLDER
 REPORTS, PLANS = "reports", "plans"
 _ARCHIVES, _ORDER = "archives", "order.json"
 _SPEC, _LOCK, _BEFORE, _ENDING = "spec.json", "lock", "before", ".jsonl"
-_HEAD = ("name", "split", "samples", "bytes", "sha256", "rejects")
 # What a disk puts into its own root; a folder with only these is empty.
 _NOT_OURS = ("lost+found",)
 
@@ -102,7 +101,15 @@ def locked(out: str) -> Iterator[Callable[[], None]]:
 
 def write_report(out: str, report: ShardReport) -> None:
     """Say that a shard is whole, after it has its name: one line of JSON for the report, and one for each row of the index."""
-    head = {name: getattr(report, name) for name in _HEAD}
+    # The names of the manifest's entries.
+    head = {
+        "name": report.name,
+        "split": report.split,
+        "samples": report.num_samples,
+        "bytes": report.num_bytes,
+        "sha256": report.sha256,
+        "rejects": report.rejects,
+    }
     storage.write_whole(path(out, REPORTS, report.name), b"".join((line(head), *report.rows)))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from t2vdata import datasets
 from t2vdata.build.spec import BuildSpec
 from t2vdata.filters import ClipFilter, HasCaption, first_reason
-from t2vdata.types import Clip, Planned, Reject, ShardPlan
+from t2vdata.types import Clip, Reject, SavedPlan, ShardPlan
 
 Splits = Sequence[tuple[str, Sequence[Clip]]]
 
@@ -21,7 +21,7 @@ def splits(spec: BuildSpec) -> Splits:
 
 
 def plan_shards(
-    spec: BuildSpec, splits: Splits, *, planned: Callable[[str], Planned | None] = lambda _: None
+    spec: BuildSpec, splits: Splits, *, planned: Callable[[str], SavedPlan | None] = lambda _: None
 ) -> Iterator[ShardPlan]:
     """Yield the plan of each shard, split after split. Lazy: a plan of millions of clips takes no memory.
 
@@ -43,7 +43,7 @@ def filtered_shards(
     clips: Iterable[Clip],
     *,
     first: int = 0,
-    planned: Callable[[str], Planned | None] = lambda _: None,
+    planned: Callable[[str], SavedPlan | None] = lambda _: None,
 ) -> Iterator[ShardPlan]:
     """Yield full shards, numbered from ``first``, of the clips that pass; each carries the rejects met on its way."""
     clip_filters, _ = datasets.filters(spec.dataset, spec.resolved)

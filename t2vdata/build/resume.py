@@ -11,7 +11,7 @@ import orjson
 
 from t2vdata import storage
 from t2vdata.build import checkpoint
-from t2vdata.types import Planned, Reject, ShardReport
+from t2vdata.types import Reject, SavedPlan, ShardReport
 
 # How many reports are asked for at once in a store: 20 ms of latency then cost a thousand shards about a second.
 _AT_ONCE = 16
@@ -19,7 +19,7 @@ _AT_ONCE = 16
 Entry = TypeVar("Entry")
 
 
-class Stock:
+class ExistingShards:
     """The shards, reports and plans in an output folder, as they were when it was listed.
 
     A listing brings a thousand names with each request; to ask for each shard by itself would take hours where there are many.
@@ -35,10 +35,10 @@ class Stock:
     def report(self, name: str) -> ShardReport | None:
         """Return the report of a shard that is whole, without its rows, or None when it must be built."""
         report = self._reports.get(name)
-        is_there = report is not None and (report.samples == 0 or self._shards.get(name) == report.bytes)
+        is_there = report is not None and (report.num_samples == 0 or self._shards.get(name) == report.num_bytes)
         return report if is_there else None
 
-    def plan(self, name: str) -> Planned | None:
+    def plan(self, name: str) -> SavedPlan | None:
         """Return how a shard was planned when this build first came to it, or None."""
         return self._plans.get(name)
 
@@ -52,17 +52,18 @@ class Stock:
     def _read_report(self, name: str) -> ShardReport | None:
         try:
             body = orjson.loads(storage.patiently(lambda: _first_line(checkpoint.path(self.out, checkpoint.REPORTS, name))))
-            return ShardReport(**{**body, "rejects": tuple(Reject(**reject) for reject in body["rejects"])})
-        except (FileNotFoundError, orjson.JSONDecodeError, TypeError):
+            rejects = tuple(Reject(**reject) for reject in body["rejects"])
+            return ShardReport(body["name"], body["split"], body["samples"], body["bytes"], body["sha256"], rejects)
+        except (FileNotFoundError, orjson.JSONDecodeError, KeyError, TypeError):
             return None
 
-    def _read_plan(self, name: str) -> Planned | None:
+    def _read_plan(self, name: str) -> SavedPlan | None:
         try:
             body = orjson.loads(
                 storage.patiently(lambda: storage.read_bytes(checkpoint.path(self.out, checkpoint.PLANS, name)))
             )
-            return Planned(body["num_clips"], tuple(Reject(**reject) for reject in body["rejects"]))
-        except (FileNotFoundError, orjson.JSONDecodeError, TypeError):
+            return SavedPlan(body["num_clips"], tuple(Reject(**reject) for reject in body["rejects"]))
+        except (FileNotFoundError, orjson.JSONDecodeError, KeyError, TypeError):
             return None
 
 

@@ -18,7 +18,7 @@ from t2vdata import datasets, storage
 from t2vdata.build import checkpoint, planning
 from t2vdata.build.finalize import finish
 from t2vdata.build.planning import Splits, plan_shards, shard_name, shard_number
-from t2vdata.build.resume import Stock
+from t2vdata.build.resume import ExistingShards
 from t2vdata.build.shard import build_shard
 from t2vdata.build.spec import BuildSpec
 from t2vdata.engines import local
@@ -189,8 +189,8 @@ class _Contents:
     def _take(self, report: ShardReport) -> None:
         self.tallies[report.split] = self.tallies.get(report.split, Tally()) + report.tally
         entries = self.shards.setdefault(report.split, [])
-        if report.samples:
-            entries.append(ShardEntry(report.name, report.samples, report.bytes, report.sha256))
+        if report.num_samples:
+            entries.append(ShardEntry(report.name, report.num_samples, report.num_bytes, report.sha256))
         self._tables.add(checkpoint.read_rows(self.out, report.name), report.rejects)
 
 
@@ -216,7 +216,7 @@ def _unbuilt(spec: BuildSpec, splits: Splits, contents: _Contents) -> Iterator[S
     """Yield the plans of shards that are not there; take in the reports of those that are."""
     out = contents.out
     clip_filters, _ = datasets.filters(spec.dataset, spec.resolved)
-    stock = Stock(out)
+    stock = ExistingShards(out)
     for one in plan_shards(spec, splits, planned=stock.plan):
         name = shard_name(spec, one.split, one.index)
         contents.expect(name)
@@ -232,7 +232,7 @@ def _unbuilt(spec: BuildSpec, splits: Splits, contents: _Contents) -> Iterator[S
 def _stop_if_hopeless(out: str, tally: Tally, max_failures: float) -> None:
     if tally.seen < _JUDGED_AFTER or tally.num_failed <= max_failures * tally.seen:
         return
-    manifest.write_rejects(out, [reject for report in Stock(out).reports() for reject in report.rejects])
+    manifest.write_rejects(out, [reject for report in ExistingShards(out).reports() for reject in report.rejects])
     counts = ", ".join(f"{error} {count}" for error, count in sorted(tally.failed.items(), key=lambda item: -item[1]))
     raise TooManyFailuresError(
         f"{tally.num_failed} of {tally.seen} clips failed, more than {max_failures:.0%}: {counts}; "
@@ -243,13 +243,13 @@ def _stop_if_hopeless(out: str, tally: Tally, max_failures: float) -> None:
 def has_tables(out: str, finished: Manifest) -> bool:
     """Return whether a finished dataset still has its index and its other tables, whole."""
     found = storage.patiently(lambda: storage.sizes(out))
-    return all(found.get(file.name) == file.bytes for file in finished.files)
+    return all(found.get(file.name) == file.num_bytes for file in finished.files)
 
 
 def lost_shards(out: str, finished: Manifest) -> set[str]:
     """Return the shards that a finished dataset no longer has, or has cut short."""
     found = storage.patiently(lambda: storage.sizes(out))
-    return {shard.name for _, shard in finished.shards() if found.get(shard.name) != shard.bytes}
+    return {shard.name for _, shard in finished.shards() if found.get(shard.name) != shard.num_bytes}
 
 
 def _plans_of(lost: set[str], out: str, finished: Manifest, splits: Splits) -> Iterator[ShardPlan]:

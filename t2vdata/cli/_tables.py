@@ -57,8 +57,8 @@ def print_build(result: BuildResult, seconds: float) -> None:
     """Print what a build has done, and what to do next."""
     whole = result.manifest
     rows = [
-        [name, f"{entry.samples:,}", f"{entry.tally.num_rejected:,}", f"{entry.tally.num_failed:,}",
-         f"{len(entry.shards):,}", size(sum(shard.bytes for shard in entry.shards))]
+        [name, f"{entry.num_samples:,}", f"{entry.tally.num_rejected:,}", f"{entry.tally.num_failed:,}",
+         f"{len(entry.shards):,}", size(sum(shard.num_bytes for shard in entry.shards))]
         for name, entry in whole.splits.items()
     ]  # fmt: skip
     tally = whole.tally

@@ -45,8 +45,8 @@ def _body(manifest: Manifest, command: str) -> list[str]:
         "|---|---:|---:|---:|",
     ]
     for split, entry in manifest.splits.items():
-        megabytes = sum(shard.bytes for shard in entry.shards) / 1e6
-        lines.append(f"| {split} | {entry.samples:,} | {len(entry.shards)} | {megabytes:,.1f} |")
+        megabytes = sum(shard.num_bytes for shard in entry.shards) / 1e6
+        lines.append(f"| {split} | {entry.num_samples:,} | {len(entry.shards)} | {megabytes:,.1f} |")
     lines += [
         "",
         f"Of {tally.seen:,} clips, {tally.kept:,} were kept, {tally.num_rejected:,} rejected, {tally.num_failed:,} failed.",

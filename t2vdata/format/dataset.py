@@ -105,7 +105,7 @@ class Split(Sequence[Item]):
 
     @functools.cached_property
     def _num_clips(self) -> int:
-        return sum(entry.samples for entry in self.entries)
+        return sum(entry.num_samples for entry in self.entries)
 
     @overload
     def __getitem__(self, number: int) -> Item: ...

@@ -47,8 +47,15 @@ class FileEntry:
     """A file of the dataset, as it was when it was written."""
 
     name: str
-    bytes: int
+    num_bytes: int
     sha256: str
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> FileEntry:
+        return cls(**_with_our_names(entry))
+
+    def as_json(self) -> dict[str, Any]:
+        return {"name": self.name, "bytes": self.num_bytes, "sha256": self.sha256}
 
 
 @dataclass(frozen=True)
@@ -56,9 +63,21 @@ class ShardEntry:
     """A shard, as it was when it was written."""
 
     name: str
-    samples: int
-    bytes: int
+    num_samples: int
+    num_bytes: int
     sha256: str
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> ShardEntry:
+        return cls(**_with_our_names(entry))
+
+    def as_json(self) -> dict[str, Any]:
+        return {"name": self.name, "samples": self.num_samples, "bytes": self.num_bytes, "sha256": self.sha256}
+
+
+def _with_our_names(entry: Mapping[str, Any]) -> dict[str, Any]:
+    names = {"samples": "num_samples", "bytes": "num_bytes"}
+    return {names.get(name, name): value for name, value in entry.items()}
 
 
 @dataclass(frozen=True)
@@ -69,8 +88,8 @@ class SplitEntry:
     tally: Tally
 
     @property
-    def samples(self) -> int:
-        return sum(shard.samples for shard in self.shards)
+    def num_samples(self) -> int:
+        return sum(shard.num_samples for shard in self.shards)
 
 
 @dataclass(frozen=True)
@@ -95,7 +114,7 @@ class Manifest:
 
     @property
     def num_bytes(self) -> int:
-        return sum(shard.bytes for _, shard in self.shards())
+        return sum(shard.num_bytes for _, shard in self.shards())
 
     def shards(self) -> Iterator[tuple[str, ShardEntry]]:
         """Yield (split, shard) for every shard."""
@@ -118,14 +137,14 @@ class Manifest:
             "spec": self.spec,
             "splits": {
                 name: {
-                    "samples": split.samples,
+                    "samples": split.num_samples,
                     "tally": split.tally.as_json(),
-                    "shards": [vars(shard) for shard in split.shards],
+                    "shards": [shard.as_json() for shard in split.shards],
                 }
                 for name, split in self.splits.items()
             },
             "tally": self.tally.as_json(),
-            "files": [vars(file) for file in self.files],
+            "files": [file.as_json() for file in self.files],
             "licence": self.licence,
             "citation": self.citation,
             "built_with": self.built_with,
@@ -143,10 +162,10 @@ class Manifest:
             if found != fingerprint(body):
                 raise NotADatasetError(f"{path} is damaged: its hash does not match; restore it or build into a new folder")
             splits = {
-                name: SplitEntry(tuple(ShardEntry(**shard) for shard in split["shards"]), Tally(**split["tally"]))
+                name: SplitEntry(tuple(ShardEntry.from_json(shard) for shard in split["shards"]), Tally(**split["tally"]))
                 for name, split in body["splits"].items()
             }
-            files = tuple(FileEntry(**file) for file in body["files"])
+            files = tuple(FileEntry.from_json(file) for file in body["files"])
             named = {name: body[name] for name in ("dataset", "fingerprint", "spec", "licence", "citation", "built_with")}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise NotADatasetError(f"{path} is damaged or no manifest of ours: {error!r}") from error

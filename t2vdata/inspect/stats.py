@@ -121,7 +121,7 @@ def _split_stats(entry: manifest.SplitEntry, rows: pa.Table) -> SplitStats:
     return SplitStats(
         clips=len(rows),
         shards=len(entry.shards),
-        bytes=sum(shard.bytes for shard in entry.shards),
+        bytes=sum(shard.num_bytes for shard in entry.shards),
         captions=sum(captions.values()),
         caption_words=_spread({text: len(words(text)) for text in captions}, captions),
         caption_chars=_spread({text: len(text) for text in captions}, captions),

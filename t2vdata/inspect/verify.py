@@ -97,8 +97,8 @@ def check_shard(path: str, deep: bool, check: _Check) -> _Found:
         return _Found(0, 0, [Problem(entry.name, "is missing; run the build command again, it makes what is not there")])
     except StorageError as error:
         return _Found(0, 0, [Problem(entry.name, str(error))])
-    if hashing.size != entry.bytes:
-        problems.insert(0, Problem(entry.name, f"has {hashing.size} bytes, expected {entry.bytes}"))
+    if hashing.size != entry.num_bytes:
+        problems.insert(0, Problem(entry.name, f"has {hashing.size} bytes, expected {entry.num_bytes}"))
     elif hashing.hexdigest() != entry.sha256:
         problems.insert(0, Problem(entry.name, "its SHA-256 is not the manifest's: remove it and run the build command again"))
     return _Found(hashing.samples, hashing.size, problems)
@@ -133,14 +133,16 @@ def _check_files(path: str, whole: Manifest) -> Iterator[Problem]:
         size = storage.size(place)
         if size is None:
             yield Problem(file.name, "is missing; run the build command again, it makes what is not there")
-        elif size != file.bytes or storage.sha256(place) != file.sha256:
+        elif size != file.num_bytes or storage.sha256(place) != file.sha256:
             yield Problem(file.name, "its SHA-256 is not the manifest's: remove it and run the build command again")
 
 
 def _check_counts(whole: Manifest) -> Iterator[Problem]:
     for name, split in whole.splits.items():
-        if split.samples != split.tally.kept:
-            yield Problem(manifest.MANIFEST, f"split {name} has {split.samples} samples in shards, but {split.tally.kept} kept")
+        if split.num_samples != split.tally.kept:
+            yield Problem(
+                manifest.MANIFEST, f"split {name} has {split.num_samples} samples in shards, but {split.tally.kept} kept"
+            )
 
 
 def _check_strangers(path: str, whole: Manifest) -> Iterator[Problem]:
@@ -184,8 +186,8 @@ def _check_samples(file: _HashingFile, check: _Check, deep: bool) -> Iterator[Pr
     except ShardError as error:
         yield Problem(name, str(error))
         return
-    if file.samples != check.entry.samples:
-        yield Problem(name, f"has {file.samples} samples, expected {check.entry.samples}")
+    if file.samples != check.entry.num_samples:
+        yield Problem(name, f"has {file.samples} samples, expected {check.entry.num_samples}")
     if rows is not None and file.samples < len(rows):
         yield Problem(name, f"{len(rows) - file.samples} rows of the index have no sample, from {rows[file.samples]['key']} on")
 

@@ -155,7 +155,7 @@ class ShardCache:
             view = storage.map_file(path)
         except FileNotFoundError:
             return None
-        if len(view) != entry.bytes:
+        if len(view) != entry.num_bytes:
             # Not what we wrote: fetched anew.
             storage.remove(path)
             return None
@@ -164,7 +164,7 @@ class ShardCache:
 
     def _is_whole(self, entry: ShardEntry) -> bool:
         path = self.path(entry)
-        is_whole = storage.size(path) == entry.bytes
+        is_whole = storage.size(path) == entry.num_bytes
         if is_whole:
             # It is wanted soon: others go before it.
             self._touch(path)
@@ -181,7 +181,7 @@ class ShardCache:
         for _ in range(2):
             digest = hashlib.sha256()
             with open(part, "r+b", buffering=0) as file:
-                for block in steady_blocks(url, entry, 0, entry.bytes, spec=self._spec, stop=stop):
+                for block in steady_blocks(url, entry, 0, entry.num_bytes, spec=self._spec, stop=stop):
                     digest.update(block)
                     _write_all(file, block)
                 os.fsync(file.fileno())
@@ -194,20 +194,20 @@ class ShardCache:
 
     def _reserve(self, part: str, entry: ShardEntry, *, must: bool) -> bool:
         """Make room for a shard and take it with an empty file of its size; return whether there was room."""
-        if entry.bytes > self._spec.max_bytes:
+        if entry.num_bytes > self._spec.max_bytes:
             raise RequestError(
-                f"max_bytes of the cache: {self._spec.max_bytes} bytes cannot hold {entry.name} of {entry.bytes}; raise it, or "
-                "use mode='ranges'"
+                f"max_bytes of the cache: {self._spec.max_bytes} bytes cannot hold {entry.name} of {entry.num_bytes}; raise "
+                "it, or use mode='ranges'"
             )
         with locked(os.path.join(self.folder, "t2vdata.lock")):
             self._sweep()
-            if not self._evict(self._spec.max_bytes - entry.bytes):
+            if not self._evict(self._spec.max_bytes - entry.num_bytes):
                 # What is being fetched can be evicted when it is there: a must waits for that, and goes over it else.
                 is_fetching = next(self._files(".part"), None) is not None
                 if is_fetching or not must:
                     return False
             with open(part, "wb") as file:
-                file.truncate(entry.bytes)
+                file.truncate(entry.num_bytes)
             return True
 
     def _evict(self, max_bytes: int) -> bool:

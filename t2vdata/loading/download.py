@@ -34,12 +34,15 @@ def steady_blocks(
                 yield block
                 check_not_stopped(stop, url)
             problem: StorageError | ShardError = ShardError(
-                f"{url} ends at byte {at}, expected {entry.bytes} bytes: the object was cut short or has changed; copy it again"
+                f"{url} ends at byte {at}, expected {entry.num_bytes} bytes: the object was cut short or has changed; "
+                "copy it again"
             )
         except FileNotFoundError as error:
-            raise ShardError(f"no shard {entry.name}: {error}; expected {entry.bytes} bytes there: copy it again") from error
+            raise ShardError(
+                f"no shard {entry.name}: {error}; expected {entry.num_bytes} bytes there: copy it again"
+            ) from error
         except remote.TransientError as error:
-            problem = StorageError(f"{error} (at byte {at} of {entry.bytes})")
+            problem = StorageError(f"{error} (at byte {at} of {entry.num_bytes})")
             problem.__cause__ = error
         if at < end:
             failures = 1 if at > before else failures + 1

@@ -56,7 +56,7 @@ class SplitTable:
         import numpy as np
         import pyarrow as pa
 
-        sizes = [entry.samples for entry in split.entries]
+        sizes = [entry.num_samples for entry in split.entries]
         count = sum(sizes)
         if not count:
             raise RequestError(f"split {split.name!r} of {split.path} has no clips; there is nothing to load")
@@ -98,7 +98,7 @@ class SplitTable:
 
     @property
     def shard_sizes(self) -> list[int]:
-        return [entry.samples for entry in self.shards]
+        return [entry.num_samples for entry in self.shards]
 
     def keys(self, rows: Sequence[int]) -> list[str]:
         return [self._keys[row].as_py() for row in rows]

@@ -88,11 +88,12 @@ class MappedShards:
             view = storage.map_file(path)
         except (FileNotFoundError, NotADirectoryError):
             raise ShardError(
-                f"no shard {path}, expected {entry.bytes} bytes; see what else is missing with `t2vdata verify {self._folder}`"
+                f"no shard {path}, expected {entry.num_bytes} bytes; see what else is missing with `t2vdata verify "
+                f"{self._folder}`"
             ) from None
-        if len(view) != entry.bytes:
+        if len(view) != entry.num_bytes:
             raise ShardError(
-                f"{path} has {len(view)} bytes, expected {entry.bytes}; see what else is wrong with `t2vdata verify "
+                f"{path} has {len(view)} bytes, expected {entry.num_bytes}; see what else is wrong with `t2vdata verify "
                 f"{self._folder}`"
             )
         return view
@@ -190,7 +191,7 @@ class RemoteRanges:
         entry = self._shards[shard]
         if self._stop.is_set():
             raise _closed(self._folder)
-        if not 0 <= offset <= offset + size <= entry.bytes:
+        if not 0 <= offset <= offset + size <= entry.num_bytes:
             raise _beyond(self._folder, entry, offset, size)
         url = storage.join(self._folder, entry.name)
         return b"".join(steady_blocks(url, entry, offset, offset + size, spec=self._spec, stop=self._stop))
@@ -217,8 +218,8 @@ def _nothing() -> None:
 
 def _beyond(folder: str, entry: ShardEntry, offset: int, size: int) -> ShardError:
     return ShardError(
-        f"cannot read bytes {offset} to {offset + size} of {entry.name}, which has {entry.bytes}: the index does not fit the "
-        f"shard; see what is wrong with `t2vdata verify {folder}`"
+        f"cannot read bytes {offset} to {offset + size} of {entry.name}, which has {entry.num_bytes}: the index does not fit "
+        f"the shard; see what is wrong with `t2vdata verify {folder}`"
     )
 
 

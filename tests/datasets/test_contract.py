@@ -117,7 +117,7 @@ def test_meta_tells_where_a_clip_comes_from_and_what_its_file_was(name: str, res
 def test_stats_counts_it_and_show_draws_it(result: BuildResult) -> None:
     counted = stats.compute(result.out)
     assert {name: one.clips for name, one in counted.splits.items()} == {
-        name: one.samples for name, one in result.manifest.splits.items()
+        name: split.num_samples for name, split in result.manifest.splits.items()
     }
     dataset = open_dataset(result.out)
     for split in dataset.splits:
@@ -163,7 +163,7 @@ def test_all_of_it_is_sound(result: BuildResult) -> None:
 def test_a_loader_trains_from_it(result: BuildResult) -> None:
     dataset = open_dataset(result.out)
     (batch,) = Loader(dataset["train"], LoadSpec(batch_size=len(dataset["train"])))
-    assert len(batch) == dataset.manifest.splits["train"].samples
+    assert len(batch) == dataset.manifest.splits["train"].num_samples
     assert batch.video.shape[1:2] in ((1,), (3,))
     assert all(batch.captions)
 

@@ -38,7 +38,7 @@ def test_it_is_near_to_what_the_build_has_given(built: BuildResult) -> None:
     assert (found.clips, found.kept) == (78, 78)
     # The end of each tar, and the splits' last shards, which are not full, are not counted.
     assert 0.6 * built.manifest.num_bytes < found.written_bytes < 1.1 * built.manifest.num_bytes
-    assert 0.5 < found.index_bytes / next(file.bytes for file in built.manifest.files if file.name == "index.parquet") < 2
+    assert 0.5 < found.index_bytes / next(file.num_bytes for file in built.manifest.files if file.name == "index.parquet") < 2
     assert found.read_bytes == 0
     assert found.costs.render_seconds > 0
     assert found.costs.encode_seconds > 0

@@ -36,7 +36,7 @@ def test_webdataset_groups_and_counts_as_we_do(built: BuildResult, mp4s: BuildRe
     for result, extension in ((built, "npy.zst"), (mp4s, "mp4")):
         for split, entry in result.manifest.splits.items():
             samples = list(webdataset.WebDataset(urls(result, split), shardshuffle=False))
-            assert len(samples) == entry.samples > 0
+            assert len(samples) == entry.num_samples > 0
             for sample in samples:
                 assert {name for name in sample if not name.startswith("__")} == {extension, "json", "txt"}
             rows = manifest.read_index(result.out, ["key"], shards=result.manifest.shard_range(split)).to_pylist()
@@ -80,7 +80,7 @@ def test_tarfile_and_gnu_tar_list_every_member(built: BuildResult, mp4s: BuildRe
             listed = subprocess.run(["tar", "-tf", path], capture_output=True, text=True, check=True)
             assert listed.stdout.split() == names
             assert listed.stderr == ""
-            assert len(names) == 3 * shard.samples
+            assert len(names) == 3 * shard.num_samples
             # Members of a sample lie side by side, sorted by name.
             keys = [name.split(".")[0] for name in names]
             assert keys == sorted(keys)
@@ -103,7 +103,7 @@ def test_hugging_face_datasets_finds_every_split(
         bare = split.cast_column("mp4", hub.Video(decode=False)) if extension == "mp4" else split
         rows = list(bare.remove_columns([extension]))
         ours = result.manifest.splits["val" if name == "validation" else name]
-        assert len(rows) == ours.samples
+        assert len(rows) == ours.num_samples
         assert rows[0]["txt"] == rows[0]["json"]["captions"][0]
     by_file_names = hub.load_dataset("webdataset", data_dir=result.out, streaming=True, cache_dir=str(tmp_path))
     assert set(by_file_names) == {"train", "validation", "test"}

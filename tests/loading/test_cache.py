@@ -41,7 +41,7 @@ print(bytes(reader.read(0, 0, 8)).hex())
 
 
 def fetching(url: str, entry: ShardEntry, folder: Path) -> subprocess.Popen[str]:
-    words = [url, entry.name, str(entry.bytes), entry.sha256, str(folder)]
+    words = [url, entry.name, str(entry.num_bytes), entry.sha256, str(folder)]
     return subprocess.Popen([sys.executable, "-c", FETCH, *words], stdout=subprocess.PIPE, text=True)
 
 
@@ -107,7 +107,7 @@ def test_shards_of_one_name_in_two_datasets_are_not_mixed(shards: Shards, spec: 
     other = tmp_path / "other"
     other.mkdir()
     (other / first.name).write_bytes((folder / second.name).read_bytes())
-    renamed = ShardEntry(first.name, 1, second.bytes, second.sha256)
+    renamed = ShardEntry(first.name, 1, second.num_bytes, second.sha256)
     for place, entry in ((folder, first), (other, renamed)):
         reader = open_reader(f"file://{place}", [entry], cache=spec())
         assert bytes(reader.read(0, 0, 99)) == (place / first.name).read_bytes()[:99]
@@ -279,7 +279,7 @@ def test_a_process_killed_while_it_fetches_leaves_nothing_wrong(
     server.kill()
     server.start()
     reader = open_reader(server.url, [entry], cache=spec())
-    assert hashlib.sha256(reader.read(0, 0, entry.bytes)).hexdigest() == entry.sha256
+    assert hashlib.sha256(reader.read(0, 0, entry.num_bytes)).hexdigest() == entry.sha256
     reader.close()
     assert kept(tmp_path / "cache") == {cached_name(entry)}
 

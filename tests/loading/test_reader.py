@@ -40,7 +40,13 @@ def test_the_place_decides_how_shards_are_read(shards: Shards, spec: MakeSpec) -
 def test_any_part_of_any_shard_is_read(kind: str, shards: Shards, spec: MakeSpec) -> None:
     folder, entries = shards
     reader = open_as(kind, shards, spec)
-    for place, offset, size in ((0, 0, 10), (3, 512, 4096), (1, 0, entries[1].bytes), (2, entries[2].bytes, 0), (0, 7, 1)):
+    for place, offset, size in (
+        (0, 0, 10),
+        (3, 512, 4096),
+        (1, 0, entries[1].num_bytes),
+        (2, entries[2].num_bytes, 0),
+        (0, 7, 1),
+    ):
         expected = (folder / entries[place].name).read_bytes()[offset : offset + size]
         assert bytes(reader.read(place, offset, size)) == expected
     reader.close()

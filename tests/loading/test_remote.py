@@ -50,7 +50,7 @@ def assert_reads_like(url: str, built: BuildResult, spec: CacheSpec) -> None:
     assert len(entries) > 2
     reader = open_reader(url, entries, cache=spec)
     reader.ahead(range(len(entries)))
-    assert all(is_right(reader.read(place, 0, entry.bytes), entry) for place, entry in enumerate(entries))
+    assert all(is_right(reader.read(place, 0, entry.num_bytes), entry) for place, entry in enumerate(entries))
     reader.close()
 
 
@@ -88,7 +88,7 @@ def test_a_broken_connection_is_taken_up_at_the_byte_reached(mode: str, serve: S
     server = serve(folder)
     with servers.breaking_line(server.url, cuts=3, after=3 * MiB) as line:
         reader = open_reader(line.url, [entry], cache=spec(mode=mode))
-        assert is_right(reader.read(0, 0, entry.bytes), entry)
+        assert is_right(reader.read(0, 0, entry.num_bytes), entry)
         reader.close()
         assert line.cuts_left == 0
     starts = [int(line.split()[3].removeprefix("bytes=").split("-")[0]) for line in server.requests(entry.name, at_least=4)]
@@ -114,7 +114,7 @@ def test_a_server_that_dies_in_the_middle_and_comes_back_is_waited_for(serve: Se
 
     thread = threading.Thread(target=die_and_come_back)
     thread.start()
-    assert is_right(reader.read(0, 0, entry.bytes), entry)
+    assert is_right(reader.read(0, 0, entry.num_bytes), entry)
     thread.join()
     reader.close()
     # nginx writes down a request when it has answered it, which the killed one never had.
@@ -126,7 +126,7 @@ def test_a_server_without_ranges_that_breaks_is_read_from_its_beginning(large: L
     folder, entry = large
     with servers.plain_server(folder) as url, servers.breaking_line(url, cuts=2, after=5 * MiB) as line:
         reader = open_reader(line.url, [entry], cache=spec())
-        assert is_right(reader.read(0, 0, entry.bytes), entry)
+        assert is_right(reader.read(0, 0, entry.num_bytes), entry)
         reader.close()
         assert line.cuts_left == 0
 
@@ -142,7 +142,7 @@ def test_a_broken_line_to_s3_is_taken_up(
         monkeypatch.setenv("AWS_ENDPOINT_URL", line.url)
         store.clear_instance_cache()
         reader = open_reader("s3://broken", [entry], cache=spec())
-        assert is_right(reader.read(0, 0, entry.bytes), entry)
+        assert is_right(reader.read(0, 0, entry.num_bytes), entry)
         reader.close()
         assert line.cuts_left == 0
 
@@ -153,7 +153,7 @@ def test_a_line_that_breaks_for_good_is_given_up(mode: str, serve: Serve, large:
     with servers.breaking_line(serve(folder).url, cuts=1000, after=100) as line:
         reader = open_reader(line.url, [entry], cache=spec(mode=mode, retries=2))
         with pytest.raises(StorageError, match=rf"{entry.name}.* \(at byte 0 of 12582912\); gave up after 3 attempts in a row"):
-            reader.read(0, 0, entry.bytes)
+            reader.read(0, 0, entry.num_bytes)
         reader.close()
         # aiohttp tries once more by itself when an answer breaks before its body.
         assert line.cuts_left in (1000 - 3, 1000 - 6)
@@ -173,7 +173,7 @@ def test_a_server_that_stays_silent_is_given_up(large: Large, spec: MakeSpec, se
     server = serve(folder, "limit_rate 1; limit_rate_after 4m;")
     reader = open_reader(server.url, [entry], cache=spec(mode="ranges", retries=0, timeout_seconds=0.3))
     with pytest.raises(StorageError, match=r"[Tt]imeout.*gave up after 1 attempt in a row"):
-        reader.read(0, 0, entry.bytes)
+        reader.read(0, 0, entry.num_bytes)
     reader.close()
 
 
@@ -199,7 +199,7 @@ def test_an_object_that_was_cut_short_is_said(mode: str, serve: Serve, large: La
     with pytest.raises(
         ShardError, match=rf"{entry.name} ends at byte 5242880, expected 12582912 bytes.*cut short or has changed"
     ):
-        reader.read(0, 0, entry.bytes)
+        reader.read(0, 0, entry.num_bytes)
     reader.close()
     assert mode == "ranges" or os.listdir(tmp_path / "cache") == []
 
@@ -221,7 +221,7 @@ def test_an_object_that_was_replaced_while_it_was_fetched_is_fetched_again(
 ) -> None:
     folder, entry = large
     right = (folder / entry.name).read_bytes()
-    (folder / entry.name).write_bytes(bytes(entry.bytes))
+    (folder / entry.name).write_bytes(bytes(entry.num_bytes))
     with servers.breaking_line(serve(folder).url, cuts=1, after=3 * MiB) as line:
         reader = open_reader(line.url, [entry], cache=spec(back_off_seconds=0.5))
 
@@ -233,7 +233,7 @@ def test_an_object_that_was_replaced_while_it_was_fetched_is_fetched_again(
 
         thread = threading.Thread(target=replace)
         thread.start()
-        assert is_right(reader.read(0, 0, entry.bytes), entry)
+        assert is_right(reader.read(0, 0, entry.num_bytes), entry)
         thread.join()
         reader.close()
 
@@ -320,7 +320,7 @@ def test_a_file_at_a_url_is_read_at_any_place(serve: Serve, large: Large) -> Non
     folder, entry = large
     url, data = storage.join(serve(folder).url, entry.name), (folder / entry.name).read_bytes()
     with storage.open_read(url) as file:
-        assert file.seek(-5, os.SEEK_END) == entry.bytes - 5
+        assert file.seek(-5, os.SEEK_END) == entry.num_bytes - 5
         assert file.read() == data[-5:]
         assert file.seek(1000) == 1000
         assert file.read(6 * MiB) == data[1000 : 1000 + 6 * MiB]
@@ -328,7 +328,7 @@ def test_a_file_at_a_url_is_read_at_any_place(serve: Serve, large: Large) -> Non
         assert file.read(10) == data[file.tell() - 10 : file.tell()]
     assert storage.sha256(url) == entry.sha256
     assert storage.read_range(url, 77, 5) == data[77:82]
-    assert b"".join(remote.blocks(url, entry.bytes - 3)) == data[-3:]
-    assert list(remote.blocks(url, entry.bytes)) == []
+    assert b"".join(remote.blocks(url, entry.num_bytes - 3)) == data[-3:]
+    assert list(remote.blocks(url, entry.num_bytes)) == []
     with pytest.raises(FileNotFoundError):
         storage.open_read(url + ".not")
