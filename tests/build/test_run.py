@@ -157,6 +157,7 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
+@pytest.mark.long
 def test_killed_at_thirty_moments_the_same_bytes_come_out(tmp_path: Path) -> None:
     undisturbed = tmp_path / "undisturbed"
     begun = time.monotonic()
