@@ -41,6 +41,13 @@ def test_the_command_line_page_is_what_help_says(monkeypatch: pytest.MonkeyPatch
     assert cli_page.PAGE.read_text() == cli_page.page(), "run `python tests/tools/cli_page.py`"
 
 
+def test_the_package_map_is_what_the_docstrings_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(TOOLS))
+    import package_map
+
+    assert package_map.PAGE.read_text() == package_map.page(), "run `python tests/tools/package_map.py`"
+
+
 def test_the_example_in_the_page_is_the_one_that_is_tested() -> None:
     (example,) = [block for block in blocks(ROOT / "docs" / "add-a-dataset.md", "python") if "VERSION" in block]
     assert example == (ROOT / "tests" / "examples" / "mydata" / "wavy_lines.py").read_text()
@@ -176,7 +183,7 @@ def test_the_commands_of_the_scale_page_run(tmp_path: Path, s3_settings: str, mo
         done = t2vdata(*shlex.split(line.replace("--n 40000", "--n 40 --val 4 --test 4"))[1:], cwd=tmp_path)
         assert done.returncode == 0, (line, done.stderr)
         tried = 48 if "mnist" in line else TRIED[line.split()[2]]
-        assert ("limited by" if " plan " in line else f"{tried} clips in") in done.stdout, line
+        assert ("limited by" if " estimate " in line else f"{tried} clips in") in done.stdout, line
 
 
 def test_nothing_names_a_machine_or_a_registry() -> None:
