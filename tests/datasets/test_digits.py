@@ -198,7 +198,7 @@ def test_a_damaged_gzip_file_is_refused(tmp_path: Path, damage: str) -> None:
     if damage == "flip":
         content[len(content) // 2] ^= 0xFF
     file.write_bytes({"cut": content[:200], "text": b"<html>404</html>", "flip": content}[damage])
-    with pytest.raises(RawDataError, match=r"train-images-idx3-ubyte\.gz: not a whole gzip file .*download it again"):
+    with pytest.raises(RawDataError, match=r"train-images-idx3-ubyte\.gz: incomplete or not a gzip file .*download it again"):
         digits.images(tmp_path, "train")
 
 

@@ -575,7 +575,7 @@ def test_clips_with_all_options_have_the_pixels_they_always_had() -> None:
         ({"compositional": 10}, r"--compositional 10 needs held-out pairs; add --holdout 4"),
         (
             {"holdout": 31},
-            r"--holdout 31: expected 0 to 30 of the 40 pairs .*; with more, a digit would not be seen in training",
+            r"--holdout 31: expected 0 to 30 of the 40 pairs .*; with more, some digit would never be seen in training",
         ),
         ({"holdout": -1}, r"--holdout -1: expected 0 to 30"),
         ({"fps": 0.0}, r"--fps 0: expected a positive number of frames per second"),

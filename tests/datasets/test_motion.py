@@ -1,4 +1,4 @@
-"""Paths as numbers: where legs lie in any room, how meanings come round, and that each draw depends on its own stream alone."""
+"""Paths as numbers: legs stay within their limits, meanings cycle, and each random choice depends on its own stream alone."""
 
 from __future__ import annotations
 
@@ -11,87 +11,87 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from t2vdata.datasets.mnist_motion import motion
-from t2vdata.datasets.mnist_motion.motion import DIRECTIONS, MIN_FRAMES, MIN_LEG_FRAMES, UNITS, Meanings, Paths, Room
+from t2vdata.datasets.mnist_motion.motion import DIRECTIONS, MIN_FRAMES, MIN_LEG_FRAMES, UNITS, Meanings, MotionLimits, Paths
 
 SINGLE = Meanings.of(1, [], only_excluded=False)
 PAIRS = [(digit, direction) for digit in range(10) for direction in range(4)]
 
-rooms = st.builds(Room, st.integers(8, 400), st.integers(MIN_FRAMES, 90), st.just(False))
+limits = st.builds(MotionLimits, st.integers(8, 400), st.integers(MIN_FRAMES, 90), st.just(False))
 seeds = st.integers(0, 2**63 - 1)
 a_few = settings(max_examples=40, deadline=None, derandomize=True)
 
 
-def first_paths(room: Room, seed: int = 0, *, split: int = 0, count: int = 80) -> Paths:
-    return motion.paths(SINGLE, room, seed, split, 0, count)
+def first_paths(limits: MotionLimits, seed: int = 0, *, split: int = 0, count: int = 80) -> Paths:
+    return motion.paths(SINGLE, limits, seed, split, 0, count)
 
 
 @a_few
-@given(rooms, seeds)
-def test_the_two_points_lie_in_the_room_and_a_quarter_of_it_apart(room: Room, seed: int) -> None:
-    found = first_paths(room, seed)
+@given(limits, seeds)
+def test_the_two_points_lie_in_the_room_and_a_quarter_of_it_apart(limits: MotionLimits, seed: int) -> None:
+    found = first_paths(limits, seed)
     for end in (found.start, found.turn):
         assert end.min() >= 0
-        assert end.max() <= room.free * UNITS
-    assert min(Fraction(int(leg), UNITS) for leg in np.abs(found.turn - found.start).ravel()) >= Fraction(room.free, 4)
+        assert end.max() <= limits.free_pixels * UNITS
+    assert min(Fraction(int(leg), UNITS) for leg in np.abs(found.turn - found.start).ravel()) >= Fraction(limits.free, 4)
 
 
 @a_few
-@given(rooms, seeds)
-def test_every_frame_is_drawn_between_the_two_points(room: Room, seed: int) -> None:
-    found = first_paths(room, seed)
+@given(limits, seeds)
+def test_every_frame_is_drawn_between_the_two_points(limits: MotionLimits, seed: int) -> None:
+    found = first_paths(limits, seed)
     assert (found.positions >= np.minimum(found.start, found.turn)[..., None]).all()
     assert (found.positions <= np.maximum(found.start, found.turn)[..., None]).all()
     assert found.across.min() >= 0
-    assert found.across.max() <= room.free
+    assert found.across.max() <= limits.free_pixels
 
 
 @a_few
-@given(rooms, seeds)
-def test_a_clip_begins_within_one_step_of_its_start(room: Room, seed: int) -> None:
-    found = first_paths(room, seed)
+@given(limits, seeds)
+def test_a_clip_begins_within_one_step_of_its_start(limits: MotionLimits, seed: int) -> None:
+    found = first_paths(limits, seed)
     assert (np.abs(found.positions[..., 0] - found.start) == found.phase).all()
     assert (found.phase >= 0).all()
     assert (found.phase < found.speed).all()
 
 
 @a_few
-@given(rooms, seeds)
-def test_a_clip_shows_its_first_leg_the_turn_and_a_quarter_of_the_way_back(room: Room, seed: int) -> None:
-    found = first_paths(room, seed)
+@given(limits, seeds)
+def test_a_clip_shows_its_first_leg_the_turn_and_a_quarter_of_the_way_back(limits: MotionLimits, seed: int) -> None:
+    found = first_paths(limits, seed)
     leg = np.abs(found.turn - found.start)
     # Without the phase, which only adds to it.
-    travelled = found.speed * (room.num_frames - 1)
+    travelled = found.speed * (limits.num_frames - 1)
     assert (4 * travelled >= 5 * leg).all()
 
 
 @a_few
-@given(rooms, seeds)
-def test_a_leg_takes_three_frames_or_more(room: Room, seed: int) -> None:
-    found = first_paths(room, seed)
+@given(limits, seeds)
+def test_a_leg_takes_three_frames_or_more(limits: MotionLimits, seed: int) -> None:
+    found = first_paths(limits, seed)
     assert (MIN_LEG_FRAMES * found.speed <= np.abs(found.turn - found.start)).all()
 
 
 @a_few
-@given(rooms, seeds)
-def test_the_first_leg_goes_in_the_direction_that_is_named(room: Room, seed: int) -> None:
-    found = first_paths(room, seed)
+@given(limits, seeds)
+def test_the_first_leg_goes_in_the_direction_that_is_named(limits: MotionLimits, seed: int) -> None:
+    found = first_paths(limits, seed)
     grows = np.isin(found.direction, [DIRECTIONS.index("down"), DIRECTIONS.index("right")])
     assert ((found.turn > found.start) == grows).all()
 
 
 @pytest.mark.parametrize(("free", "num_frames"), [(36, 32), (36, 20), (8, 20), (200, 60)])
 def test_low_diversity_has_two_speeds_and_uses_both_for_legs_of_any_length(free: int, num_frames: int) -> None:
-    room = Room(free, num_frames, True)
-    found = first_paths(room, count=400)
-    assert set(found.speed.ravel().tolist()) == set(room.speeds())
-    assert len(set(room.speeds())) == 2
+    limits = MotionLimits(free, num_frames, True)
+    found = first_paths(limits, count=400)
+    assert set(found.speed.ravel().tolist()) == set(limits.speeds())
+    assert len(set(limits.speeds())) == 2
     leg = np.abs(found.turn - found.start)
     assert (4 * found.speed * (num_frames - 1) >= 5 * leg).all()
     assert (MIN_LEG_FRAMES * found.speed <= leg).all()
 
 
 def test_points_lines_and_speeds_are_random() -> None:
-    found = first_paths(Room(36, 32, False), count=4000)
+    found = first_paths(MotionLimits(36, 32, False), count=4000)
     assert min(found.start.min(), found.turn.min()) < UNITS
     assert max(found.start.max(), found.turn.max()) > 35 * UNITS
     assert set(found.across.ravel().tolist()) == set(range(37))
@@ -103,23 +103,23 @@ def test_points_lines_and_speeds_are_random() -> None:
 @given(seeds, st.integers(0, 130), st.integers(1, 90), st.sampled_from([1, 2]))
 def test_a_path_does_not_depend_on_which_others_are_drawn_with_it(seed: int, first: int, count: int, num_digits: int) -> None:
     meanings = Meanings.of(num_digits, [(3, 1)], only_excluded=False)
-    room = Room(20, 12, False)
-    whole = motion.paths(meanings, room, seed, 2, 0, 220)
-    part = motion.paths(meanings, room, seed, 2, first, first + count)
+    limits = MotionLimits(20, 12, False)
+    whole = motion.paths(meanings, limits, seed, 2, 0, 220)
+    part = motion.paths(meanings, limits, seed, 2, first, first + count)
     for field in dataclasses.fields(Paths):
         assert np.array_equal(getattr(whole, field.name)[first : first + count], getattr(part, field.name)), field.name
 
 
 def test_another_seed_or_split_gives_other_paths() -> None:
-    room = Room(36, 32, False)
-    one = first_paths(room, 0).positions
-    assert not np.array_equal(one, first_paths(room, 1).positions)
-    assert not np.array_equal(one, first_paths(room, 0, split=1).positions)
+    limits = MotionLimits(36, 32, False)
+    one = first_paths(limits, 0).positions
+    assert not np.array_equal(one, first_paths(limits, 1).positions)
+    assert not np.array_equal(one, first_paths(limits, 0, split=1).positions)
 
 
 def test_an_occurrence_counts_how_often_the_split_has_used_the_digit_before() -> None:
     meanings = Meanings.of(2, [(3, 1), (3, 2), (7, 0)], only_excluded=False)
-    found = motion.paths(meanings, Room(20, 12, False), 5, 1, 0, 3000)
+    found = motion.paths(meanings, MotionLimits(20, 12, False), 5, 1, 0, 3000)
     used = dict.fromkeys(range(10), 0)
     for digit, occurrence in zip(found.digit.ravel().tolist(), found.occurrence.ravel().tolist(), strict=True):
         assert occurrence == used[digit]
@@ -134,9 +134,9 @@ def test_a_choice_is_the_high_half_of_a_word_spread_over_the_choices() -> None:
 
 
 def test_a_stream_is_pcg64_seeded_with_its_numbers() -> None:
-    assert motion.words(5, 1, 2, shape=(2, 3)).ravel().tolist() == np.random.PCG64([5, 1, 2]).random_raw(6).tolist()
+    assert motion.random_words(5, 1, 2, shape=(2, 3)).ravel().tolist() == np.random.PCG64([5, 1, 2]).random_raw(6).tolist()
     # Of NumPy 1.26 and 2; if it ever changes, all data does.
-    assert motion.words(0, 1, shape=(2,)).tolist() == [16412783775159424549, 10277383025879800780]
+    assert motion.random_words(0, 1, shape=(2,)).tolist() == [16412783775159424549, 10277383025879800780]
 
 
 def test_a_shuffle_has_every_number_once() -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from support import real_clips
 
-from t2vdata.datasets import mnist_motion
 from t2vdata.datasets.mnist_motion import digits as mnist
+from t2vdata.datasets.mnist_motion import drawing
 from t2vdata.scoring import digits
 from t2vdata.scoring.motion import grey
 from t2vdata.scoring.score import score
@@ -21,7 +21,7 @@ def frames_of(side: int, images: np.ndarray) -> np.ndarray:
     made = np.zeros((len(images), side + 12, side + 12), np.uint8)
     for frame, image in zip(made, images, strict=True):
         row, column = draws.integers(0, 13, size=2)
-        frame[row : row + side, column : column + side] = image if side == 28 else mnist_motion._resized(image, side)
+        frame[row : row + side, column : column + side] = image if side == 28 else drawing.resized(image, side)
     return made
 
 

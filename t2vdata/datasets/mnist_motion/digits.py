@@ -1,4 +1,4 @@
-"""Handwritten digits: the MNIST that ships with the package, or any folder of IDX files.
+"""Handwritten digits: the packaged MNIST, or any folder of IDX files.
 
 IDX (Y. LeCun's site): big-endian magic 2051 for images or 2049 for labels, the dimensions, then bytes.
 """
@@ -29,14 +29,14 @@ OFFICIAL_SHA256 = {
 }
 LICENCE = "MNIST is copyright Yann LeCun and Corinna Cortes, CC BY-SA 3.0 (https://creativecommons.org/licenses/by-sa/3.0/)"
 
-_MAGIC = {2051: 3, 2049: 1}
-# What the file of a split is called: MNIST and its kin say t10k, EMNIST and others say test.
-_WORDS: dict[MnistSplit, tuple[str, ...]] = {"train": ("train",), "test": ("t10k", "test")}
+_NUM_AXES_BY_MAGIC = {2051: 3, 2049: 1}
+# File names of a split begin with: MNIST and its relatives say t10k, EMNIST and others say test.
+_SPLIT_PREFIXES: dict[MnistSplit, tuple[str, ...]] = {"train": ("train",), "test": ("t10k", "test")}
 
 
 @functools.lru_cache(maxsize=4)
 def images(folder: Path | None, split: MnistSplit) -> NDArray[np.uint8]:
-    """Return the images of a split, (N, side, side) uint8, of ``folder`` or of the package."""
+    """Return the images of a split, from ``folder`` or the package: (N, side, side) uint8."""
     name, content = _content(folder, split, "images")
     values = parse_idx(name, content)
     if values.ndim != 3 or values.shape[1] != values.shape[2]:
@@ -47,7 +47,7 @@ def images(folder: Path | None, split: MnistSplit) -> NDArray[np.uint8]:
 
 @functools.lru_cache(maxsize=4)
 def labels(folder: Path | None, split: MnistSplit) -> NDArray[np.uint8]:
-    """Return the labels of a split, (N,) uint8, each of 0 to 9 at least once."""
+    """Return the labels of a split, each of 0 to 9 at least once: (N,) uint8."""
     name, content = _content(folder, split, "labels")
     values = parse_idx(name, content)
     if values.ndim != 1 or (values > 9).any():
@@ -59,25 +59,25 @@ def labels(folder: Path | None, split: MnistSplit) -> NDArray[np.uint8]:
 
 
 def missing(folder: Path | None) -> str | None:
-    """Return which IDX file is missing in a folder of the user's, and what was found; None when all are there."""
+    """Return which IDX file is missing in the user's folder, and what was found there; None if it is complete."""
     if folder is None:
         return None
     if not folder.is_dir():
         return f"no folder {folder}; --mnist takes a folder with the four IDX files of MNIST, plain or .gz"
-    for split in _WORDS:
+    for split in _SPLIT_PREFIXES:
         for kind in ("images", "labels"):
             if _find(folder, split, kind) is None:
-                found = ", ".join(sorted(path.name for path in folder.iterdir())[:6]) or "nothing"
-                wanted = f"{_WORDS[split][0]}-{kind}-idx{3 if kind == 'images' else 1}-ubyte"
-                return f"no {wanted} (plain or .gz) in {folder}; it holds {found}"
+                present = ", ".join(sorted(path.name for path in folder.iterdir())[:6]) or "nothing"
+                expected = f"{_SPLIT_PREFIXES[split][0]}-{kind}-idx{3 if kind == 'images' else 1}-ubyte"
+                return f"no {expected} (plain or .gz) in {folder}; it holds {present}"
     return None
 
 
 def sha256(folder: Path | None) -> dict[str, str]:
-    """Return {official name: SHA-256 of the unzipped file}: which digits these are, wherever they lie."""
+    """Return {official name: SHA-256 of the unzipped file}: the identity of the digits, whatever their location."""
     if folder is None:
         return dict(OFFICIAL_SHA256)
-    for split in _WORDS:
+    for split in _SPLIT_PREFIXES:
         num_images, num_labels = len(images(folder, split)), len(labels(folder, split))
         if num_images != num_labels:
             raise RawDataError(
@@ -87,14 +87,14 @@ def sha256(folder: Path | None) -> dict[str, str]:
     for name in OFFICIAL_SHA256:
         split = "train" if name.startswith("train") else "test"
         file, content = _content(folder, split, "images" if "images" in name else "labels")
-        turned = "transposed " if file.startswith("emnist") else ""
-        hashes[name] = turned + hashlib.sha256(content).hexdigest()
+        layout = "transposed " if file.startswith("emnist") else ""
+        hashes[name] = layout + hashlib.sha256(content).hexdigest()
     return hashes
 
 
 def parse_idx(name: str, content: bytes) -> NDArray[np.uint8]:
-    """Return the array in an IDX file. Raises RawDataError, with the file's name, when it is no IDX file or cut short."""
-    num_axes = _MAGIC.get(int.from_bytes(content[:4], "big"))
+    """Return the array in an IDX file. Raises RawDataError, with the file's name, if it is not IDX or is truncated."""
+    num_axes = _NUM_AXES_BY_MAGIC.get(int.from_bytes(content[:4], "big"))
     if num_axes is None or len(content) < 4 + 4 * num_axes:
         raise RawDataError(f"{name}: not an IDX file of images or labels")
     shape = tuple(int(size) for size in np.frombuffer(content, ">u4", num_axes, 4))
@@ -106,13 +106,13 @@ def parse_idx(name: str, content: bytes) -> NDArray[np.uint8]:
 
 
 def _content(folder: Path | None, split: MnistSplit, kind: str) -> tuple[str, bytes]:
-    """Return the name of an IDX file and its content, unpacked."""
+    """Return the name of an IDX file and its decompressed content."""
     if folder is None:
         import zstandard
 
-        name = next(name for name in OFFICIAL_SHA256 if name.startswith(f"{_WORDS[split][0]}-{kind}"))
-        packed = resources.files("t2vdata.datasets.mnist_motion").joinpath("images", f"{name}.zst").read_bytes()
-        return name, zstandard.ZstdDecompressor().decompress(packed)
+        name = next(name for name in OFFICIAL_SHA256 if name.startswith(f"{_SPLIT_PREFIXES[split][0]}-{kind}"))
+        compressed = resources.files("t2vdata.datasets.mnist_motion").joinpath("images", f"{name}.zst").read_bytes()
+        return name, zstandard.ZstdDecompressor().decompress(compressed)
     path = _find(folder, split, kind)
     if path is None:
         raise RawDataError(missing(folder) or f"no {split} {kind} in {folder}")
@@ -120,17 +120,17 @@ def _content(folder: Path | None, split: MnistSplit, kind: str) -> tuple[str, by
     try:
         return path.name, gzip.decompress(content) if path.suffix == ".gz" else content
     except (OSError, EOFError, zlib.error) as error:
-        raise RawDataError(f"{path}: not a whole gzip file ({error}); download it again") from error
+        raise RawDataError(f"{path}: incomplete or not a gzip file ({error}); download it again") from error
 
 
 def _find(folder: Path, split: MnistSplit, kind: str) -> Path | None:
-    """Return the IDX file of a split, or None. Raises RawDataError when several could be meant."""
+    """Return the IDX file of a split, or None. Raises RawDataError if the choice is ambiguous."""
     axes = 3 if kind == "images" else 1
-    # Some mirrors write a dot for the last hyphens: train-images.idx3-ubyte.
-    patterns = [f"*{word}-{kind}?idx{axes}-ubyte" for word in _WORDS[split]]
-    found = {path.name.removesuffix(".gz"): path for pattern in patterns for path in sorted(folder.glob(pattern + "*"))}
-    # EMNIST's release has six sets in one folder; its digits are the one with ten classes that is meant.
-    candidates = {name: path for name, path in found.items() if "digits" in name} or found
+    # Some mirrors write a dot for the hyphen before "idx": train-images.idx3-ubyte.
+    patterns = [f"*{prefix}-{kind}?idx{axes}-ubyte" for prefix in _SPLIT_PREFIXES[split]]
+    matches = {path.name.removesuffix(".gz"): path for pattern in patterns for path in sorted(folder.glob(pattern + "*"))}
+    # EMNIST's release has six sets in one folder; the one with ten classes is called "digits".
+    candidates = {name: path for name, path in matches.items() if "digits" in name} or matches
     if len(candidates) > 1:
         raise RawDataError(f"{folder} holds {', '.join(candidates)}; expected one set of digits: move the others away")
     return next(iter(candidates.values()), None)
