@@ -1,4 +1,4 @@
-"""The promises of mnist-motion, clip by clip: captions, balance, exact paths, exact pixels, splits that share nothing."""
+"""The promises of mnist-motion, clip by clip: captions, balance, exact paths, exact pixels, disjoint splits."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_caption_names_the_digit_and_both_directions_first_leg_first(conjuncti
         assert clip.meta["meaning"] == f"{mover['digit']} {first}"
 
 
-def test_there_is_a_digit_9_that_is_moving_down_and_up() -> None:
+def test_forty_clips_include_the_digit_9_moving_down_and_up_once() -> None:
     assert [clip.captions[0] for clip in clips_of(n=40)].count("the digit 9 is moving down and up") == 1
 
 
@@ -75,14 +75,14 @@ def test_two_digits_have_a_clause_each_joined_by_and() -> None:
         )
 
 
-def test_both_conjunctions_come_about_equally_often_and_one_to_a_caption() -> None:
+def test_both_conjunctions_are_equally_frequent_and_never_mixed_in_a_caption() -> None:
     captions = [clip.captions[0] for clip in clips_of(n=2000, digits=2, conjunction="both")]
     with_to = sum(caption.count(" to ") == 2 for caption in captions)
     assert 900 < with_to < 1100
     assert sum(" to " not in caption for caption in captions) == 2000 - with_to
 
 
-def test_meta_says_all_there_is_to_know() -> None:
+def test_meta_is_complete_and_json() -> None:
     (clip,) = clips_of(n=1)
     assert set(clip.meta) == {"label", "meaning", "digits"}
     assert set(clip.meta["digits"][0]) == {
@@ -92,7 +92,7 @@ def test_meta_says_all_there_is_to_know() -> None:
     assert json.loads(json.dumps(clip.meta)) == clip.meta
 
 
-def test_the_digit_and_the_axis_are_those_of_the_image_and_the_direction() -> None:
+def test_the_digit_matches_the_image_and_the_axis_the_direction() -> None:
     labels = {split: digits.labels(None, split) for split in ("train", "test")}
     for split in SPLITS:
         for mover in movers(clips_of(split, n=400, val=400, test=400, compositional=400, holdout=4)):
@@ -104,13 +104,13 @@ def test_keys_number_the_clips_of_a_split() -> None:
     assert [clip.key for clip in clips_of("val", n=30)] == ["val-00000000", "val-00000001", "val-00000002"]
 
 
-def test_a_group_names_the_images_in_a_clip() -> None:
-    one, two = clips_of(n=1)[0], clips_of(n=1, digits=2)[0]
-    assert one.group == f"mnist-train-{one.meta['digits'][0]['mnist_index']}"
-    assert two.group == "+".join(f"mnist-train-{mover['mnist_index']}" for mover in two.meta["digits"])
+def test_a_group_names_the_images_of_a_clip() -> None:
+    single, double = clips_of(n=1)[0], clips_of(n=1, digits=2)[0]
+    assert single.group == f"mnist-train-{single.meta['digits'][0]['mnist_index']}"
+    assert double.group == "+".join(f"mnist-train-{mover['mnist_index']}" for mover in double.meta["digits"])
 
 
-# How many of each
+# Counts
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_every_prefix_of_every_split_has_each_meaning_equally_often(values: dict
 
 
 @pytest.mark.parametrize(("holdout", "split", "expected"), [(0, "train", 1600), (4, "val", 1296), (4, "compositional", 304)])
-def test_meanings_of_two_digits_come_equally_often(holdout: int, split: str, expected: int) -> None:
+def test_meanings_of_two_digits_are_equally_frequent(holdout: int, split: str, expected: int) -> None:
     compositional = 1700 if holdout else None
     assert_balanced(clips_of(split, n=1700, val=1700, holdout=holdout, compositional=compositional, digits=2), expected)
 
@@ -137,19 +137,19 @@ def assert_balanced(clips: MotionClips, num_meanings: int) -> None:
     """Assert that in every prefix no two of all ``num_meanings`` differ by more than one."""
     counts = Counter[str]()
     for number, clip in enumerate(clips):
-        # Each of them has been there as often as all of them.
+        # Each meaning comes once in every run of all of them.
         assert counts[clip.meta["meaning"]] == number // num_meanings
         counts[clip.meta["meaning"]] += 1
     assert len(counts) == num_meanings
 
 
-def test_the_meanings_come_in_another_order_each_time_round() -> None:
+def test_each_run_of_all_meanings_has_its_own_order() -> None:
     meanings = [clip.meta["meaning"] for clip in clips_of(n=80)]
     assert sorted(meanings[:40]) == sorted(meanings[40:])
     assert meanings[:40] != meanings[40:]
 
 
-def test_a_split_has_a_tenth_of_the_training_clips_and_never_none_unless_told() -> None:
+def test_a_split_has_a_tenth_of_the_training_clips_and_at_least_one_by_default() -> None:
     assert [len(clips_of(split, n=400)) for split in SPLITS] == [400, 40, 40, 0]
     assert [len(clips_of(split, n=5, holdout=1)) for split in SPLITS] == [5, 1, 1, 1]
     assert [len(clips_of(split, n=400, val=7, test=0)) for split in SPLITS] == [400, 7, 0, 0]
@@ -157,13 +157,13 @@ def test_a_split_has_a_tenth_of_the_training_clips_and_never_none_unless_told() 
     assert list(clips_of("test", n=400, test=0)) == []
 
 
-def test_a_clip_has_32_frames_of_64_pixels_at_30_fps_unless_told() -> None:
+def test_a_clip_has_32_frames_of_64_pixels_at_30_fps_by_default() -> None:
     frames = render(clips_of(n=1)[0], options_of())
     assert (frames.data.shape, frames.fps) == ((32, 64, 64, 1), 30.0)
     assert mnist_motion.frame_size(options_of()) == (64, 64)
 
 
-def test_frames_fps_and_size_are_as_asked() -> None:
+def test_frames_fps_and_size_follow_the_options() -> None:
     options = options_of(n=1, frames=9, fps=12.5, size=41, digit_size=15)
     frames = render(mnist_motion.clips(None, "train", options, 0)[0], options)
     assert (frames.data.shape, frames.fps) == ((9, 41, 41, 1), 12.5)
@@ -174,7 +174,7 @@ def test_frames_fps_and_size_are_as_asked() -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 1, 99])
-def test_holdout_keeps_its_pairs_for_the_compositional_split(seed: int) -> None:
+def test_held_out_pairs_occur_only_in_the_compositional_split(seed: int) -> None:
     seen = {split: {clip.meta["meaning"] for clip in clips_of(split, seed=seed, n=400, holdout=4)} for split in SPLITS}
     assert len(seen["compositional"]) == 4
     assert seen["train"] == seen["val"] == seen["test"]
@@ -191,7 +191,7 @@ def test_a_clip_of_two_digits_is_compositional_when_one_clause_is_held_out() -> 
 
 @pytest.mark.parametrize("seed", [0, 7])
 @pytest.mark.parametrize("holdout", range(31))
-def test_training_sees_every_digit_and_direction_whatever_is_held_out(holdout: int, seed: int) -> None:
+def test_training_has_every_digit_and_direction_for_any_holdout(holdout: int, seed: int) -> None:
     seen = {(mover["digit"], mover["first_direction"]) for mover in movers(clips_of(n=40, holdout=holdout, seed=seed))}
     assert len(seen) == 40 - holdout
     assert {digit for digit, _ in seen} == set(range(10))
@@ -206,32 +206,37 @@ def test_training_sees_every_digit_and_direction_whatever_is_held_out(holdout: i
 )
 def test_no_image_is_in_two_splits(values: dict[str, Any]) -> None:
     images = {
-        split: {(mover["mnist_split"], mover["mnist_index"]) for mover in movers(clips_of(split, **SIX_THOUSAND, **values))}
+        split: {(mnist_split, index) for _, mnist_split, index in image_uses(split, **values)}
         for split in (SPLITS if values else SPLITS[:3])
     }
     assert all(images.values())
-    for one, other in itertools.combinations(images, 2):
-        assert not images[one] & images[other], f"{one} and {other}"
-    assert {split for split, _ in images["train"]} == {"train"}
-    assert {split for name in images if name != "train" for split, _ in images[name]} == {"test"}
+    for left, right in itertools.combinations(images, 2):
+        assert not images[left] & images[right], f"{left} and {right}"
+    assert {mnist_split for mnist_split, _ in images["train"]} == {"train"}
+    assert {mnist_split for name in images if name != "train" for mnist_split, _ in images[name]} == {"test"}
 
 
-# Enough to use every test image of a digit, so that nothing shared could hide.
-SIX_THOUSAND = {"n": 6000, "val": 6000, "test": 6000}
+@functools.cache
+def image_uses(split: str, **values: Any) -> list[tuple[int, str, int]]:
+    """Return (digit, MNIST split, index) of every digit in 6000 clips: every test image of a digit is among them."""
+    # Short clips: which images are used does not depend on their length. Low diversity needs 20 frames.
+    num_frames = 20 if values.get("diversity") == "low" else 5
+    clips = clips_of(split, n=6000, val=6000, test=6000, frames=num_frames, **values)
+    return [(mover["digit"], mover["mnist_split"], mover["mnist_index"]) for mover in movers(clips)]
 
 
-def test_val_and_test_have_half_of_the_test_images_each() -> None:
-    used = [{mover["mnist_index"] for mover in movers(clips_of(split, **SIX_THOUSAND))} for split in ("val", "test")]
+def test_val_and_test_each_have_half_of_the_test_images() -> None:
+    used = [{index for _, _, index in image_uses(split)} for split in ("val", "test")]
     assert [len(images) for images in used] == [4999, 5001]
     assert used[0] | used[1] == set(range(10_000))
 
 
 @pytest.mark.parametrize(("split", "values"), [("val", {}), ("test", {"holdout": 4}), ("train", {"diversity": "low"})])
 def test_all_images_of_a_digit_are_used_before_any_is_used_again(split: str, values: dict[str, Any]) -> None:
-    uses = [(mover["digit"], mover["mnist_index"]) for mover in movers(clips_of(split, **SIX_THOUSAND, **values))]
-    pool_sizes = Counter(digit for digit, _ in set(uses))
+    uses = image_uses(split, **values)
+    pool_sizes = Counter(digit for digit, _, _ in set(uses))
     digits, images = Counter[int](), Counter[int]()
-    for digit, image in uses:
+    for digit, _, image in uses:
         assert images[image] == digits[digit] // pool_sizes[digit]
         digits[digit] += 1
         images[image] += 1
@@ -239,32 +244,32 @@ def test_all_images_of_a_digit_are_used_before_any_is_used_again(split: str, val
 
 
 def test_ten_thousand_training_clips_have_ten_thousand_images() -> None:
-    assert len({mover["mnist_index"] for mover in movers(clips_of(n=10_000))}) == 10_000
+    assert len({mover["mnist_index"] for mover in movers(clips_of(n=10_000, frames=5))}) == 10_000
 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_low_diversity_has_ten_images_of_each_digit_and_two_speeds(split: str) -> None:
-    found = list(movers(clips_of(split, n=1000, val=1000, test=1000, compositional=1000, holdout=10, diversity="low")))
-    images = {(mover["digit"], mover["mnist_index"]) for mover in found}
+    drawn = list(movers(clips_of(split, n=1000, val=1000, test=1000, compositional=1000, holdout=10, diversity="low")))
+    images = {(mover["digit"], mover["mnist_index"]) for mover in drawn}
     assert Counter(digit for digit, _ in images) == dict.fromkeys(range(10), 10)
-    assert len({mover["speed"] for mover in found}) == 2
+    assert len({mover["speed"] for mover in drawn}) == 2
 
 
 # Paths
 
 
 def bounce(start: Fraction, turn: Fraction, speed: Fraction, phase: Fraction, num_frames: int) -> list[Fraction]:
-    """Return the places of a point that walks between two walls, step by step and wall by wall."""
-    place, ahead, behind = start, turn, start
-    places = []
+    """Return the positions of a point that bounces between two walls, simulated step by step."""
+    position, ahead, behind = start, turn, start
+    positions = []
     for step in [phase] + [speed] * (num_frames - 1):
-        left = step
-        while left > abs(ahead - place):
-            left -= abs(ahead - place)
-            place, ahead, behind = ahead, behind, ahead
-        place += left if ahead > place else -left
-        places.append(place)
-    return places
+        remaining = step
+        while remaining > abs(ahead - position):
+            remaining -= abs(ahead - position)
+            position, ahead, behind = ahead, behind, ahead
+        position += remaining if ahead > position else -remaining
+        positions.append(position)
+    return positions
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -288,13 +293,13 @@ def test_positions_are_exact_through_every_reflection(
 
 
 def test_a_reflection_inside_a_step_is_computed_and_not_clamped() -> None:
-    found = [mover for mover in movers(clips_of(n=200)) if mover["turn"] not in mover["positions"]]
-    assert len(found) > 150
-    for mover in found:
-        to_turn = [abs(Fraction(place) - Fraction(mover["turn"])) for place in mover["positions"]]
+    turning = [mover for mover in movers(clips_of(n=200)) if mover["turn"] not in mover["positions"]]
+    assert len(turning) > 150
+    for mover in turning:
+        to_turn = [abs(Fraction(position) - Fraction(mover["turn"])) for position in mover["positions"]]
         leg = abs(Fraction(mover["turn"]) - Fraction(mover["start"]))
         last_before = floor((leg - Fraction(mover["start_phase"])) / Fraction(mover["speed"]))
-        # The way to the wall and the way back from it are one step together; a clamped digit would stand on the wall.
+        # The distances to the wall and back from it add up to one step; a clamped digit would stand on the wall.
         assert to_turn[last_before] + to_turn[last_before + 1] == Fraction(mover["speed"])
 
 
@@ -312,17 +317,17 @@ def test_end_points_are_a_quarter_of_the_free_range_apart_or_more(split: str) ->
 def test_every_clip_shows_its_first_leg_the_turn_and_a_quarter_of_the_way_back(values: dict[str, Any]) -> None:
     for mover in movers(clips_of(n=500, **values)):
         leg = abs(mover["turn"] - mover["start"])
-        along = [abs(place - mover["start"]) for place in mover["positions"]]
+        along = [abs(position - mover["start"]) for position in mover["positions"]]
         assert 0 <= along[0] < mover["speed"]
-        # Time is cut into frames: the moment on the turn, or a quarter behind it, falls between two of them.
+        # Time is discrete: the turn, and the point a quarter of a leg after it, fall between two frames.
         travelled = mover["start_phase"] + mover["speed"] * (len(along) - 1)
         assert travelled >= 1.25 * leg
-        turn = next(number for number, place in enumerate(along) if leg - place <= mover["speed"] / 2)
+        turn = next(frame for frame, distance in enumerate(along) if leg - distance <= mover["speed"] / 2)
         assert along[: turn + 1] == sorted(along[: turn + 1])
         assert min(along[turn:]) <= 0.75 * leg + mover["speed"]
 
 
-# Any part of a split
+# Slices of a split
 
 
 @pytest.mark.parametrize("values", [{}, {"digits": 2, "holdout": 4, "conjunction": "both"}], ids=str)
@@ -332,7 +337,7 @@ def test_a_larger_n_keeps_the_first_clips(values: dict[str, Any], split: str) ->
     assert list(few) == list(many[:300])
 
 
-def test_the_size_of_one_split_is_nothing_to_another() -> None:
+def test_the_size_of_a_split_does_not_affect_another() -> None:
     assert list(clips_of("test", n=100, val=0, test=20)) == list(clips_of("test", n=900, val=300, test=20))
 
 
@@ -340,22 +345,22 @@ def test_the_size_of_one_split_is_nothing_to_another() -> None:
     "part", [slice(None), slice(3, 9), slice(240, 270), slice(-7, None), slice(5, 5), slice(600, 900)], ids=str
 )
 def test_slicing_and_indexing_agree_with_iteration(part: slice) -> None:
-    clips = clips_of(n=700)
-    made = list(clips)
-    assert len(made) == len(clips) == 700
-    assert list(clips[part]) == made[part]
-    assert [clips[part][number] for number in range(len(clips[part]))] == made[part]
+    clips = clips_of(n=700, frames=5)
+    all_clips = list(clips)
+    assert len(all_clips) == len(clips) == 700
+    assert list(clips[part]) == all_clips[part]
+    assert [clips[part][index] for index in range(len(clips[part]))] == all_clips[part]
 
 
 @pytest.mark.parametrize("part", [slice(None, None, 2), slice(10, 600, 7), slice(None, None, -1)], ids=str)
 def test_slicing_in_steps_agrees_with_iteration(part: slice) -> None:
-    clips = clips_of(n=700)
-    made = list(clips)
-    assert [clips[part][number] for number in range(len(clips[part]))] == made[part]
-    assert list(clips[part]) == made[part]
+    clips = clips_of(n=700, frames=5)
+    all_clips = list(clips)
+    assert [clips[part][index] for index in range(len(clips[part]))] == all_clips[part]
+    assert list(clips[part]) == all_clips[part]
 
 
-def test_an_index_counts_from_either_end_and_ends_where_the_clips_do() -> None:
+def test_negative_indices_count_from_the_end_and_others_are_checked() -> None:
     clips = clips_of(n=50)
     assert clips[-1] == clips[49] == list(clips)[49]
     assert clips[10:20][3] == clips[13]
@@ -363,18 +368,18 @@ def test_an_index_counts_from_either_end_and_ends_where_the_clips_do() -> None:
         clips[50]
 
 
-def test_asking_again_gives_the_same_clips() -> None:
+def test_the_same_seed_gives_the_same_clips() -> None:
     assert list(clips_of(n=50, seed=3)) == list(clips_of(n=50, seed=3))
 
 
 def test_another_seed_gives_other_clips() -> None:
-    one, other = (list(clips_of(n=200, seed=seed)) for seed in (0, 1))
-    assert [clip.key for clip in one] == [clip.key for clip in other]
-    assert sum(mine.captions == yours.captions for mine, yours in zip(one, other, strict=True)) < 40
-    assert not any(mine.meta == yours.meta for mine, yours in zip(one, other, strict=True))
+    first, second = (list(clips_of(n=200, seed=seed)) for seed in (0, 1))
+    assert [clip.key for clip in first] == [clip.key for clip in second]
+    assert sum(mine.captions == yours.captions for mine, yours in zip(first, second, strict=True)) < 40
+    assert not any(mine.meta == yours.meta for mine, yours in zip(first, second, strict=True))
 
 
-def test_splits_have_other_clips_than_each_other() -> None:
+def test_splits_have_different_clips() -> None:
     train, val = (list(movers(clips_of(split, n=100, val=100))) for split in ("train", "val"))
     assert not any(mine["positions"] == yours["positions"] for mine, yours in zip(train, val, strict=True))
 
@@ -382,22 +387,22 @@ def test_splits_have_other_clips_than_each_other() -> None:
 # Pixels
 
 
-def drawn_slowly(clip: Clip, options: mnist_motion.Options) -> np.ndarray:
-    """Return the frames by the rule in the module's docstring, a digit and a frame at a time, in whole numbers."""
+def reference_frames(clip: Clip, options: mnist_motion.Options) -> np.ndarray:
+    """Return the frames by the rule in the docstring of drawing.py, a digit and a frame at a time, in integers."""
     size, subpixel = options.size, options.subpixel
     frames = np.zeros((options.frames, size, size), int)
     for mover in clip.meta["digits"]:
-        image = digit_slowly(mover["mnist_split"], mover["mnist_index"], options.digit_size)
+        image = reference_digit(mover["mnist_split"], mover["mnist_index"], options.digit_size)
         for frame, position in zip(frames, mover["positions"], strict=True):
-            whole, parts = divmod(floor(Fraction(position) * subpixel + Fraction(1, 2)), subpixel)
-            here, next_one = (placed(image, mover, along, size) for along in (whole, whole + 1))
-            mixed = (2 * ((subpixel - parts) * here + parts * next_one) + subpixel) // (2 * subpixel)
+            pixel, steps = divmod(floor(Fraction(position) * subpixel + Fraction(1, 2)), subpixel)
+            here, ahead = (frame_with_digit(image, mover, along, size) for along in (pixel, pixel + 1))
+            mixed = (2 * ((subpixel - steps) * here + steps * ahead) + subpixel) // (2 * subpixel)
             np.maximum(frame, mixed, out=frame)
     return frames[..., None]
 
 
-def placed(image: np.ndarray, mover: Any, along: int, size: int) -> np.ndarray:
-    """Return a frame with the digit at a whole pixel; what falls over the edge is lost."""
+def frame_with_digit(image: np.ndarray, mover: Any, along: int, size: int) -> np.ndarray:
+    """Return a frame with the digit at a whole pixel, cropped at the edges."""
     side = len(image)
     y, x = (along, mover["across"]) if mover["axis"] == "vertical" else (mover["across"], along)
     frame = np.zeros((size + side, size + side), int)
@@ -406,12 +411,12 @@ def placed(image: np.ndarray, mover: Any, along: int, size: int) -> np.ndarray:
 
 
 @functools.cache
-def digit_slowly(mnist_split: Any, index: int, new: int) -> np.ndarray:
-    """Return an MNIST image at another size: the mean of the area under each pixel, or bilinear where it grows."""
+def reference_digit(mnist_split: Any, index: int, new: int) -> np.ndarray:
+    """Return a resized MNIST image: the mean of the area under each pixel, or bilinear where it grows."""
     image = digits.images(None, mnist_split)[index].astype(int)
     old = len(image)
     if new <= old:
-        # Each pixel as new x new small ones; then the mean of every square of old x old of those.
+        # Split each pixel into new x new, then average every square of old x old of those.
         small = image.repeat(new, axis=0).repeat(new, axis=1)
         sums = small.reshape(new, old, new, old).sum(axis=(1, 3))
         return (2 * sums + old**2) // (2 * old**2)
@@ -420,9 +425,9 @@ def digit_slowly(mnist_split: Any, index: int, new: int) -> np.ndarray:
         centre = min(max(Fraction(2 * number + 1, 2) * old / new - Fraction(1, 2), 0), old - 1)
         weights[number, floor(centre)] += 1 - centre % 1
         weights[number, min(floor(centre) + 1, old - 1)] += centre % 1
-    # Whole numbers once more: every weight is a multiple of 1 / (2 * new).
-    whole, total = (weights * 2 * new).astype(int), (2 * new) ** 2
-    return (2 * (whole @ image @ whole.T) + total) // (2 * total)
+    # Back to integers: every weight is a multiple of 1 / (2 * new).
+    scaled, total = (weights * 2 * new).astype(int), (2 * new) ** 2
+    return (2 * (scaled @ image @ scaled.T) + total) // (2 * total)
 
 
 @pytest.mark.parametrize("digit_size", [12, 28])
@@ -441,18 +446,18 @@ def assert_drawn_by_the_rule(options: mnist_motion.Options) -> None:
     clips = mnist_motion.clips(None, "train", options, 0)
     assert {mover["axis"] for mover in movers(clips)} == {"vertical", "horizontal"}
     for clip in clips:
-        assert np.array_equal(render(clip, options).data, drawn_slowly(clip, options)), clip.key
+        assert np.array_equal(render(clip, options).data, reference_frames(clip, options)), clip.key
 
 
 @pytest.mark.parametrize("subpixel", [1, 16])
 @pytest.mark.parametrize("direction", list(BACK))
-def test_a_digit_is_drawn_whole_at_both_edges(direction: str, subpixel: int) -> None:
+def test_a_digit_is_drawn_in_full_at_both_edges(direction: str, subpixel: int) -> None:
     options = options_of(frames=5, size=40, subpixel=subpixel)
     for across in (0, 12):
         mover = {"mnist_split": "train", "mnist_index": 0, "axis": AXIS[direction], "across": across,
                  "positions": [0.0, 12.0, 11 + 63 / 64, 1 / 64, 6.0]}  # fmt: skip
         clip = Clip("edge", ("",), meta={"digits": [mover]})
-        assert np.array_equal(render(clip, options).data, drawn_slowly(clip, options))
+        assert np.array_equal(render(clip, options).data, reference_frames(clip, options))
 
 
 def test_two_digits_overlap_by_their_maximum() -> None:
@@ -465,7 +470,7 @@ def test_two_digits_overlap_by_their_maximum() -> None:
     assert overlaps > 20
 
 
-def test_an_unmoved_digit_keeps_the_pixels_of_mnist() -> None:
+def test_a_digit_at_whole_pixels_keeps_the_pixels_of_mnist() -> None:
     clip = clips_of(n=1)[0]
     (mover,) = clip.meta["digits"]
     assert mover["axis"] == "horizontal"
@@ -494,14 +499,14 @@ def test_the_centre_of_ink_moves_in_the_direction_of_the_caption() -> None:
 
 
 @pytest.mark.parametrize("values", [{}, {"digits": 2, "subpixel": 8, "digit_size": 20}], ids=str)
-def test_the_json_of_a_clip_alone_gives_its_pixels(values: dict[str, Any]) -> None:
+def test_the_json_of_a_clip_suffices_to_draw_it(values: dict[str, Any]) -> None:
     options = options_of(n=20, **values)
     for clip in mnist_motion.clips(None, "train", options, 0):
-        told = Clip("any", ("",), meta=orjson.loads(orjson.dumps(clip.meta)))
-        assert np.array_equal(render(told, options).data, render(clip, options).data)
+        reread = Clip("any", ("",), meta=orjson.loads(orjson.dumps(clip.meta)))
+        assert np.array_equal(render(reread, options).data, render(clip, options).data)
 
 
-# What must never change unnoticed
+# Recorded clips and pixels
 
 FIRST_TRAIN = {
     "label": "1", "meaning": "1 left", "digits": [{
@@ -541,18 +546,18 @@ SECOND_TEST = {
 @pytest.mark.parametrize(
     ("split", "number", "meta"), [("train", 0, FIRST_TRAIN), ("val", 1, SECOND_VAL), ("test", 1, SECOND_TEST)]
 )
-def test_clips_are_what_they_always_were(split: str, number: int, meta: dict[str, Any]) -> None:
+def test_clips_equal_the_recorded_ones(split: str, number: int, meta: dict[str, Any]) -> None:
     assert clips_of(split)[number].meta == meta
 
 
-def test_the_first_forty_clips_have_the_pixels_they_always_had() -> None:
+def test_the_first_forty_clips_have_the_recorded_pixels() -> None:
     digest = hashlib.sha256()
     for clip in clips_of()[:40]:
         digest.update(render(clip, options_of()).data.tobytes())
     assert digest.hexdigest() == "89629506c16882612036cb85ed8d7a2a51cf0d0d7a1ac01c7a933cd94c6b7081"
 
 
-def test_clips_with_all_options_have_the_pixels_they_always_had() -> None:
+def test_clips_with_all_options_have_the_recorded_pixels() -> None:
     options = options_of(digits=2, holdout=4, subpixel=4, digit_size=20, conjunction="both")
     digest = hashlib.sha256()
     for split in SPLITS:
@@ -561,7 +566,7 @@ def test_clips_with_all_options_have_the_pixels_they_always_had() -> None:
     assert digest.hexdigest() == "0a8211928f4a9ce3246f1c049a754d285b64724cefc702fa1c19319efefe9979"
 
 
-# What cannot be asked
+# Invalid options
 
 
 @pytest.mark.parametrize(
@@ -595,7 +600,7 @@ def test_clips_with_all_options_have_the_pixels_they_always_had() -> None:
     ],
     ids=str,
 )
-def test_options_that_do_not_go_together_say_what_would(values: dict[str, Any], message: str) -> None:
+def test_invalid_options_are_refused_with_a_remedy(values: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         options_of(**values)
 
@@ -606,12 +611,12 @@ def test_options_that_do_not_go_together_say_what_would(values: dict[str, Any], 
      {"frames": 20, "diversity": "low"}, {"n": 1, "val": 0, "test": 0}],
     ids=str,
 )  # fmt: skip
-def test_what_a_hint_proposes_can_be_built(values: dict[str, Any]) -> None:
+def test_options_that_a_hint_proposes_can_be_built(values: dict[str, Any]) -> None:
     options = options_of(**values)
     clip = mnist_motion.clips(None, "train", options, 0)[0]
     assert render(clip, options).num_frames == options.frames
 
 
-def test_a_split_that_is_not_there_is_named_with_the_nearest() -> None:
+def test_an_unknown_split_is_reported_with_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match=r"no split 'tran'; did you mean 'train'\?"):
         options_of().num_clips("tran")

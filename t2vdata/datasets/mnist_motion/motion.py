@@ -140,7 +140,8 @@ def paths(meanings: Meanings, limits: MotionLimits, seed: int, split: int, first
     ]
     words = [random_words(seed, _PATHS, split, run, shape=(size, num_digits, 6)) for run in runs]
     requested = slice(first - runs[0] * size, last - runs[0] * size)
-    return _random_paths(*(np.concatenate(parts)[requested] for parts in (tables, occurrences, words)), limits)
+    table, occurrence = np.concatenate(tables)[requested], np.concatenate(occurrences)[requested]
+    return _random_paths(table, occurrence, np.concatenate(words)[requested], limits)
 
 
 def _random_paths(meanings: Ints, occurrence: Ints, words: NDArray[np.uint64], limits: MotionLimits) -> Paths:
@@ -179,7 +180,8 @@ def _random_speeds(leg: Ints, words: NDArray[np.uint64], limits: MotionLimits) -
     min_duration = MIN_LEG_FRAMES * UNITS
     max_duration = (limits.num_frames - 1) * UNITS * _LEGS_DENOMINATOR // _LEGS_NUMERATOR
     duration = min_duration + choose(words, max_duration - min_duration + 1)
-    return np.maximum(leg * UNITS // duration, limits.min_speed(leg))
+    speeds: Ints = np.maximum(leg * UNITS // duration, limits.min_speed(leg))
+    return speeds
 
 
 def _earlier_uses(digits: Ints) -> Ints:
