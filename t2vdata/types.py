@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from t2vdata.errors import ClipError, RequestError
@@ -14,13 +14,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# In place of a size: a listing has no such file.
-ABSENT = -1
-# In place of an offset: the file is thought to be somewhere in an archive that was not read so far.
-SOMEWHERE = -1
-
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,72}")
 _EXTENSION = re.compile(r"[a-z0-9]+(\.[a-z0-9]+)*")
+_WINDOW = re.compile(r"-w\d+$")
 
 
 def check_key(key: str) -> None:
@@ -32,32 +28,76 @@ def check_key(key: str) -> None:
         raise RequestError(f"illegal key {key!r}: expected 1 to 72 of the characters A-Z a-z 0-9 _ -")
 
 
+def window_key(key: str, window: int) -> str:
+    """Return the key of window number ``window`` of the clip ``key``: ``cat`` and 3 give ``cat-w3``."""
+    return f"{key}-w{window}"
+
+
+def without_window(key: str) -> str:
+    """Return a key without the suffix of ``window_key``: ``cat-w3`` gives ``cat``, ``cat`` stays."""
+    return _WINDOW.sub("", key)
+
+
+@dataclass(frozen=True, slots=True)
+class MediaRef:
+    """Where the media file of a clip is: a file on disk, behind a URL, or in a tar archive."""
+
+    path: str
+    """Path or URL of the file, or of the archive that holds it."""
+    name: str | None = None
+    """The file's name below the root. Samples publish it instead of ``path``, which depends on the machine."""
+    size_bytes: int | None = None
+    """Size of the file, where a listing shows it; None is unknown."""
+    offset: int | None = None
+    """Where the file begins in the archive ``path``, counted in unpacked bytes if that is gzipped; None for a plain file."""
+    is_gzipped: bool = False
+    """Whether the archive ``path`` is gzipped."""
+    is_in_unread_archive: bool = False
+    """The file is expected in an archive that has not been read yet, so its offset and size are unknown."""
+    absent_reason: str | None = None
+    """Why the file does not exist, where a listing shows that; the clip is rejected with it."""
+
+    @property
+    def is_in_archive(self) -> bool:
+        return self.offset is not None or self.is_in_unread_archive
+
+
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One requested sample, before any pixel of it exists: plain data that crosses process borders."""
+    """A requested sample before its pixels exist: plain data that crosses process borders."""
 
     key: str
     captions: tuple[str, ...]
-    media: str | None = None
-    """Path or URL of the media file; None for a clip that is rendered."""
+    media: MediaRef | None = None
+    """The media file; None for a clip that is rendered."""
     start_seconds: float | None = None
     end_seconds: float | None = None
     """Half-open span of the media file; None is its start or end."""
     group: str = ""
-    """What must not be shared between splits: the source video, the digit's image."""
+    """What splits must not share: the source video, the digit's image."""
     meta: Mapping[str, Any] = field(default_factory=dict)
-    """Everything else that is known, as JSON values. ``label`` and ``meaning`` also go into the index."""
-    media_bytes: int | None = None
-    """Size of the media file, or ABSENT, where a listing has told; None is not known."""
-    media_offset: int | None = None
-    """Where its content begins in ``media``, which is then a tar archive, or SOMEWHERE; None is a file of its own."""
-    is_gzipped: bool = False
-    """Whether ``media`` is a gzipped archive: ``media_offset`` is then a place in what it unpacks to."""
+    """What else the annotations say, as JSON values. Published in the sample; ``label`` and ``meaning`` in the index too."""
+    source: str | None = None
+    """Where the annotations list the clip, such as ``train.csv, line 7``. Published, and named in error messages."""
+    window: int | None = None
+    """Index of the window of the span that this clip shows; None for the whole span. Published."""
+    reject_reason: str | None = None
+    """Why the annotations rule this clip out; ``filters.AnnotationFilter`` rejects it with that reason."""
 
     def __post_init__(self) -> None:
         check_key(self.key)
         if self.start_seconds is not None and self.end_seconds is not None and self.end_seconds <= self.start_seconds:
             raise RequestError(f"{self.key}: the span ends at {self.end_seconds} s, before its start")
+
+    def cut_window(self, window: int) -> Clip:
+        """Return window number ``window`` of this clip, under a key of its own."""
+        return replace(self, key=window_key(self.key, window), window=window)
+
+    @property
+    def list_names(self) -> frozenset[str]:
+        """The names that clip lists may use: the key, and for a window also the key of the clip that it was cut from."""
+        # Only a window loses its suffix: a clip's own key may be cat-w3.
+        return frozenset((self.key,) if self.window is None else (self.key, without_window(self.key)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from t2vdata.errors import ClipError, RequestError
-from t2vdata.types import Clip, Frames, Reject, Sample, ShardPlan, ShardReport, Tally, check_key
+from t2vdata.types import Clip, Frames, MediaRef, Reject, Sample, ShardPlan, ShardReport, Tally, check_key
 
 reasons = st.dictionaries(st.sampled_from(["static", "no caption", "DecodeError"]), st.integers(1, 9))
 tallies = st.builds(Tally, st.integers(0, 9), reasons, reasons)
@@ -36,8 +36,8 @@ def test_any_other_key_is_refused(key: str) -> None:
 @pytest.mark.parametrize(("start", "end"), [(2.0, 2.0), (2.0, 1.0)])
 def test_a_clip_ends_after_it_starts(start: float, end: float) -> None:
     with pytest.raises(RequestError, match=f"a: the span ends at {end} s, before its start"):
-        Clip("a", (), media="a.mp4", start_seconds=start, end_seconds=end)
-    assert Clip("a", (), media="a.mp4", end_seconds=end).start_seconds is None
+        Clip("a", (), media=MediaRef("a.mp4"), start_seconds=start, end_seconds=end)
+    assert Clip("a", (), media=MediaRef("a.mp4"), end_seconds=end).start_seconds is None
 
 
 def test_clips_are_frozen_and_cross_process_borders() -> None:

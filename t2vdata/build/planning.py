@@ -79,8 +79,8 @@ def _next_clips(
     for clip in clips:
         reason = first_reason(clip, clip_filters)
         if reason is not None:
-            where = clip.meta.get("source")
-            rejects.append(Reject(clip.key, split, "clip", "rejected", reason, f"{where}: {reason}" if where else reason))
+            message = f"{clip.source}: {reason}" if clip.source else reason
+            rejects.append(Reject(clip.key, split, "clip", "rejected", reason, message))
             continue
         kept.append(clip)
         if len(kept) == num_wanted:

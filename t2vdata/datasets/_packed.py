@@ -1,19 +1,18 @@
-"""Many clips in little memory: each is a line of JSON until it is asked for."""
+"""Many clips in little memory: each is stored as a line of JSON and becomes a `Clip` when it is read."""
 
 from __future__ import annotations
 
 import array
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import overload
+from typing import Any, overload
 
 import orjson
 
-from t2vdata.types import Clip
+from t2vdata.types import Clip, MediaRef
 
 
 class PackedClips(Sequence[Clip]):
-    """Clips in order, each as often as there are windows, with the number of its window in key and meta."""
+    """Clips in order, each repeated once per window with the window's number and key."""
 
     def __init__(self, num_windows: int = 1) -> None:
         self._num_windows = num_windows
@@ -22,49 +21,70 @@ class PackedClips(Sequence[Clip]):
         self._last: list[Clip] = []
 
     def add(self, clip: Clip) -> None:
-        """Take a clip; its meta has to be JSON values."""
-        self._lines += orjson.dumps(clip)
+        """Append a clip that is no window yet; its meta must be JSON values."""
+        self._lines += _packed(clip)
         self._ends.append(len(self._lines))
 
-    def sort(self, places: Sequence[int]) -> None:
-        """Put the clips that were added into the order of their places; those of one place stay as they are."""
+    def sort(self, positions: Sequence[int]) -> None:
+        """Sort the added clips by ``positions``, one per clip; equal positions keep their order."""
         ordered, ends = bytearray(), array.array("Q", [0])
-        for number in sorted(range(len(places)), key=places.__getitem__):
-            ordered += memoryview(self._lines)[self._ends[number] : self._ends[number + 1]]
+        for index in sorted(range(len(positions)), key=positions.__getitem__):
+            ordered += memoryview(self._lines)[self._ends[index] : self._ends[index + 1]]
             ends.append(len(ordered))
         self._lines, self._ends = ordered, ends
 
     def add_last(self, clips: Sequence[Clip]) -> None:
-        """Take clips that stay behind all others and have no windows."""
+        """Append clips that stay after all others and have no windows."""
         self._last += clips
 
-    def whole(self) -> Iterator[Clip]:
-        """Yield the clips that were added, before their windows are cut."""
-        return (self._clip(number) for number in range(len(self._ends) - 1))
+    def without_windows(self) -> Iterator[Clip]:
+        """Yield the added clips, before windows are cut from them."""
+        return (self._clip(index) for index in range(len(self._ends) - 1))
 
     def __len__(self) -> int:
         return (len(self._ends) - 1) * self._num_windows + len(self._last)
 
     @overload
-    def __getitem__(self, wanted: int) -> Clip: ...
+    def __getitem__(self, index: int) -> Clip: ...
     @overload
-    def __getitem__(self, wanted: slice) -> list[Clip]: ...
-    def __getitem__(self, wanted: int | slice) -> Clip | list[Clip]:
-        if isinstance(wanted, slice):
-            return [self[one] for one in range(*wanted.indices(len(self)))]
-        if not -len(self) <= wanted < len(self):
-            raise IndexError(f"clip {wanted} of {len(self)}")
-        number, window = divmod(wanted % len(self), self._num_windows)
-        if number >= len(self._ends) - 1:
-            return self._last[wanted % len(self) - len(self)]
-        clip = self._clip(number)
-        if self._num_windows == 1:
-            return clip
-        return replace(clip, key=f"{clip.key}-w{window}", meta={**clip.meta, "window": window})
+    def __getitem__(self, index: slice) -> list[Clip]: ...
+    def __getitem__(self, index: int | slice) -> Clip | list[Clip]:
+        if isinstance(index, slice):
+            return [self[position] for position in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"clip {index} of {len(self)}")
+        clip_index, window = divmod(index % len(self), self._num_windows)
+        if clip_index >= len(self._ends) - 1:
+            return self._last[index % len(self) - len(self)]
+        clip = self._clip(clip_index)
+        return clip if self._num_windows == 1 else clip.cut_window(window)
 
     def __iter__(self) -> Iterator[Clip]:
-        return (self[number] for number in range(len(self)))
+        return (self[index] for index in range(len(self)))
 
-    def _clip(self, number: int) -> Clip:
-        told = orjson.loads(memoryview(self._lines)[self._ends[number] : self._ends[number + 1]])
-        return Clip(**{**told, "captions": tuple(told["captions"])})
+    def _clip(self, index: int) -> Clip:
+        return _unpacked(memoryview(self._lines)[self._ends[index] : self._ends[index + 1]])
+
+
+def _packed(clip: Clip) -> bytes:
+    # Values without field names, which would be most of a line; the media's last, because the others are often None.
+    media = None if clip.media is None else _without_trailing_defaults(clip.media)
+    values = (clip.key, clip.captions, clip.group, clip.meta, clip.source, clip.start_seconds, clip.end_seconds)
+    return orjson.dumps([*values, clip.window, clip.reject_reason, media])
+
+
+def _unpacked(line: memoryview) -> Clip:
+    key, captions, group, meta, source, start, end, window, reason, media = orjson.loads(line)
+    ref = None if media is None else MediaRef(*media)
+    return Clip(key, tuple(captions), ref, start, end, group, meta, source, window, reason)
+
+
+_DEFAULTS = (None, None, None, False, False, None)
+
+
+def _without_trailing_defaults(media: MediaRef) -> list[Any]:
+    values: list[Any] = [media.path, media.name, media.size_bytes, media.offset]
+    values += [media.is_gzipped, media.is_in_unread_archive, media.absent_reason]
+    while len(values) > 1 and values[-1] is _DEFAULTS[len(values) - 2]:
+        values.pop()
+    return values

@@ -21,7 +21,7 @@ from t2vdata import storage
 from t2vdata.errors import StorageError, StoreAwayError
 from t2vdata.storage.archives import ENDINGS, Archive, Contents
 from t2vdata.storage.remote import TransientError
-from t2vdata.types import ABSENT
+from t2vdata.types import MediaRef
 
 _serials = itertools.count()
 _last: Root | None = None
@@ -117,19 +117,20 @@ class Root:
             name = urllib.parse.quote(name)
         return storage.join(self.place, name) if name else self.place
 
-    def num_bytes(self, name: str) -> int | None:
-        """Return the size of a file behind a URL, ABSENT for none; None where no listing tells, or the folder is local."""
+    def media(self, name: str) -> MediaRef:
+        """Return where a media file is, with what the listing says of it; of a local file, nothing is asked yet."""
         if not self.is_url or self.why_unlisted:
-            return None
+            return MediaRef(self.path(name), name)
         folder, _, own = name.rpartition("/")
-        return self._tree.get(folder, {}).get(own, ABSENT)
+        files = self._tree.get(folder, {})
+        return MediaRef(self.path(name), name, files.get(own), absent_reason=None if own in files else "no media file")
 
     @functools.cached_property
     def archives(self) -> list[Archive]:
         """The archives anywhere in the folder, part_2 before part_10. Asks for sizes that no listing has told."""
         names = [f"{folder}/{name}" if folder else name for folder, name in self.files() if name.endswith(ENDINGS)]
         return [
-            Archive(name, self.path(name), self.num_bytes(name) or storage.size(self.path(name)) or 0)
+            Archive(name, self.path(name), self.media(name).size_bytes or storage.size(self.path(name)) or 0)
             for name in sorted(names, key=_in_order)
         ]
 

@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections.abc import Container, Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +20,7 @@ from t2vdata.media.span import ClipRequest
 from t2vdata.storage import prefetch
 from t2vdata.storage.archives import DamagedError
 from t2vdata.text import language
-from t2vdata.types import Clip, Frames
+from t2vdata.types import Clip, Frames, without_window
 
 
 @dataclass(frozen=True)
@@ -145,29 +145,29 @@ def clip_filters(options: MediaOptions) -> tuple[Sequence[ClipFilter], Sequence[
 
 
 def _before(options: MediaOptions) -> list[ClipFilter]:
-    made: list[ClipFilter] = [filters.Told()]
+    made: list[ClipFilter] = [filters.AnnotationFilter()]
     if options.clip_list is not None:
         made.append(filters.Listed(frozenset(_lines(options.clip_list))))
     if options.exclude_list is not None:
         made.append(filters.NotListed(frozenset(_lines(options.exclude_list))))
     if options.label_list is not None:
         made.append(filters.OneOfLabels(frozenset(_lines(options.label_list))))
-    if options.min_seconds is not None:
-        made.append(filters.SpanSeconds(options.min_seconds))
-    if options.max_seconds is not None:
-        made.append(filters.SpanMostSeconds(options.max_seconds))
+    if _limits_duration(options):
+        made.append(filters.SpanDuration(options.min_seconds or 0.0, options.max_seconds or math.inf))
     # Whether a file is there takes longest to ask.
     return [*made, caption_filter(options), filters.HasMedia()]
+
+
+def _limits_duration(options: MediaOptions) -> bool:
+    return (options.min_seconds, options.max_seconds) != (None, None)
 
 
 def _after(options: MediaOptions) -> list[FrameFilter]:
     made: list[FrameFilter] = [filters.StandardRange()]
     if options.min_size is not None:
         made.append(filters.OriginalSize(options.min_size))
-    if options.min_seconds is not None:
-        made.append(_OfVideos(filters.Seconds(options.min_seconds)))
-    if options.max_seconds is not None:
-        made.append(_OfVideos(filters.MostSeconds(options.max_seconds)))
+    if _limits_duration(options):
+        made.append(_OfVideos(filters.FramesDuration(options.min_seconds or 0.0, options.max_seconds or math.inf)))
     if options.frames is not None:
         made.append(_OfVideos(filters.NumFrames(options.frames)))
     if options.min_frames is not None:
@@ -202,7 +202,7 @@ def check_lists(options: MediaOptions, clips: Iterable[Clip]) -> list[Clip]:
         return []
     keys, labels = set[str](), set[str]()
     for clip in clips:
-        keys |= filters.names(clip)
+        keys |= clip.list_names
         if "label" in clip.meta:
             labels.add(str(clip.meta["label"]))
     check_names(options, keys, labels)
@@ -213,7 +213,7 @@ def check_names(options: MediaOptions, keys: Set[str], labels: Set[str]) -> None
     """Raise RequestError for a label in ``--label-list`` that no clip has, and for an ``--exclude-list`` that names no clip."""
     # A line may be a window of a clip whose windows are not counted here.
     excluded = _lines(options.exclude_list) if options.exclude_list is not None else []
-    if keys and excluded and not any(name in keys for line in excluded for name in (line, line.rpartition("-w")[0])):
+    if keys and excluded and not any(name in keys for line in excluded for name in (line, without_window(line))):
         raise RequestError(
             # Written otherwise than here, most likely.
             f"{options.exclude_list} (--exclude-list) names no clip of this dataset; expected keys such as {min(keys)!r}"
@@ -233,8 +233,8 @@ def absent(options: MediaOptions, keys: Container[str]) -> list[Clip]:
     for number, line in enumerate(_lines(options.clip_list), start=1):
         if line not in keys:
             key = re.sub(r"[^A-Za-z0-9_-]", "_", line)[:60] or "empty"
-            meta = {"source": f"{options.clip_list.name}, entry {number}", "why_not": "not in the annotations"}
-            made.setdefault(key, Clip(key, ("-",), group=line, meta=meta))
+            source = f"{options.clip_list.name}, entry {number}"
+            made.setdefault(key, Clip(key, ("-",), group=line, source=source, reject_reason="not in the annotations"))
     return list(made.values())
 
 
@@ -262,45 +262,48 @@ def windows(clips: Iterable[Clip], options: MediaOptions) -> Iterator[Clip]:
         if options.windows == 1:
             yield clip
         else:
-            for number in range(options.windows):
-                yield replace(clip, key=f"{clip.key}-w{number}", meta={**clip.meta, "window": number})
+            yield from map(clip.cut_window, range(options.windows))
 
 
 def render(clip: Clip, options: MediaOptions) -> Frames:
     """Return the frames of a clip's media file, decoded apart from this process.
 
-    Raises DecodeError with the reason, after where the clip was asked for (``meta["source"]``).
+    Raises DecodeError with the reason, after where the clip was asked for (``clip.source``).
     """
     wish = ClipRequest(
         clip.start_seconds,
         clip.end_seconds,
         options.fps,
         options.frames,
-        clip.meta.get("window", 0),
+        clip.window or 0,
         options.windows,
         options.size or None,
         options.resize,
         shot="longest" if options.cuts == "longest" else "all",
         matched=options.min_matches is not None,
         # Without --frames, the clip is as long as its frames.
-        timed=options.frames is not None and (options.min_seconds, options.max_seconds) != (None, None),
+        timed=options.frames is not None and _limits_duration(options),
     )
     try:
         return sandbox.take(_source(clip, options.max_file_mb), wish, timeout_seconds=options.timeout)
     except DecodeError as error:
-        where = clip.meta.get("source")
-        raise DecodeError(f"{where}: {error}" if where else str(error)) from error
+        raise DecodeError(f"{clip.source}: {error}" if clip.source else str(error)) from error
 
 
 def original(clip: Clip, options: MediaOptions) -> bytes:
     """Return the bytes of a clip's media file."""
-    media = str(clip.media)
-    return prefetch.content(clip, options.max_file_mb) if prefetch.is_fetched(clip) else storage.read_bytes(media)
+    return prefetch.content(clip, options.max_file_mb) if prefetch.is_fetched(clip) else storage.read_bytes(_path(clip))
+
+
+def _path(clip: Clip) -> str:
+    if clip.media is None:
+        raise DecodeError(f"clip {clip.key} has no media file; a dataset of media files sets Clip.media")
+    return clip.media.path
 
 
 def _source(clip: Clip, max_megabytes: int) -> bytes | str | sandbox.Ranged:
     """Return the absolute path of a file, its bytes, or its ranges: the helper that decodes stays off the network."""
-    media = str(clip.media)
+    media = _path(clip)
     try:
         if prefetch.is_fetched(clip):
             return _within(prefetch.take(clip, max_megabytes), max_megabytes)

@@ -22,7 +22,7 @@ from t2vdata.errors import RequestError
 from t2vdata.estimate import dry_run
 from t2vdata.format import manifest
 from t2vdata.storage import upload
-from t2vdata.types import Clip, ShardPlan, Tally
+from t2vdata.types import Clip, MediaRef, ShardPlan, Tally
 
 # What S3 promises for one prefix: docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html
 WRITES_PER_SECOND, READS_PER_SECOND = 3500.0, 5500.0
@@ -156,7 +156,7 @@ def measure(spec: BuildSpec, chosen: Sequence[tuple[str, Clip]]) -> ClipCosts:
     made = dry_run.make(spec, chosen, on_stage=clock.enter)
     clock.enter("done")
     seen, kept = made.tally.seen, made.tally.kept
-    read = sum(_read_bytes(clip) for _, clip in chosen if clip.media is not None)
+    read = sum(_read_bytes(clip.media) for _, clip in chosen if clip.media is not None)
     return ClipCosts(
         made.tally,
         (clock.seconds["render"] + clock.seconds["frames"]) / seen,
@@ -167,9 +167,9 @@ def measure(spec: BuildSpec, chosen: Sequence[tuple[str, Clip]]) -> ClipCosts:
     )
 
 
-def _read_bytes(clip: Clip) -> int:
+def _read_bytes(media: MediaRef) -> int:
     """Return the bytes of a clip's media file; asked for only where no listing has told them."""
-    return clip.media_bytes if clip.media_bytes is not None else storage.size(str(clip.media)) or 0
+    return media.size_bytes if media.size_bytes is not None else storage.size(media.path) or 0
 
 
 class _Clock:

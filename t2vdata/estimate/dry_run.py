@@ -17,7 +17,7 @@ from t2vdata.build.spec import BuildSpec
 from t2vdata.format.sample import to_row
 from t2vdata.format.shards import ShardWriter
 from t2vdata.storage import archives
-from t2vdata.types import SOMEWHERE, Clip, Reject, ShardPlan, Tally
+from t2vdata.types import Clip, Reject, ShardPlan, Tally
 
 # As many as say the size of an average clip to about a quarter, and are done in seconds.
 SAMPLE = 20
@@ -118,17 +118,18 @@ def choose(plans: Iterable[ShardPlan], *, in_archives: bool = False) -> list[tup
     seen = 0
     for one in plans:
         for number in range(len(one.clips)):
-            if in_archives and one.clips[number].media_offset == SOMEWHERE:
+            if in_archives and (media := one.clips[number].media) is not None and media.is_in_unread_archive:
                 continue
             place = seen if seen < SAMPLE else draws.randrange(seen + 1)
             seen += 1
             if place < SAMPLE:
                 chosen[place : place + 1] = [(one.split, one.clips[number])]
-    return sorted(chosen, key=lambda told: (told[1].media or "", told[1].media_offset)) if _are_packed(chosen) else chosen
-
-
-def _are_packed(chosen: Sequence[tuple[str, Clip]]) -> bool:
-    return bool(chosen) and all(clip.media_offset is not None for _, clip in chosen)
+    archived = [
+        (media.path, media.offset, index)
+        for index, (_, clip) in enumerate(chosen)
+        if (media := clip.media) is not None and media.offset is not None
+    ]
+    return [chosen[index] for _, _, index in sorted(archived)] if len(archived) == len(chosen) else chosen
 
 
 @dataclass(frozen=True)

@@ -31,10 +31,11 @@ def to_sample(clip: Clip, split: str, frames: Frames, encoded: Encoded, extensio
         "width": frames.width,
         "channels": frames.channels,
     }
-    about = {**clip.meta, **frames.about, **facts}
+    origin = {"source": clip.source, "window": clip.window}
+    about = {**clip.meta, **{name: value for name, value in origin.items() if value is not None}, **frames.about, **facts}
     if clip.media is not None:
-        # Its name in the annotations, where the dataset tells it: where raw files lie is not what a build is.
-        about["media"] = about.pop("path", clip.media)
+        # The name if there is one: the location of raw files must not affect the output.
+        about["media"] = clip.media.path if clip.media.name is None else clip.media.name
         about |= {"start_seconds": clip.start_seconds, "end_seconds": clip.end_seconds}
     files = {
         extension: encoded.data,

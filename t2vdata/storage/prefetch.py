@@ -20,7 +20,7 @@ from typing import IO
 from t2vdata import storage
 from t2vdata.errors import DecodeError
 from t2vdata.storage import archives
-from t2vdata.types import Clip
+from t2vdata.types import Clip, MediaRef
 
 # Files under way or waiting, beside the one that is decoded: decoding a clip takes as long as twenty round trips to a store.
 AHEAD = 4
@@ -46,7 +46,7 @@ class Span:
 
 def is_fetched(clip: Clip) -> bool:
     """Return whether the file of a clip is to be fetched: all but files of their own on this machine."""
-    return clip.media is not None and (clip.media_offset is not None or storage.is_url(clip.media))
+    return clip.media is not None and (clip.media.is_in_archive or storage.is_url(clip.media.path))
 
 
 @contextlib.contextmanager
@@ -89,6 +89,12 @@ def _read(source: bytes | str) -> bytes:
         return source
     with storage.open_read(source) as file:
         return file.read()
+
+
+def _media(clip: Clip) -> MediaRef:
+    if clip.media is None:
+        raise ValueError(f"clip {clip.key} has no media file")
+    return clip.media
 
 
 class _Own(threading.local):
@@ -154,11 +160,13 @@ class _Line:
 
     def _begin(self, clip: Clip, max_bytes: int) -> _File:
         has_span = clip.start_seconds is not None or clip.end_seconds is not None
-        key = (str(clip.media), clip.media_offset, has_span)
+        media = _media(clip)
+        key = (media.path, media.offset, has_span)
         if key not in self._files:
             # A stream goes one way: each of its files after the one before.
-            file = self._files[key] = _File(self, clip, has_span, max_bytes, self._last_of_stream if clip.is_gzipped else None)
-            if clip.is_gzipped:
+            after = self._last_of_stream if media.is_gzipped else None
+            file = self._files[key] = _File(self, media, has_span, max_bytes, after)
+            if media.is_gzipped:
                 self._last_of_stream = file
             _fetcher().put(file)
         return self._files[key]
@@ -175,13 +183,13 @@ class _Line:
 class _File:
     """A file on its way, or here."""
 
-    def __init__(self, line: _Line, clip: Clip, has_span: bool, max_bytes: int, after: _File | None) -> None:
+    def __init__(self, line: _Line, media: MediaRef, has_span: bool, max_bytes: int, after: _File | None) -> None:
         self._line = line
         self._after = after
-        self._offset, self._is_gzipped = clip.media_offset, clip.is_gzipped
-        self._name = str(clip.media) if clip.media_offset is None else f"{clip.meta.get('path')} in {clip.media}"
-        self._url = str(clip.media)
-        self._num_bytes = clip.media_bytes
+        self._offset, self._is_gzipped = media.offset, media.is_gzipped
+        self._name = media.path if media.offset is None else f"{media.name} in {media.path}"
+        self._url = media.path
+        self._num_bytes = media.size_bytes
         self._has_span, self._max_bytes = has_span, max_bytes
         self._done = threading.Event()
         self._lock = threading.Lock()

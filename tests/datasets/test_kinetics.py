@@ -68,7 +68,7 @@ def clips(root: Path, **options: object) -> dict[str, tuple[str, Clip]]:
 
 
 def reasons(root: Path, **options: object) -> list[object]:
-    return [clip.meta.get("why_not") for _, clip in clips(root, **options).values()]
+    return [clip.reject_reason for _, clip in clips(root, **options).values()]
 
 
 def missing(root: object, **options: object) -> str:
@@ -110,7 +110,7 @@ def test_splits_are_the_official_ones_and_groups_are_videos(root: Path) -> None:
         "test": FILES["test"],
     }
     clip = found[FILES["train"][0]][1]
-    assert (clip.group, clip.meta["path"]) == (GOLF, f"train/{GOLF}_000010_000020.mp4")
+    assert (clip.group, clip.media.name) == (GOLF, f"train/{GOLF}_000010_000020.mp4")
 
 
 def test_labels_that_differ_only_in_case_stay_two(root: Path) -> None:
@@ -137,7 +137,7 @@ def test_files_are_found_in_folders_by_label_too(root: Path, folder: str) -> Non
         place.mkdir(parents=True, exist_ok=True)
         (root / "train" / f"{name}.mp4").rename(place / f"{name}.mp4")
     found = clips(root)
-    assert all(Path(found[name][1].media or "").is_file() for name in FILES["train"])
+    assert all(Path(found[name][1].media.path).is_file() for name in FILES["train"])
 
 
 def test_a_replacement_goes_before_the_corrupted_file(root: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_replacement_goes_before_the_corrupted_file(root: Path) -> None:
     place.mkdir(parents=True)
     (place / f"{name}.mp4").write_bytes(video_files.make("h264"))
     (_, clip) = clips(root)[name]
-    assert clip.meta["path"] == f"replacement/replacement_for_corrupted_k400/{name}.mp4"
+    assert clip.media.name == f"replacement/replacement_for_corrupted_k400/{name}.mp4"
 
 
 def test_corrupt_and_empty_files_are_counted_with_their_line(root: Path, tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_captions_come_from_a_table_by_id_and_start(root: Path, tmp_path: Path, 
     found = clips(root, captions=path)
     assert found[FILES["train"][0]][1].captions == ("My golf, day 1", "again")
     assert found[FILES["train"][1]][1].captions == ("the sea",)
-    assert found[f"{LOST}_000417_000427"][1].meta["why_not"] == f"no caption in titles.{kind}"
+    assert found[f"{LOST}_000417_000427"][1].reject_reason == f"no caption in titles.{kind}"
 
 
 def test_captions_that_fit_nothing_are_refused(root: Path, tmp_path: Path) -> None:
@@ -261,7 +261,8 @@ def test_a_clip_list_keeps_these_clips_alone_and_counts_those_that_are_not_there
     path.write_text(f"# mine\nplaying golf/{GOLF}\n{SAIL}_000000_000010.mp4\nrottenrotte\n")
     found = clips(root, clip_list=path)
     assert list(found) == [*FILES["train"], "rottenrotte"]
-    assert found["rottenrotte"][1].meta == {"source": "list.txt, line 4", "why_not": "not in the annotations"}
+    listed = found["rottenrotte"][1]
+    assert (listed.source, listed.reject_reason, listed.meta) == ("list.txt, line 4", "not in the annotations", {})
     path.write_text("sailing\n")
     with pytest.raises(RequestError, match=r"list\.txt, line 1: expected a clip such as sailing/viVrkZZO6xw"):
         clips(root, clip_list=path)
@@ -311,9 +312,9 @@ def test_the_json_of_deepmind_is_read_as_well(root: Path) -> None:
     found = clips(root, annotations=path)
     assert [split for split, _ in found.values()] == ["train", "train", "val", "test"]
     split, golf = found[f"{GOLF}_000010_000020"]
-    assert (split, golf.captions, golf.meta["source"]) == ("train", ("golf putting",), "train.json, entry 1")
-    assert found["testtesttes_000001_000011"][1].meta["why_not"] == "no label"
-    assert [clip.meta.get("why_not") for _, clip in found.values()].count("start or end is no number of seconds") == 1
+    assert (split, golf.captions, golf.source) == ("train", ("golf putting",), "train.json, entry 1")
+    assert found["testtesttes_000001_000011"][1].reject_reason == "no label"
+    assert [clip.reject_reason for _, clip in found.values()].count("start or end is no number of seconds") == 1
     path.write_text('["a"]')
     with pytest.raises(RawDataError, match=r"train\.json, character 0: expected {, got \["):
         clips(root, annotations=path)
@@ -379,13 +380,13 @@ def test_real_annotations_hold_the_published_list_of_ten_classes(shared: Path, r
     assert len(found) == 19_906
     assert {split for split, _ in found.values()} == {"val"}
     assert len({clip.meta["label"] for _, clip in found.values()}) == 400
-    assert not any(clip.meta.get("why_not") for _, clip in found.values())
+    assert not any(clip.reject_reason for _, clip in found.values())
     listed = clips(root, annotations=real / "kinetics-400_val.csv", clip_list=real / "t2v_list.txt", preset="t2v")
-    there = [clip for _, clip in listed.values() if "why_not" not in clip.meta]
+    there = [clip for _, clip in listed.values() if clip.reject_reason is None]
     assert (len(listed), len(there)) == (8_562, 604)
     assert len({clip.meta["label"] for clip in there}) == 10
     chosen = clips(root, annotations=real / "kinetics-400_val.csv", preset="t2v")
-    by_map = {key: clip.meta["label"] for key, (_, clip) in chosen.items() if "why_not" not in clip.meta}
+    by_map = {key: clip.meta["label"] for key, (_, clip) in chosen.items() if clip.reject_reason is None}
     # The map gives each listed clip the class that the list gives it.
     assert all(by_map[clip.key] == clip.meta["label"] for clip in there)
 

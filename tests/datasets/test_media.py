@@ -192,12 +192,12 @@ def test_filters_look_at_the_original_and_spare_pictures() -> None:
     hdr = {"original": {**video["original"], "hdr": True}}
     assert filters.first_reason(Frames(still, 25.0, hdr), after) == "high dynamic range"
     assert filters.OriginalSize(101).why_not(Frames(still, 25.0, video)) == "under 101 pixels"
-    assert filters.Seconds(1.0).why_not(Frames(still, 25.0, video)) == "shorter than 1 s"
-    assert filters.Seconds(1.0).why_not(Frames(still, 25.0, {**video, "seconds": 1.0})) is None
-    assert filters.MostSeconds(1.0).why_not(Frames(still, 25.0, {**video, "seconds": 1.5})) == "longer than 1 s"
+    assert filters.FramesDuration(1.0).why_not(Frames(still, 25.0, video)) == "shorter than 1 s"
+    assert filters.FramesDuration(1.0).why_not(Frames(still, 25.0, {**video, "seconds": 1.0})) is None
+    assert filters.FramesDuration(max_seconds=1.0).why_not(Frames(still, 25.0, {**video, "seconds": 1.5})) == "longer than 1 s"
     _, after = media_base.clip_filters(media_base.MediaOptions(min_seconds=2.0))
     assert filters.first_reason(Frames(still[:1], 1.0, picture), after) is None
-    assert filters.SpanSeconds(2.0).why_not(Clip("a", ("b",), end_seconds=1.0)) == "shorter than 2 s"
+    assert filters.SpanDuration(2.0).why_not(Clip("a", ("b",), end_seconds=1.0)) == "shorter than 2 s"
 
 
 def test_groups_keep_their_split_whatever_else_there_is() -> None:

@@ -122,7 +122,7 @@ def test_a_template_makes_a_sentence_of_the_category(root: Path) -> None:
 )
 def test_a_row_that_cannot_be_used_costs_itself_alone(root: Path, row: str, reason: str, tmp_path: Path) -> None:
     (root / "trainingSet.csv").write_text(f"{TRAIN}\n{row}\n")
-    told = {clip.meta["source"]: clip.meta.get("why_not") for _, clip in clips(root).values()}
+    told = {clip.source: clip.reject_reason for _, clip in clips(root).values()}
     assert {where: why for where, why in told.items() if why} == {"trainingSet.csv, line 5": reason}
     assert build(root, tmp_path / "out", frames=8).manifest.tally.rejected[reason] == 1
 
@@ -148,7 +148,7 @@ def test_preset_cglow_deals_out_the_training_set_of_mini(mini: Path, tmp_path: P
     assert len(splits) == 1000
     assert 0.98 < splits.count("train") / 1000 < 1
     assert found != clips(mini, seed=1, preset="cglow")
-    paths = [clip.meta["path"] for split, clip in found.values() if split == "train"]
+    paths = [clip.media.name for split, clip in found.values() if split == "train"]
     assert paths == sorted(paths)
     result = build(mini, tmp_path / "out", preset="cglow")
     assert (result.manifest.tally.kept, result.manifest.tally.rejected["no media file"]) == (3, 997)
@@ -197,4 +197,4 @@ def test_every_real_category_is_read_and_becomes_a_caption(shared: Path, root: P
     )
     made = [clip for split, clip in clips(root).values() if split == "train"]
     assert [clip.meta["label_id"] for clip in made] == list(range(count))
-    assert not any("why_not" in clip.meta or "+" in clip.captions[0] for clip in made)
+    assert not any(clip.reject_reason or "+" in clip.captions[0] for clip in made)

@@ -89,7 +89,7 @@ def clips(root: Path, seed: int = 0, **options: object) -> dict[str, tuple[str, 
 
 
 def why_not(root: Path, key: str, **options: object) -> object:
-    return clips(root, **options)[key][1].meta.get("why_not")
+    return clips(root, **options)[key][1].reject_reason
 
 
 def missing(root: object, **options: object) -> str | None:
@@ -162,7 +162,7 @@ def test_rows_that_cannot_be_used_cost_themselves_alone(root: Path) -> None:
     squirrel = found.pop(SQUIRREL)
     assert squirrel.captions == ("A quote that is never closed", "Two lines", "One, two, three", "He says yes")
     assert squirrel.meta["rows_left_out"] == {"not UTF-8": 1}
-    assert {one.meta["source"].split(", ", 1)[1]: one.meta["why_not"] for one in found.values()} == {
+    assert {one.source.split(", ", 1)[1]: one.reject_reason for one in found.values()} == {
         "line 8 (#NAME?_1_2)": "VideoID, Start and End name no clip",
         "line 9": "ends before it starts",
         "line 10": "a row of other than 8 fields",
@@ -172,7 +172,7 @@ def test_rows_that_cannot_be_used_cost_themselves_alone(root: Path) -> None:
 
 def test_the_cooking_vote_asks_half_of_the_captions(root: Path) -> None:
     cook = clips(root, subset="cooking")[COOK][1]
-    assert (cook.meta["cooking_share"], cook.meta.get("why_not")) == (pytest.approx(2 / 3), None)
+    assert (cook.meta["cooking_share"], cook.reject_reason) == (pytest.approx(2 / 3), None)
     assert why_not(root, SQUIRREL, subset="cooking") == "not about cooking"
     assert cooking.vote(["a woman dices tomatoes", "a dog runs"]) == 0.5
     assert cooking.vote(["a man cuts paper", "a cat eats fish"]) == 0
@@ -202,7 +202,7 @@ def test_a_list_of_clips_is_followed_exactly(root: Path, tmp_path: Path) -> None
     wanted.write_text(f"# ours\n{SQUIRREL}.avi\nvid1200\n{OVERLAPPING[2]} vid1301\n\nunknownclip_1_2\n")
     found = clips(root, clip_list=wanted)
     assert set(found) == {SQUIRREL, COOK, OVERLAPPING[2], "unknownclip_1_2"}
-    assert found["unknownclip_1_2"][1].meta["why_not"] == "not in the annotations"
+    assert found["unknownclip_1_2"][1].reject_reason == "not in the annotations"
     # The list stands for the vote of the preset.
     assert why_not(root, SQUIRREL, clip_list=wanted, preset="adelaide") is None
     wanted.write_text("squirrel\n")
@@ -240,8 +240,8 @@ def test_all_video_descriptions_are_read_below_their_heading(root: Path) -> None
     with_annotations(root, AllVideoDescriptions_txt=text)
     found = clips(root)
     assert found[SQUIRREL][1].captions == ("a squirrel is eating a peanut in it's shell",)
-    assert found[COOK][1].meta["source"] == "AllVideoDescriptions.txt, line 5"
-    assert [one.meta["why_not"] for _, one in found.values() if one.key.startswith("row-")] == ["begins with no clip"]
+    assert found[COOK][1].source == "AllVideoDescriptions.txt, line 5"
+    assert [one.reject_reason for _, one in found.values() if one.key.startswith("row-")] == ["begins with no clip"]
 
 
 def test_s2vt_texts_name_clips_by_number_and_clips_may_be_too(root: Path) -> None:
@@ -253,8 +253,8 @@ def test_s2vt_texts_name_clips_by_number_and_clips_may_be_too(root: Path) -> Non
     (root / "YouTubeClips" / f"{SQUIRREL}.avi").rename(root / "YouTubeClips" / "vid1.avi")
     found = clips(root)
     assert set(found) == {SQUIRREL, OVERLAPPING[2], "vid9"}
-    assert found["vid9"][1].meta["why_not"] == "not in youtube_mapping.txt"
-    assert found[SQUIRREL][1].meta["path"] == "vid1.avi"
+    assert found["vid9"][1].reject_reason == "not in youtube_mapping.txt"
+    assert found[SQUIRREL][1].media.name == "vid1.avi"
     assert found[SQUIRREL][1].group == "-4wsuPCjDBc"
 
 
@@ -271,8 +271,8 @@ def test_mlds_json_is_read_with_its_own_folders(root: Path) -> None:
     shutil.rmtree(root / "YouTubeClips")
     found = clips(root)
     assert found[SQUIRREL][1].captions == ("A squirrel.", "It eats.")
-    assert all(Path(found[clip][1].media or "").is_file() for clip in (SQUIRREL, COOK))
-    assert found["row-2"][1].meta["why_not"] == "its id is no clip"
+    assert all(Path(found[clip][1].media.path).is_file() for clip in (SQUIRREL, COOK))
+    assert found["row-2"][1].reject_reason == "its id is no clip"
 
 
 def test_what_is_missing_is_named_with_where_to_get_it(root: Path, tmp_path: Path) -> None:
@@ -346,10 +346,10 @@ def test_real_annotations_split_and_vote_as_documented(shared: Path, root: Path)
     shutil.copy(real / "youtube_mapping.txt", root)
     found = clips(root, annotations=real / "english_captions_half.json", subset="cooking")
     assert (len(found), sum(len(one.captions) for _, one in found.values())) == (702, 11797)
-    cooking = [key for key, (_, one) in found.items() if "why_not" not in one.meta]
+    cooking = [key for key, (_, one) in found.items() if one.reject_reason is None]
     assert len(cooking) / len(found) == pytest.approx(0.201, abs=0.002)
     official = clips(root, annotations=real / "english_captions_half.json", split="official")
-    assert not any("why_not" in one.meta for _, one in official.values())
+    assert not any(one.reject_reason for _, one in official.values())
     whole = clips(root, clip_list=real / "youtube_mapping.txt", split="official")
     assert [sum(split == name for split, _ in whole.values()) for name in ("train", "val", "test")] == [1200, 100, 670]
     splits: dict[str, set[str]] = {}

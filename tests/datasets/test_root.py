@@ -25,7 +25,7 @@ from t2vdata.estimate import cluster, dry_run
 from t2vdata.format import manifest
 from t2vdata.media.encode import encoding
 from t2vdata.storage import prefetch
-from t2vdata.types import Clip
+from t2vdata.types import Clip, MediaRef
 
 OF_MEDIA = sorted(LAYOUTS.keys() - {"mnist-motion"})
 
@@ -215,7 +215,7 @@ def test_a_file_that_goes_while_the_build_goes_on_is_a_failed_clip(
 
 
 def clips_of(urls: list[str], **told: object) -> list[Clip]:
-    return [Clip(f"clip-{number}", ("x",), media=url, **told) for number, url in enumerate(urls)]
+    return [Clip(f"clip-{number}", ("x",), media=MediaRef(url), **told) for number, url in enumerate(urls)]
 
 
 def test_a_few_files_are_fetched_ahead_and_never_all(memory: str, monkeypatch: pytest.MonkeyPatch) -> None:

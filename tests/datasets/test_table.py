@@ -161,7 +161,7 @@ def test_a_column_named_wrongly_gets_the_nearest(media: Path) -> None:
 def test_marks_quotes_tabs_and_line_ends_are_read(media: Path) -> None:
     csv = table(media, b'\xef\xbb\xbfpath,caption\r\na.mp4,"one, ""two""\nthree"\r\n\r\nb.mp4,four\r\n')
     assert [clip.captions for clip in everything(csv)] == [('one, "two" three',), ("four",)]
-    assert everything(csv)[1].meta["source"] == "clips.csv, line 5"
+    assert everything(csv)[1].source == "clips.csv, line 5"
     tsv = table(media, "path\tcaption\na.mp4\tone, two\n", "clips.tsv")
     assert [clip.captions for clip in everything(tsv)] == [("one, two",)]
 

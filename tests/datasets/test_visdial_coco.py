@@ -105,7 +105,7 @@ def clips(root: Path, **options: object) -> dict[str, tuple[str, Clip]]:
 
 def why_not(root: Path, **options: object) -> dict[str, object]:
     """Return {key: why it is left out} of those that are."""
-    return {key: clip.meta["why_not"] for key, (_, clip) in clips(root, **options).items() if "why_not" in clip.meta}
+    return {key: clip.reject_reason for key, (_, clip) in clips(root, **options).items() if clip.reject_reason}
 
 
 def missing(root: object, **options: object) -> str:
@@ -229,8 +229,8 @@ def test_dialogues_of_1_0_are_about_both_folders_and_its_val_is_not_coco(root: P
     }  # fmt: skip
     assert clips(root, split="coco")["42"][0] == "val"
     flickr = found["val2018-000000000009"][1]
-    assert flickr.meta["why_not"] == "no captions: not an image of COCO's"
-    assert flickr.meta["path"] == "VisualDialog_val2018/VisualDialog_val2018_000000000009.jpg"
+    assert flickr.reject_reason == "no captions: not an image of COCO's"
+    assert flickr.media.name == "VisualDialog_val2018/VisualDialog_val2018_000000000009.jpg"
     assert (flickr.captions, flickr.group) == (("seen by visdial 9",), "val2018-000000000009")
     assert "val2018-000000000009" not in why_not(root, require="dialogue")
 
@@ -243,9 +243,9 @@ def test_coco_2017_has_other_names_and_visdial_the_split(root: Path) -> None:
     shutil.rmtree(root / "train2014")
     picture(root / "train2017" / "000000000042.jpg")
     split, clip = clips(root)["42"]
-    assert (split, clip.meta["path"]) == ("val", "train2017/000000000042.jpg")
+    assert (split, clip.media.name) == ("val", "train2017/000000000042.jpg")
     assert clips(root, split="coco")["42"][0] == "train"
-    assert clips(root)["25"][1].meta["path"] == "val2017/000000000025.jpg"
+    assert clips(root)["25"][1].media.name == "val2017/000000000025.jpg"
 
 
 def test_pictures_may_lie_in_a_folder_of_images(root: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from t2vdata.format import sample
 from t2vdata.format.shards import ShardWriter, read_members
 from t2vdata.media.encode import H264, Encoded, Lossless
-from t2vdata.types import Clip, Frames, Sample
+from t2vdata.types import Clip, Frames, MediaRef, Sample
 
 META = {"label": "9", "meaning": "9 down", "speed": 1.5}
 CLIP = Clip("train-0001", ("a caption", "another: \N{SNOWMAN}"), group="g", meta=META)
@@ -52,10 +52,21 @@ def test_meta_cannot_hide_what_the_toolkit_says() -> None:
 
 
 def test_a_clip_of_a_media_file_says_from_where_to_where() -> None:
-    clip = Clip("a", ("a caption",), media="videos/a.mp4", start_seconds=1.5)
+    clip = Clip("a", ("a caption",), media=MediaRef("videos/a.mp4"), start_seconds=1.5)
     told = json.loads(made(clip)[0].files["json"])
     assert (told["media"], told["start_seconds"], told["end_seconds"]) == ("videos/a.mp4", 1.5, None)
     assert "media" not in json.loads(made()[0].files["json"])
+
+
+def test_the_published_json_of_a_media_clip_is_pinned_byte_for_byte() -> None:
+    """Typed fields of a clip keep their JSON keys: ``source``, ``window``, and ``media``, the file's name below the root."""
+    media = MediaRef("s3://bucket/train/part_0.tar.gz", "train/a.mp4", 1234, 512, is_gzipped=True)
+    clip = Clip("a-w1", ("a caption",), media, 1.5, 4.0, "g", {"label": "9", "speed": 1.5}, "train.csv, line 2", 1, "a reason")
+    assert made(clip)[0].files["json"] == (
+        b'{"captions":["a caption"],"channels":3,"end_seconds":4.0,"fps":12.5,"group":"g","height":16,"key":"a-w1","label":"9",'
+        b'"media":"train/a.mp4","num_frames":8,"source":"train.csv, line 2","speed":1.5,"split":"train","start_seconds":1.5,'
+        b'"width":24,"window":1}'
+    )
 
 
 def test_the_row_says_what_the_json_says() -> None:

@@ -26,7 +26,7 @@ from t2vdata.errors import RawDataError, RequestError
 from t2vdata.filters import ClipFilter, FrameFilter
 from t2vdata.storage import prefetch
 from t2vdata.storage.archives import Archive, Contents
-from t2vdata.types import Clip, Frames
+from t2vdata.types import Clip, Frames, MediaRef
 
 VERSION = 2
 SPLITS = ("train", "val", "test")
@@ -168,9 +168,11 @@ class _NotEmpty:
     """Leaves out the files of no bytes that a broken download leaves behind."""
 
     def why_not(self, clip: Clip, /) -> str | None:
-        if clip.media_bytes is not None or clip.media is None or prefetch.is_fetched(clip):
-            return "an empty file" if clip.media_bytes == 0 else None
-        return "an empty file" if os.path.getsize(clip.media) == 0 else None
+        media = clip.media
+        if media is None:
+            return None
+        is_known = media.size_bytes is not None or prefetch.is_fetched(clip)
+        return "an empty file" if (media.size_bytes if is_known else os.path.getsize(media.path)) == 0 else None
 
 
 def _with_preset(options: Options) -> Options:
@@ -210,12 +212,12 @@ def _all_clips(root: str | None, options: Options, content: str) -> dict[str, Pa
             made[split].sort(known_places)
     if not has_rows:
         raise RawDataError(f"the annotations of {root} have no rows")
-    listed_clips = (clip for some in made.values() for clip in some.whole()) if options.label_list is not None else ()
+    listed_clips = (clip for some in made.values() for clip in some.without_windows()) if options.label_list is not None else ()
     media_base.check_names(options, names, {str(clip.meta["label"]) for clip in listed_clips if "label" in clip.meta})
     absent = {name: where for name, (_, where) in (wanted or {}).items() if name not in known}
     made["train"].add_last(
         [
-            Clip(name, ("-",), group=name[:11], meta={"source": where, "why_not": "not in the annotations"})
+            Clip(name, ("-",), group=name[:11], source=where, reject_reason="not in the annotations")
             for name, where in absent.items()
         ]
     )
@@ -228,7 +230,7 @@ def _videos(root: str | None, options: Options) -> set[str]:
 
 def _clip(
     row: rows.Row,
-    found: archived.Found,
+    media: MediaRef,
     told: lists.Captions | None,
     listed_class: str,
     options: Options,
@@ -246,37 +248,30 @@ def _clip(
         said = (options.template.replace("{label}", row.label),) if row.label else ()
         why_not = why_not or (None if said else "no label")
     meta = {
-        "source": row.where,
-        "path": found.path,
         "video": row.video or None,
         "segment": list(row.span),
         "label": label or None,
         "kinetics_label": kinetics_label,
         "is_cc": row.is_cc,
-        "why_not": why_not,
-        "no_media": found.why_not,
     }
     return Clip(
         # A row that is no clip of its own is counted under the name of its line.
         row.name if row.why_not is None else re.sub(r"[^A-Za-z0-9_-]+", "-", f"row-{row.where}")[-60:],
         # A clip without captions would be counted as that alone.
         media_base.caption_filter(options).kept(said) or ("-",),
-        media=found.media,
+        media=media,
         group=row.video or row.where,
         meta={name: value for name, value in meta.items() if value is not None},
-        media_bytes=found.num_bytes,
-        media_offset=found.offset,
-        is_gzipped=found.is_gzipped,
+        source=row.where,
+        reject_reason=why_not,
     )
 
 
-def _found(row: rows.Row, path: str | None, packed: archived.Packed, root: Root) -> archived.Found:
+def _found(row: rows.Row, path: str | None, packed: archived.Packed, root: Root) -> MediaRef:
     """Return where the file of a row is: in its folder, unless an archive has a replacement for it, or in an archive."""
     if path is not None and ("replacement" in path.split("/")[0] or not packed.is_replacement(row.name)):
-        return archived.Found(root.path(path), path, root.num_bytes(path))
-    return packed.find(row.name, row.split) or archived.Found(
-        root.path(f"{row.name}.mp4"), f"{row.name}.mp4", root.num_bytes(f"{row.name}.mp4")
-    )
+        return root.media(path)
+    return packed.find(row.name, row.split) or root.media(f"{row.name}.mp4")
 
 
 def _files(root: Root) -> Iterator[tuple[str, str]]:

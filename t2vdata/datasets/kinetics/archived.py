@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 from t2vdata.datasets._root import Root
 from t2vdata.datasets.kinetics import lists
 from t2vdata.storage.archives import Contents, Member
-from t2vdata.types import ABSENT, SOMEWHERE
+from t2vdata.types import MediaRef
 
 _SPLITS = ("train", "val", "test")
 # More than an archive has members.
 _PLACES = 1 << 32
-
-
-@dataclass(frozen=True)
-class Found:
-    """Where the file of a clip is, or would be."""
-
-    media: str
-    path: str
-    """What it would be called below the root, were it unpacked."""
-    num_bytes: int | None
-    offset: int | None = None
-    is_gzipped: bool = False
-    why_not: str | None = None
-    """Why it may be missing, where more is known than that it is."""
 
 
 class Packed:
@@ -55,22 +40,23 @@ class Packed:
         """Return whether the archive that has a clip is one of replacements."""
         return name in self._where and _replaces(self._archives[self._where[name] // _PLACES])
 
-    def find(self, name: str, split: str) -> Found | None:
+    def find(self, name: str, split: str) -> MediaRef | None:
         """Return where a clip is; why it may not be there, where archives are damaged; None where nothing is known of it."""
         if name in self._where:
             number, place = divmod(self._where[name], _PLACES)
             one = self._archives[number]
             member = one.members[place]
             path = self._root.path(one.name)
-            return Found(path, _unpacked(one, member), member.size, member.offset, one.is_gzipped)
+            return MediaRef(path, _unpacked(one, member), member.size, member.offset, one.is_gzipped)
         own = f"{name}.mp4"
         if self._archives and self._root.is_partly_known:
-            return Found(self._root.path(self._archives[0].name), own, None, SOMEWHERE)
+            return MediaRef(self._root.path(self._archives[0].name), own, is_in_unread_archive=True)
         damaged = [one.name for one in self._damaged if _split(one) in (split, None)]
         if not damaged:
             return None
         more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
-        return Found(self._root.path(own), own, ABSENT, why_not=f"no media file, and {damaged[0]}{more} is damaged")
+        absent_reason = f"no media file, and {damaged[0]}{more} is damaged"
+        return MediaRef(self._root.path(own), own, absent_reason=absent_reason)
 
 
 def _name(member: str) -> str | None:

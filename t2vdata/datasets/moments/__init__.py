@@ -191,22 +191,20 @@ def _clip(row: _Row, key: str, root: Root, label_id: int | None, options: Option
     said = options.template.replace("{label}", captions.clean(row.label.replace("+", " ")))
     path = f"{_TABLES[row.split][1]}/{row.path}"
     meta = {
-        "source": row.where,
-        "path": path,
         "label": row.label or None,
         "label_id": label_id,
         "positive_responses": row.responses[0] if row.responses else None,
         "negative_responses": row.responses[1] if row.responses else None,
-        "why_not": row.why_not,
     }
     return Clip(
         key,
         # A row without a category has a reason of its own; without a caption it would be counted as that.
         media_base.caption_filter(options).kept((said or "-",)),
-        media=root.path(path),
+        media=root.media(path),
         group=row.video or row.where,
         meta={name: value for name, value in meta.items() if value is not None},
-        media_bytes=root.num_bytes(path),
+        source=row.where,
+        reject_reason=row.why_not,
     )
 
 

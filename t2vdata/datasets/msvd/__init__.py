@@ -185,8 +185,8 @@ def _all_clips(root: str | None, options: Options, seed: int, content: str) -> l
     for key, segment in segments.items():
         path = media.get(key) or media.get(vids.get(key, "")) or f"{files.clips[0]}/{key}.avi"
         clip = _clip(key, segment, path, vids.get(key), files.root, options)
-        if options.split == "official" and key not in vids and clip.meta.get("why_not") is None:
-            clip = replace(clip, meta={**clip.meta, "why_not": "not in youtube_mapping.txt"})
+        if options.split == "official" and key not in vids and clip.reject_reason is None:
+            clip = replace(clip, reject_reason="not in youtube_mapping.txt")
         official = _official(vids.get(key)) if options.split == "official" else None
         made += [(official or split_of(clip.group, seed, _shares(options)), one) for one in media_base.windows([clip], options)]
     return made
@@ -263,8 +263,6 @@ def _clip(key: str, segment: _Segment, path: str, vid: str | None, root: Root, o
         why_not = "not about cooking" if votes < 0.5 else None
     told = KEY.fullmatch(key)
     meta = {
-        "source": segment.where,
-        "path": path.rpartition("/")[2],
         "video": told[1] if told else None,
         "segment": [int(told[2]), int(told[3])] if told else None,
         "vid": vid,
@@ -272,14 +270,14 @@ def _clip(key: str, segment: _Segment, path: str, vid: str | None, root: Root, o
         "rows_left_out": dict(+segment.left_out) or None,
         # The columns of the CSV, a value for each caption.
         "rows": {name: [row.about[name] for row in rows] for name in (rows[0].about if rows else ())} or None,
-        "why_not": why_not,
     }
     return Clip(
         key,
         # A clip without captions would be counted as that alone.
         tuple(row.text or "" for row in rows) or ("-",),
-        media=root.path(path),
+        media=replace(root.media(path), name=path.rpartition("/")[2]),
         group=told[1] if told else key,
         meta={name: value for name, value in meta.items() if value is not None},
-        media_bytes=root.num_bytes(path),
+        source=segment.where,
+        reject_reason=why_not,
     )

@@ -23,7 +23,7 @@ from t2vdata.datasets._splits import split_of
 from t2vdata.datasets.table import parsing
 from t2vdata.errors import RawDataError, RequestError
 from t2vdata.filters import ClipFilter, FrameFilter
-from t2vdata.types import Clip, Frames
+from t2vdata.types import Clip, Frames, MediaRef
 
 VERSION = 2
 SPLITS = ("train", "val", "test")
@@ -133,12 +133,12 @@ def _all_clips(root: str | None, options: Options, seed: int, content: str) -> d
     if not entries:
         raise RawDataError(f"{options.table} has no rows" if options.folder is None else _no_entries(options.folder))
     base = root or str(options.folder if options.table is None else parsing.folder_of(str(options.table)))
-    num_bytes = parsing.listed(base, entries) if storage.is_url(base) else lambda _: None
+    listed = parsing.listed(base, entries) if storage.is_url(base) else lambda _: None
     keys = _Keys()
     made = {split: PackedClips(options.windows) for split in SPLITS}
     for entry in entries:
         split = entry.told.split or split_of(entry.told.group or entry.media, seed, _shares(options))
-        made[split].add(_clip(entry, keys.of(entry), base, num_bytes(entry.media), options))
+        made[split].add(_clip(entry, keys.of(entry), listed(entry.media) or _media(entry, base), options))
     made["train"].add_last(media_base.check_lists(options, (clip for some in made.values() for clip in some)))
     return made
 
@@ -156,18 +156,24 @@ def _entries(options: Options) -> Iterator[parsing.Entry]:
     return parsing.of_table(parsing.local(str(options.table)), told)
 
 
-def _clip(entry: parsing.Entry, key: str, base: str, num_bytes: int | None, options: Options) -> Clip:
-    meta = {"source": entry.where, "path": entry.media, "label": entry.told.label, "why_not": entry.why_not}
+def _media(entry: parsing.Entry, base: str) -> MediaRef | None:
+    if not entry.media:
+        return None
+    return MediaRef(entry.media if storage.is_url(entry.media) else storage.join(base, entry.media), entry.media)
+
+
+def _clip(entry: parsing.Entry, key: str, media: MediaRef | None, options: Options) -> Clip:
     start, end = (None, None) if entry.why_not else entry.span
     return Clip(
         key,
         media_base.caption_filter(options).kept(dict.fromkeys(entry.captions)),
-        media=entry.media if storage.is_url(entry.media) else storage.join(base, entry.media) if entry.media else None,
+        media=media,
         start_seconds=start,
         end_seconds=end,
         group=entry.told.group or entry.media,
-        meta={name: value for name, value in meta.items() if value is not None},
-        media_bytes=num_bytes,
+        meta={} if entry.told.label is None else {"label": entry.told.label},
+        source=entry.where,
+        reject_reason=entry.why_not,
     )
 
 

@@ -12,7 +12,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from t2vdata import storage
 from t2vdata.datasets import _root, _rows
 from t2vdata.errors import RawDataError, StorageError
 from t2vdata.text import captions
+from t2vdata.types import MediaRef
 
 # What tables call their columns; the first that is there counts.
 USUAL = {
@@ -104,17 +105,24 @@ def local(table: str) -> Path:
     return path
 
 
-def listed(base: str, entries: Iterable[Entry]) -> Callable[[str], int | None]:
-    """Return what tells the size of a relative path below a URL, or ABSENT: by one listing of the folder that holds them all.
+def listed(base: str, entries: Iterable[Entry]) -> Callable[[str], MediaRef | None]:
+    """Return a function from a relative path below a URL to its media file, by one listing of the folder that holds them all.
 
-    None is what nothing is known of: absolute URLs, paths that climb, and whatever may not be listed.
+    It returns None for what such a listing does not cover: absolute URLs, and paths that leave the folder.
     """
     folders = {posixpath.dirname(entry.media) for entry in entries if _is_below(entry.media)}
     if not folders:
         return lambda _: None
     top = posixpath.commonpath(folders)
     root = _root.of(storage.join(base, top) if top else base, anew=True)
-    return lambda media: root.num_bytes(posixpath.relpath(media, top or ".")) if _is_below(media) else None
+
+    def media(name: str) -> MediaRef | None:
+        if not _is_below(name):
+            return None
+        # The path as the table has it: a web server's listing would quote it.
+        return replace(root.media(posixpath.relpath(name, top or ".")), path=storage.join(base, name), name=name)
+
+    return media
 
 
 def _is_below(media: str) -> bool:

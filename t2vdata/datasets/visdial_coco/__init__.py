@@ -266,8 +266,6 @@ def _clip(joined: _Joined, row: _Row, root: str, options: Options) -> Clip:
         f"{one.path.name}, dialog {row.number + 1}" if one else f"{joined.captions.images[image_id][0].name}, image {image_id}"
     )
     meta = {
-        "source": source,
-        "path": path,
         "image_id": image_id,
         "caption_ids": [known for known, _ in captions] or None,
         "caption_from": "coco" if captions else "visdial",
@@ -275,16 +273,16 @@ def _clip(joined: _Joined, row: _Row, root: str, options: Options) -> Clip:
         "visdial_caption": own or None,
         "dialogue": turns,
         "dialogue_text": visdial.flat(turns) if turns else None,
-        "why_not": _why_not(turns, bool(captions), row, own, is_coco, options),
     }
     return Clip(
         _key(joined, row),
         # A picture that nobody speaks about has a reason of its own.
         tuple(text for _, text in captions) or (own or "-",),
-        media=there.path(path),
+        media=there.media(path),
         group=_name(joined, row),
         meta={name: value for name, value in meta.items() if value is not None},
-        media_bytes=there.num_bytes(path),
+        source=source,
+        reject_reason=_why_not(turns, bool(captions), row, own, is_coco, options),
     )
 
 
