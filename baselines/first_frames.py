@@ -13,7 +13,7 @@ import torch
 
 from baselines.recipe import Recipe
 from t2vdata.errors import DecodeError, RequestError, nearest
-from t2vdata.format import manifest
+from t2vdata.format import tables
 from t2vdata.format.dataset import Dataset
 from t2vdata.loading import loader
 from t2vdata.loading.decoding import with_channels
@@ -60,7 +60,7 @@ def of_split(recipe: Recipe, dataset: Dataset, split: str, captions: Sequence[st
 def _rows(dataset: Dataset, split: str, captions: Sequence[str], seed: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """Return the number of a clip for each caption, (N,)."""
     shards = dataset.manifest.shard_range(dataset[split].name)
-    told = manifest.read_index(dataset.path, ["captions"], shards=shards)["captions"].to_pylist()
+    told = tables.read_index(dataset.path, ["captions"], shards=shards)["captions"].to_pylist()
     wanted = Counter(captions)
     found: dict[str, list[int]] = {caption: [] for caption in wanted}
     for row, texts in enumerate(told):

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from t2vdata.format import manifest
+from t2vdata.format import manifest, tables
 from t2vdata.format.manifest import Manifest, ShardEntry, SplitEntry
 from t2vdata.types import Tally
 
@@ -20,9 +19,9 @@ _SHARD_BYTES = 30_720_000
 def write(folder: Path, num_clips: int, *, shard_size: int = 1000) -> None:
     """Write index and manifest of a dataset whose clips all have their own caption, key and hash, and one of 700 labels."""
     folder.mkdir(parents=True)
-    schema = manifest.index_schema()
+    schema = tables.index_schema()
     entries = []
-    with pq.ParquetWriter(folder / "index.parquet", schema, compression="zstd", use_dictionary=manifest._REPEATED) as writer:
+    with tables.parquet_writer(folder / "index.parquet", schema) as writer:
         for first in range(0, num_clips, shard_size):
             numbers = np.arange(first, min(first + shard_size, num_clips))
             name = f"synthetic-train-{first // shard_size:06d}.tar"

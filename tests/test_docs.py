@@ -22,7 +22,7 @@ from baselines import recipe as recipes
 from t2vdata import datasets, storage
 from t2vdata.build.run import BuildResult
 from t2vdata.datasets.media import MediaOptions
-from t2vdata.format import manifest
+from t2vdata.format import tables
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Clips that the builds of docs/scale.md try, of those that are in the layout.
@@ -117,7 +117,7 @@ def test_every_dataset_of_raw_files_has_a_section_with_tree_command_options_lice
 
 def test_every_column_of_the_index_is_described() -> None:
     page = (ROOT / "docs" / "format.md").read_text()
-    for column in manifest.index_schema().names:
+    for column in tables.index_schema().names:
         assert f"`{column}`" in page
 
 

@@ -13,7 +13,7 @@ from support import ROOT
 
 from t2vdata import open_dataset, storage
 from t2vdata.errors import DataError
-from t2vdata.format import manifest
+from t2vdata.format import tables
 from t2vdata.loading.index import SplitTable
 from t2vdata.types import Reject
 
@@ -78,7 +78,7 @@ def test_rows_of_a_large_index_are_what_was_written(million: Path) -> None:
 
 def test_one_clip_of_a_large_dataset_needs_the_rows_of_its_split_only(tmp_path: Path) -> None:
     synthetic_index.write(tmp_path / "set", 5000)
-    assert manifest.read_index(str(tmp_path / "set"), ["key"], shards=range(3, 4))["key"][0].as_py() == "clip-000003000"
+    assert tables.read_index(str(tmp_path / "set"), ["key"], shards=range(3, 4))["key"][0].as_py() == "clip-000003000"
 
 
 def test_an_index_that_lost_rows_is_said(tmp_path: Path) -> None:
@@ -96,15 +96,14 @@ def test_reports_are_merged_in_memory_that_does_not_grow(tmp_path: Path) -> None
     code = """
 import json
 from pathlib import Path
-from t2vdata import manifest
+from t2vdata.format import tables
 from t2vdata.types import Reject
-rows = manifest.read_index(sys.argv[1]).to_pylist()
+rows = tables.read_index(sys.argv[1]).to_pylist()
 lines = "\\n".join(json.dumps(row) for row in rows).encode()
 rejects = [Reject(f"clip-{number}", "train", "clip", "rejected", "too short", f"number {number}") for number in range(1000)]
-manifest._REJECTS_AT_ONCE = 5000
-with manifest.TableWriter(sys.argv[2]) as tables:
+with tables.TableWriter(sys.argv[2], rejects_per_group=5000) as writer:
     for _ in range(int(sys.argv[3])):
-        tables.add(lines, rejects)
+        writer.add(lines, rejects)
 """
     folders = {count: tmp_path / str(count) for count in (20, 120)}
     for folder in folders.values():
@@ -114,15 +113,14 @@ with manifest.TableWriter(sys.argv[2]) as tables:
     assert many - few < 20 * MB
     merged = pq.ParquetFile(folders[120] / "index.parquet")
     assert (merged.num_row_groups, merged.metadata.num_rows) == (120, 120_000)
-    assert len(manifest.read_rejects(str(folders[120]))) == 120_000
+    assert len(tables.read_rejects(str(folders[120]))) == 120_000
 
 
-def test_rejects_in_several_parts_are_all_there_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(manifest, "_REJECTS_AT_ONCE", 3)
+def test_rejects_in_several_parts_are_all_there_in_order(tmp_path: Path) -> None:
     rejects = [Reject(f"clip-{number}", "train", "clip", "rejected", "too short", "") for number in range(10)]
-    with manifest.TableWriter(str(tmp_path)) as tables:
+    with tables.TableWriter(str(tmp_path), rejects_per_group=3) as writer:
         for first in range(0, 10, 2):
-            tables.add(b"", rejects[first : first + 2])
-    assert manifest.read_rejects(str(tmp_path)) == rejects
-    assert {file.name for file in tables.files} == {"index.parquet", "rejects.parquet"}
+            writer.add(b"", rejects[first : first + 2])
+    assert tables.read_rejects(str(tmp_path)) == rejects
+    assert {file.name for file in writer.files} == {"index.parquet", "rejects.parquet"}
     assert storage.size(str(tmp_path / "index.parquet"))

@@ -32,7 +32,7 @@ from t2vdata.build.shard import build_shard
 from t2vdata.build.spec import BuildSpec
 from t2vdata.engines import local
 from t2vdata.errors import BuildError, RequestError
-from t2vdata.format import manifest
+from t2vdata.format import manifest, tables
 from t2vdata.format.manifest import Manifest, ShardEntry, SplitEntry
 from t2vdata.types import Reject, ShardPlan, ShardReport, Tally
 
@@ -69,7 +69,7 @@ def retry_failed(
         stock = ExistingShards(folder)
         before = checkpoint.keep_before(folder)
         old = manifest.read(before)
-        rejects = manifest.read_rejects(before)
+        rejects = tables.read_rejects(before)
         again = {(reject.split, reject.key) for reject in rejects if _is_worth_it(reject)}
         planned = _plans(spec, splits, old, again, stock.plan)
         work = functools.partial(build_shard, spec, folder)
@@ -136,20 +136,20 @@ def _append(
     old = manifest.read(before)
     rejects = [*stay, *(reject for report in reports for reject in report.rejects)]
     splits: dict[str, SplitEntry] = {}
-    with manifest.TableWriter(out) as tables:
+    with tables.TableWriter(out) as writer:
         for split in datasets.load(spec.dataset).SPLITS:
             new = [report for report in reports if report.split == split]
             shards = [*old.splits[split].shards] if split in old.splits else []
             if not new and split not in old.splits:
                 continue
             for place in old.shard_range(split) if split in old.splits else ():
-                tables.copy(before, place)
+                writer.copy(before, place)
             for report in new:
                 if report.num_samples:
                     shards.append(ShardEntry(report.name, report.num_samples, report.num_bytes, report.sha256))
-                tables.add(checkpoint.read_rows(out, report.name), ())
+                writer.add(checkpoint.read_rows(out, report.name), ())
             tally = Tally.of(sum(shard.num_samples for shard in shards), (one for one in rejects if one.split == split))
             splits[split] = SplitEntry(tuple(shards), tally)
-        tables.add(b"", rejects)
+        writer.add(b"", rejects)
     appended = {**old.spec.get(manifest.APPENDED, {}), **{one.name: one.sha256 for one in reports if one.num_samples}}
-    return finish(out, spec, {**wanted, **({manifest.APPENDED: appended} if appended else {})}, splits, tables.files)
+    return finish(out, spec, {**wanted, **({manifest.APPENDED: appended} if appended else {})}, splits, writer.files)

@@ -18,7 +18,7 @@ import orjson
 
 from t2vdata import storage
 from t2vdata.errors import NotADatasetError, OtherSpecError, StorageError
-from t2vdata.format import manifest
+from t2vdata.format import manifest, tables
 from t2vdata.format.manifest import Manifest
 from t2vdata.storage import lease
 from t2vdata.storage.archives import Contents, Member
@@ -176,7 +176,7 @@ def keep_before(out: str) -> str:
     if not is_appending(out):
         storage.make_folder(before)
         # The manifest last: with it, all are there.
-        for name in (manifest.INDEX, manifest.REJECTS, manifest.MANIFEST):
+        for name in (tables.INDEX, tables.REJECTS, manifest.MANIFEST):
             content = storage.patiently(functools.partial(storage.read_bytes, storage.join(out, name)))
             storage.write_whole(storage.join(before, name), content)
     return before

@@ -23,7 +23,7 @@ from t2vdata.build.shard import build_shard
 from t2vdata.build.spec import BuildSpec
 from t2vdata.engines import local
 from t2vdata.errors import BuildError, RawDataError, RequestError, TooManyFailuresError
-from t2vdata.format import manifest
+from t2vdata.format import manifest, tables
 from t2vdata.format.manifest import Manifest, ShardEntry, SplitEntry
 from t2vdata.storage import archives
 from t2vdata.types import ShardPlan, ShardReport, Tally
@@ -117,11 +117,11 @@ def build_dataset(
         checkpoint.start(folder, wanted)
         splits = learn_archives(spec, folder, engine, num_workers=num_workers) or splits
         run = functools.partial(engine, work, num_workers=num_workers)
-        with manifest.TableWriter(folder) as tables:
-            contents = _Contents(folder, sum(len(clips) for _, clips in splits), max_failures, tables, on_progress)
+        with tables.TableWriter(folder) as writer:
+            contents = _Contents(folder, sum(len(clips) for _, clips in splits), max_failures, writer, on_progress)
             built = _build_missing(spec, splits, contents, run)
             check_still_ours()
-        whole = finish(folder, spec, wanted, contents.splits(), tables.files)
+        whole = finish(folder, spec, wanted, contents.splits(), writer.files)
         checkpoint.close_folder(folder)
     return BuildResult(folder, whole, built)
 
@@ -156,7 +156,7 @@ class _Contents:
     """
 
     def __init__(
-        self, out: str, total: int, max_failures: float, tables: manifest.TableWriter, on_progress: Callable[[Progress], None]
+        self, out: str, total: int, max_failures: float, writer: tables.TableWriter, on_progress: Callable[[Progress], None]
     ) -> None:
         self.out = out
         self.total = total
@@ -164,7 +164,7 @@ class _Contents:
         self.shards: dict[str, list[ShardEntry]] = {}
         self.tallies: dict[str, Tally] = {}
         self._max_failures = max_failures
-        self._tables = tables
+        self._writer = writer
         self._on_progress = on_progress
         self._planned = collections.deque[str]()
         self._done: dict[str, ShardReport] = {}
@@ -191,7 +191,7 @@ class _Contents:
         entries = self.shards.setdefault(report.split, [])
         if report.num_samples:
             entries.append(ShardEntry(report.name, report.num_samples, report.num_bytes, report.sha256))
-        self._tables.add(checkpoint.read_rows(self.out, report.name), report.rejects)
+        self._writer.add(checkpoint.read_rows(self.out, report.name), report.rejects)
 
 
 def _build_missing(
@@ -232,11 +232,11 @@ def _unbuilt(spec: BuildSpec, splits: Splits, contents: _Contents) -> Iterator[S
 def _stop_if_hopeless(out: str, tally: Tally, max_failures: float) -> None:
     if tally.seen < _JUDGED_AFTER or tally.num_failed <= max_failures * tally.seen:
         return
-    manifest.write_rejects(out, [reject for report in ExistingShards(out).reports() for reject in report.rejects])
+    tables.write_rejects(out, [reject for report in ExistingShards(out).reports() for reject in report.rejects])
     counts = ", ".join(f"{error} {count}" for error, count in sorted(tally.failed.items(), key=lambda item: -item[1]))
     raise TooManyFailuresError(
         f"{tally.num_failed} of {tally.seen} clips failed, more than {max_failures:.0%}: {counts}; "
-        f"see {storage.join(out, manifest.REJECTS)}, or allow more with --max-failures"
+        f"see {storage.join(out, tables.REJECTS)}, or allow more with --max-failures"
     )
 
 
@@ -256,7 +256,7 @@ def _plans_of(lost: set[str], out: str, finished: Manifest, splits: Splits) -> I
     """Yield the plans of shards that are in a finished dataset, with the clips that the index has in them."""
     for place, (split, shard) in enumerate(finished.shards()):
         if shard.name in lost:
-            keys = manifest.read_index(out, ["key"], shards=range(place, place + 1))["key"].to_pylist()
+            keys = tables.read_index(out, ["key"], shards=range(place, place + 1))["key"].to_pylist()
             by_key = {clip.key: clip for clip in dict(splits)[split]}
             yield ShardPlan(split, shard_number(shard.name), [by_key[key] for key in keys])
 

@@ -20,7 +20,7 @@ from t2vdata.build.run import check_can_build
 from t2vdata.build.spec import BuildSpec
 from t2vdata.errors import RequestError
 from t2vdata.estimate import dry_run
-from t2vdata.format import manifest
+from t2vdata.format import tables
 from t2vdata.storage import upload
 from t2vdata.types import Clip, MediaRef, ShardPlan, Tally
 
@@ -192,12 +192,12 @@ def _index_costs(rows: Sequence[bytes]) -> tuple[float, float, float]:
     count = len(rows) * (1000 // len(rows))
     lines = b"".join(rows) * (1000 // len(rows))
     with tempfile.TemporaryDirectory() as folder:
-        with manifest.TableWriter(folder) as tables:
-            tables.add(lines, ())
+        with tables.TableWriter(folder) as writer:
+            writer.add(lines, ())
             begun = time.perf_counter()
-            tables.add(lines, ())
+            writer.add(lines, ())
             seconds = time.perf_counter() - begun
-        index = storage.join(folder, manifest.INDEX)
+        index = storage.join(folder, tables.INDEX)
         # A parquet file ends with the length of its footer, which describes each shard's columns, and "PAR1".
         length = storage.read_range(index, (storage.size(index) or 0) - 8, 4)
     # Packed once only: rows of a real shard do not repeat, and hashes, keys and offsets are most of one.

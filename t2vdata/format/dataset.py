@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from t2vdata import storage
 from t2vdata.errors import ShardError, unknown_name
-from t2vdata.format import manifest
+from t2vdata.format import manifest, tables
 from t2vdata.media import decode
 from t2vdata.types import Frames
 
@@ -67,7 +67,7 @@ class Dataset:
     @functools.cached_property
     def index(self) -> pd.DataFrame:
         """The whole index, one row per clip; read when first asked for."""
-        frame: pd.DataFrame = manifest.read_index(self.path).to_pandas()
+        frame: pd.DataFrame = tables.read_index(self.path).to_pandas()
         return frame
 
     def __getitem__(self, split: str) -> Split:
@@ -124,7 +124,7 @@ class Split(Sequence[Item]):
 
     def count_captions(self) -> Counter[str]:
         """Return {caption: times} of all captions of all its clips."""
-        return manifest.count_captions(self.path, self.shards)
+        return tables.count_captions(self.path, self.shards)
 
     @functools.cached_property
     def keys(self) -> dict[str, int]:
@@ -134,7 +134,7 @@ class Split(Sequence[Item]):
 
     @functools.cached_property
     def _columns(self) -> dict[str, pa.Array]:
-        table = manifest.read_index(self.path, _COLUMNS, shards=self.shards)
+        table = tables.read_index(self.path, _COLUMNS, shards=self.shards)
         return {name: table[name].combine_chunks() for name in _COLUMNS}
 
 

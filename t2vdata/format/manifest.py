@@ -1,45 +1,27 @@
-"""What a dataset folder says of itself: ``manifest.json``, ``index.parquet`` and ``rejects.parquet``.
+"""The manifest of a dataset folder, ``manifest.json``: its spec, its splits, and the hash of every file.
 
-The manifest is written last and hashes itself, the two tables and every shard; a folder without it is not a dataset. The
-only room that knows parquet. docs/format.md describes the files for those who read them without us.
+A build writes the manifest last; a folder without one is not a dataset. The manifest hashes itself, the two tables and
+every shard. docs/format.md describes it for other readers.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import importlib
 import json
-import threading
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from t2vdata import storage
-from t2vdata.errors import DataError, NotADatasetError, StorageError
-from t2vdata.types import Reject, Tally
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from t2vdata.errors import NotADatasetError, StorageError
+from t2vdata.types import Tally
 
 FORMAT = "t2vdata/1"
-# Where a build in progress keeps what is its own.
+# Where an unfinished build keeps its state.
 BUILD_FOLDER = ".t2vdata-build"
-# In the spec, {shard: SHA-256} of those that --retry-failed has appended: they make it another dataset.
+# Key in the spec: {shard: SHA-256} of the shards that --retry-failed appended. They make it a different dataset.
 APPENDED = "appended"
-MANIFEST, INDEX, REJECTS, VOCABULARY = "manifest.json", "index.parquet", "rejects.parquet", "vocabulary.json"
-
-# A table of this size at most is fetched whole: row by row, a thousand small requests take longer than its bytes.
-_FETCHED_BYTES = 1 << 30
-# Rejects that are held until they are written: a row group of them.
-_REJECTS_AT_ONCE = 100_000
-# Row groups that are read together: enough to use the cores, few enough to hold.
-_SHARDS_AT_ONCE = 16
-
-# Columns of the index that a row must have a value for, and those that may be null.
-_REQUIRED = ("key", "split", "shard", "sha256", "extension", "pixels_offset", "pixels_size", "txt_offset", "txt_size",
-             "json_offset", "json_size", "captions", "num_frames", "fps", "height", "width", "channels")  # fmt: skip
+MANIFEST, VOCABULARY = "manifest.json", "vocabulary.json"
 
 
 @dataclass(frozen=True)
@@ -214,81 +196,6 @@ def _why_no_dataset(folder: str) -> str:
     return f"no dataset at {folder}: it has no {MANIFEST}"
 
 
-class TableWriter:
-    """Writes the index and the rejects of a build, a shard at a time; both appear when the block ends well.
-
-    >>> with TableWriter(folder) as tables:
-    ...     tables.add(rows, rejects)
-    >>> tables.files
-    """
-
-    def __init__(self, folder: str) -> None:
-        self._folder = folder
-        self._stack = contextlib.ExitStack()
-        self._writer: Any = None
-        self._rejects_writer: Any = None
-        self._rejects: list[Reject] = []
-        self.files: tuple[FileEntry, ...] = ()
-        """What was written; known when the block has ended."""
-        # Importing pyarrow takes longer than a small shard: done on the side, while workers start.
-        self._import = threading.Thread(target=importlib.import_module, args=("pyarrow.parquet",), daemon=True)
-
-    def __enter__(self) -> TableWriter:
-        self._import.start()
-        return self
-
-    def add(self, rows: bytes, rejects: Iterable[Reject]) -> None:
-        """Add the rows of a shard, a line of JSON for each, and the clips that it does without."""
-        self._rejects.extend(rejects)
-        if len(self._rejects) >= _REJECTS_AT_ONCE:
-            self._write_rejects()
-        _write_rows(self._open(), rows)
-
-    def copy(self, folder: str, shard: int) -> None:
-        """Add the rows of a shard from the index of another folder, by the shard's place in it."""
-        writer = self._open()
-        rows = storage.patiently(lambda: read_index(folder, shards=range(shard, shard + 1)))
-        # An index of an older version has fewer columns; those that are new may be null.
-        for place, column in enumerate(writer.schema):
-            if column.name not in rows.column_names:
-                rows = rows.add_column(place, column, _nulls(len(rows), column.type))
-        writer.write_table(rows)
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        self._import.join()
-        if error is not None:
-            # Told of the error, written_whole takes back what it has begun.
-            self._stack.__exit__(kind, error, trace)
-            return
-        self._open()
-        self._write_rejects()
-        self._stack.close()
-        self.files = (file_entry(self._folder, INDEX), file_entry(self._folder, REJECTS))
-
-    def _open(self) -> Any:
-        if self._writer is None:
-            self._import.join()
-            # The rejects are renamed last, as the last to be opened would be first.
-            self._rejects_writer = self._table(REJECTS, _rejects_schema())
-            self._writer = self._table(INDEX, index_schema())
-        return self._writer
-
-    def _table(self, name: str, schema: pa.Schema) -> Any:
-        file = self._stack.enter_context(storage.written_whole(storage.join(self._folder, name)))
-        return self._stack.enter_context(_table_writer(file, schema))
-
-    def _write_rejects(self) -> None:
-        self._open()
-        _write_rows(self._rejects_writer, _reject_lines(self._rejects))
-        self._rejects.clear()
-
-
-def _nulls(count: int, kind: Any) -> Any:
-    import pyarrow as pa
-
-    return pa.nulls(count, kind)
-
-
 def file_entry(folder: str, name: str) -> FileEntry:
     """Return the entry of a file that was just written."""
     path = storage.join(folder, name)
@@ -298,197 +205,3 @@ def file_entry(folder: str, name: str) -> FileEntry:
 def write(folder: str, manifest: Manifest) -> None:
     """Write manifest.json: from now on the folder is a dataset."""
     storage.write_whole(storage.join(folder, MANIFEST), manifest.to_bytes())
-
-
-def write_rejects(folder: str, rejects: Sequence[Reject]) -> None:
-    """Write rejects.parquet: with the index, or alone when a build stops early and has to show why."""
-    with storage.written_whole(storage.join(folder, REJECTS)) as file, _table_writer(file, _rejects_schema()) as table:
-        _write_rows(table, _reject_lines(rejects))
-
-
-def _reject_lines(rejects: Sequence[Reject]) -> bytes:
-    names = _rejects_schema().names
-    return "\n".join(json.dumps({name: getattr(reject, name) for name in names}) for reject in rejects).encode()
-
-
-def index_schema() -> pa.Schema:
-    """Return the columns of index.parquet; docs/format.md says what each means."""
-    import pyarrow as pa
-
-    types: dict[str, pa.DataType] = {
-        "key": pa.string(),
-        "split": pa.string(),
-        "shard": pa.string(),
-        "sha256": pa.string(),
-        "extension": pa.string(),
-        **{f"{member}_{what}": pa.int64() for member in ("pixels", "txt", "json") for what in ("offset", "size")},
-        "captions": pa.list_(pa.string()),
-        "label": pa.string(),
-        "meaning": pa.string(),
-        "group": pa.string(),
-        "num_frames": pa.int32(),
-        "fps": pa.float64(),
-        "height": pa.int32(),
-        "width": pa.int32(),
-        "channels": pa.int8(),
-        "pts": pa.list_(pa.int64()),
-        "key_frames": pa.list_(pa.bool_()),
-        "time_base": pa.string(),
-        "phash": pa.string(),
-    }
-    return pa.schema([pa.field(name, kind, nullable=name not in _REQUIRED) for name, kind in types.items()])
-
-
-def read_index(folder: str, columns: Sequence[str] | None = None, *, shards: range | None = None) -> pa.Table:
-    """Return rows of the index, in its order: the columns asked for, of some shards (see ``Manifest.shard_range``) or all.
-
-    Raises DataError when the index is missing or damaged.
-    """
-    import pyarrow.parquet as pq
-
-    with _table_file(folder, INDEX) as file:
-        table = pq.ParquetFile(file)
-        # A shard's rows are a row group. Not filtered by name: for a scalar to compare with, pyarrow imports pandas.
-        groups = range(table.num_row_groups) if shards is None else shards
-        return table.read_row_groups(list(groups), columns=None if columns is None else list(columns))
-
-
-def read_index_in_parts(folder: str, columns: Sequence[str], *, shards: range) -> Iterator[pa.Table]:
-    """Yield rows of the index as ``read_index`` returns them, some shards at a time: memory for all is not needed.
-
-    Raises DataError when the index is missing or damaged.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with _table_file(folder, INDEX) as file:
-        # Not fetched ahead: that keeps what was read until the end.
-        table = pq.ParquetFile(file, pre_buffer=False)
-        for first in range(0, len(shards), _SHARDS_AT_ONCE):
-            yield table.read_row_groups(list(shards[first : first + _SHARDS_AT_ONCE]), columns=list(columns), use_threads=False)
-            # Else what one part has needed is kept beside what the next one needs.
-            pa.default_memory_pool().release_unused()
-
-
-def distinct(folder: str, column: str, *, outside: range) -> set[Any]:
-    """Return the different values, other than null, that a column has in all shards but some. Raises DataError as above."""
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    found: set[Any] = set()
-    with _table_file(folder, INDEX) as file:
-        # Values that repeat lie in a dictionary in the file already.
-        table = pq.ParquetFile(file, pre_buffer=False, read_dictionary=[column])
-        groups = [group for group in range(table.num_row_groups) if group not in outside]
-        for first in range(0, len(groups), _SHARDS_AT_ONCE):
-            rows = table.read_row_groups(groups[first : first + _SHARDS_AT_ONCE], columns=[column])
-            found.update(pc.unique(rows[column].cast(table.schema_arrow.field(column).type.value_type)).to_pylist())
-    return found - {None}
-
-
-def columns(folder: str) -> list[str]:
-    """Return the columns that the index has; one of an older version may lack some."""
-    import pyarrow.parquet as pq
-
-    with _table_file(folder, INDEX) as file:
-        names: list[str] = pq.ParquetFile(file).schema_arrow.names
-    return names
-
-
-def read_index_by_shard(folder: str) -> Iterator[list[dict[str, Any]]]:
-    """Yield the rows of the index, those of one shard at a time. Raises DataError when it is missing or damaged."""
-    for rows in _by_shard(folder):
-        yield rows.to_pylist()
-
-
-def _by_shard(folder: str, columns: list[str] | None = None, shards: range | None = None) -> Iterator[pa.Table]:
-    """Yield the rows of shards, one at a time, from a file that is opened once."""
-    import pyarrow.parquet as pq
-
-    with _table_file(folder, INDEX) as file:
-        table = pq.ParquetFile(file)
-        for group in range(table.num_row_groups) if shards is None else shards:
-            yield table.read_row_group(group, columns=columns)
-
-
-def count_captions(folder: str, shards: range) -> Counter[str]:
-    """Return {caption: times} of some shards, reading one shard's captions at a time."""
-    import pyarrow.compute as pc
-
-    counts = Counter[str]()
-    for rows in _by_shard(folder, ["captions"], shards):
-        counts.update(count_values(pc.list_flatten(rows["captions"])))
-    return counts
-
-
-def count_values(column: Any) -> dict[Any, int]:
-    """Return {value: how often} of a column, without nulls."""
-    import pyarrow.compute as pc
-
-    counted = pc.value_counts(column)
-    values, counts = counted.field("values").to_pylist(), counted.field("counts").to_pylist()
-    return {value: count for value, count in zip(values, counts, strict=True) if value is not None}
-
-
-def read_rejects(folder: str) -> list[Reject]:
-    """Return the clips that were asked for and are not in the shards, and why."""
-    import pyarrow.parquet as pq
-
-    with _table_file(folder, REJECTS) as file:
-        return [Reject(**row) for row in pq.ParquetFile(file).read().to_pylist()]
-
-
-@contextlib.contextmanager
-def _table_file(folder: str, name: str) -> Iterator[Any]:
-    """Open a table for reading; map what pyarrow raises in the block to DataError."""
-    import pyarrow as pa
-
-    path = storage.join(folder, name)
-    try:
-        if not storage.is_url(path):
-            with pa.OSFile(path) as file:
-                yield file
-            return
-        with storage.fetched(path, max_bytes=_FETCHED_BYTES) as copy:
-            yield pa.PythonFile(copy, mode="r")
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing; run the build command again, it makes what is not there") from None
-    except StorageError:
-        # It could not be read: nothing is said of what is in it.
-        raise
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} is damaged: {error}; remove it and run the build command again") from error
-
-
-def _rejects_schema() -> pa.Schema:
-    import pyarrow as pa
-
-    names = ("key", "split", "stage", "kind", "reason", "message")
-    return pa.schema([pa.field(name, pa.string(), nullable=False) for name in names])
-
-
-# Columns whose values repeat: only these are worth a dictionary.
-_REPEATED = ["split", "shard", "extension", "captions.list.element", "label", "meaning", "group", "num_frames", "fps", "height",
-             "width", "channels", "time_base", "pts.list.element", "key_frames.list.element", "stage", "kind", "reason",
-             "message"]  # fmt: skip
-
-
-def _table_writer(file: Any, schema: pa.Schema) -> Any:
-    import pyarrow.parquet as pq
-
-    return pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=_REPEATED)
-
-
-def _write_rows(table: Any, lines: bytes) -> None:
-    """Write rows, lines of JSON, as one row group; nothing when there are none."""
-    import pyarrow as pa
-    import pyarrow.json as pj
-
-    if not lines:
-        return
-    # Arrow's own JSON reader: from Python lists, pyarrow first imports pandas, which takes half a second.
-    nullable = pa.schema([field.with_nullable(True) for field in table.schema])
-    parsing = pj.ParseOptions(explicit_schema=nullable, unexpected_field_behavior="error")
-    found = pj.read_json(pa.BufferReader(lines), pj.ReadOptions(block_size=len(lines) + 1), parsing)
-    columns = [found[name] for name in table.schema.names]
-    table.write_table(pa.Table.from_arrays(columns, schema=table.schema), row_group_size=len(found))

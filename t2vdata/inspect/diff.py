@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from t2vdata.errors import RequestError
-from t2vdata.format import manifest
+from t2vdata.format import manifest, tables
 from t2vdata.format.dataset import Dataset
 
 # The end of a key that numbers the window of a clip; lists name the clip.
@@ -113,7 +113,7 @@ def _hashes(dataset: Dataset) -> dict[str, dict[str, str]]:
     """Return {split: {key: SHA-256 of the sample}}."""
     found: dict[str, dict[str, str]] = {}
     for split in dataset.splits:
-        table = manifest.read_index(dataset.path, ["key", "sha256"], shards=dataset.manifest.shard_range(split))
+        table = tables.read_index(dataset.path, ["key", "sha256"], shards=dataset.manifest.shard_range(split))
         found[split] = dict(zip(table["key"].to_pylist(), table["sha256"].to_pylist(), strict=True))
     return found
 
@@ -130,5 +130,5 @@ def _split_diff(a: Mapping[str, str], b: Mapping[str, str]) -> SplitDiff:
 
 def _reasons(dataset: Dataset, keys: set[str]) -> dict[str, int]:
     """Return {why: how many} of clips that this build does not have, by its rejects."""
-    why = {reject.key: reject.reason for reject in manifest.read_rejects(dataset.path)}
+    why = {reject.key: reject.reason for reject in tables.read_rejects(dataset.path)}
     return dict(Counter(why.get(key, "not asked for") for key in keys).most_common())

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from t2vdata.errors import RequestError
-from t2vdata.format import manifest
+from t2vdata.format import manifest, tables
 from t2vdata.media import phash
 
 
@@ -94,10 +94,10 @@ class _Clip:
 
 def _rows(whole: manifest.Manifest, path: str, split: str) -> list[_Clip]:
     columns = ("key", "group", "phash")
-    there = manifest.columns(path)
+    there = tables.index_columns(path)
     if "phash" not in there:
         return []
-    table = manifest.read_index(path, columns, shards=whole.shard_range(split))
+    table = tables.read_index(path, columns, shards=whole.shard_range(split))
     told = (table[name].to_pylist() for name in columns)
     return [_Clip(key, split, group, phash) for key, group, phash in zip(*told, strict=True)]
 

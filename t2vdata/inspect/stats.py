@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from t2vdata.format import manifest
+from t2vdata.format import manifest, tables
 from t2vdata.text.captions import words
 from t2vdata.text.vocabulary import count_words
 
@@ -93,7 +93,7 @@ class Stats:
 def compute(path: str) -> Stats:
     """Count what is in the dataset at ``path``. Raises NotADatasetError or DataError when it cannot be read."""
     whole = manifest.read(path)
-    by_split = {split: manifest.read_index(path, _COLUMNS, shards=whole.shard_range(split)) for split in whole.splits}
+    by_split = {split: tables.read_index(path, _COLUMNS, shards=whole.shard_range(split)) for split in whole.splits}
     counts = sum((_words(rows) for rows in by_split.values()), Counter[str]())
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return Stats(
@@ -115,7 +115,7 @@ def compute(path: str) -> Stats:
 def _split_stats(entry: manifest.SplitEntry, rows: pa.Table) -> SplitStats:
     import pyarrow.compute as pc
 
-    captions = manifest.count_values(pc.list_flatten(rows["captions"]))
+    captions = tables.count_values(pc.list_flatten(rows["captions"]))
     durations = pc.divide(pc.cast(rows["num_frames"], "float64"), rows["fps"])
     sizes = Counter(zip(rows["width"].to_pylist(), rows["height"].to_pylist(), strict=True))
     return SplitStats(
@@ -125,20 +125,20 @@ def _split_stats(entry: manifest.SplitEntry, rows: pa.Table) -> SplitStats:
         captions=sum(captions.values()),
         caption_words=_spread({text: len(words(text)) for text in captions}, captions),
         caption_chars=_spread({text: len(text) for text in captions}, captions),
-        labels=_balance(manifest.count_values(rows["label"])),
-        meanings=_balance(manifest.count_values(rows["meaning"])),
-        num_frames={str(value): count for value, count in sorted(manifest.count_values(rows["num_frames"]).items())},
-        fps={f"{value:g}": count for value, count in sorted(manifest.count_values(rows["fps"]).items())},
+        labels=_balance(tables.count_values(rows["label"])),
+        meanings=_balance(tables.count_values(rows["meaning"])),
+        num_frames={str(value): count for value, count in sorted(tables.count_values(rows["num_frames"]).items())},
+        fps={f"{value:g}": count for value, count in sorted(tables.count_values(rows["fps"]).items())},
         resolutions={f"{width}x{height}": count for (width, height), count in sizes.most_common()},
-        duration_seconds=_spread_of(manifest.count_values(durations)),
-        groups=len(manifest.count_values(rows["group"]).keys() - {""}),
+        duration_seconds=_spread_of(tables.count_values(durations)),
+        groups=len(tables.count_values(rows["group"]).keys() - {""}),
     )
 
 
 def _words(table: pa.Table) -> Counter[str]:
     import pyarrow.compute as pc
 
-    return count_words(manifest.count_values(pc.list_flatten(table["captions"])), words)
+    return count_words(tables.count_values(pc.list_flatten(table["captions"])), words)
 
 
 def _balance(counts: dict[str, int]) -> Balance | None:

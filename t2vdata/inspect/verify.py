@@ -12,7 +12,7 @@ from typing import IO, Any, cast
 from t2vdata import storage
 from t2vdata.engines import local
 from t2vdata.errors import DataError, DecodeError, ShardError, StorageError
-from t2vdata.format import manifest, sample
+from t2vdata.format import manifest, sample, tables
 from t2vdata.format.manifest import Manifest, ShardEntry
 from t2vdata.format.shards import Member, read_samples
 from t2vdata.media import decode
@@ -155,8 +155,8 @@ def _check_strangers(path: str, whole: Manifest) -> Iterator[Problem]:
 def _checks(path: str, shards: list[tuple[str, ShardEntry]], problems: list[Problem]) -> Iterator[_Check]:
     """Yield the work, with the rows of each shard; what is wrong with the index is noted once."""
     # A changed index is named by its hash; its rows say nothing of the shards, which still have their own hashes.
-    is_changed = any(problem.file == manifest.INDEX for problem in problems)
-    by_shard = None if is_changed else manifest.read_index_by_shard(path)
+    is_changed = any(problem.file == tables.INDEX for problem in problems)
+    by_shard = None if is_changed else tables.read_index_by_shard(path)
     for split, entry in shards:
         rows = None
         if by_shard is not None:
@@ -164,10 +164,10 @@ def _checks(path: str, shards: list[tuple[str, ShardEntry]], problems: list[Prob
                 rows = next(by_shard, [])
             except DataError as error:
                 by_shard = None
-                problems.append(Problem(manifest.INDEX, str(error)))
+                problems.append(Problem(tables.INDEX, str(error)))
         yield _Check(entry, split, rows)
     if by_shard is not None and next(by_shard, None) is not None:
-        problems.append(Problem(manifest.INDEX, "has rows of shards that are not in the manifest"))
+        problems.append(Problem(tables.INDEX, "has rows of shards that are not in the manifest"))
 
 
 def _check_samples(file: _HashingFile, check: _Check, deep: bool) -> Iterator[Problem]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from t2vdata.errors import DataError, RequestError
-from t2vdata.format import manifest
+from t2vdata.format import tables
 from t2vdata.format.manifest import ShardEntry
 
 if TYPE_CHECKING:
@@ -60,12 +60,12 @@ class SplitTable:
         count = sum(sizes)
         if not count:
             raise RequestError(f"split {split.name!r} of {split.path} has no clips; there is nothing to load")
-        elsewhere = manifest.distinct(split.path, "label", outside=split.shards)
+        elsewhere = tables.distinct_values(split.path, "label", outside=split.shards)
         numbers: dict[str, NDArray[Any]] = {}
         extension, label = _Coded(count), _Coded(count)
         captions, keys = _Captions(count), []
         first = 0
-        for part in manifest.read_index_in_parts(split.path, _COLUMNS, shards=split.shards):
+        for part in tables.read_index_in_parts(split.path, _COLUMNS, shards=split.shards):
             rows = slice(first, first + len(part))
             first = rows.stop
             for name in _NUMBERS:

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from t2vdata import Vocabulary
-from t2vdata.format import manifest
+from t2vdata.format import manifest, tables
 
 BATCH_SIZE, CORES = 64, 2
 NUM_FRAMES = 16
@@ -66,7 +66,7 @@ class Task:
             "channels",
         )
         shards = manifest.read(self.folder).shard_range("train")
-        rows: list[dict[str, Any]] = manifest.read_index(self.folder, columns, shards=shards).to_pylist()
+        rows: list[dict[str, Any]] = tables.read_index(self.folder, columns, shards=shards).to_pylist()
         return rows
 
     @property
@@ -160,7 +160,7 @@ def decode_ours(data: bytes, task: Task) -> Video:
 def _lossless() -> Callable[[str, bytes], Video | None]:
     import t2vdata.format.webdataset
 
-    return t2vdata.webdataset.decoder()
+    return t2vdata.format.webdataset.decoder()
 
 
 Decode = Callable[[bytes, Task], Video]

@@ -18,7 +18,7 @@ from t2vdata.build.append import retry_failed
 from t2vdata.build.run import Progress, build_dataset
 from t2vdata.build.spec import BuildSpec
 from t2vdata.errors import OtherSpecError, RequestError, StorageError
-from t2vdata.format import manifest
+from t2vdata.format import tables
 from t2vdata.format.dataset import open_dataset
 from t2vdata.inspect.verify import verify
 from t2vdata.loading import Loader, LoadSpec
@@ -97,7 +97,7 @@ def test_kept_rejected_and_failed_are_still_all_that_was_asked_for(media: Path, 
     assert (tally.kept, tally.seen) == (8, NUM_CLIPS)
     assert dict(tally.rejected) == {"no media file": 2, "fewer than 4 frames": 1}
     assert dict(tally.failed) == {"DecodeError": 1}
-    rejected = {reject.key: reject.reason for reject in manifest.read_rejects(str(out))}
+    rejected = {reject.key: reject.reason for reject in tables.read_rejects(str(out))}
     assert rejected == {
         "clip-03": "no media file",
         "clip-05": "DecodeError",
@@ -188,7 +188,7 @@ def test_a_file_that_arrives_while_a_build_is_interrupted_moves_no_clip(media: P
     arrive(media, video, "clip-02.mp4", "clip-03.mp4")
     build(media, out)
     assert keys(out) == keys(tmp_path / "undisturbed")
-    rejects = {reject.key for reject in manifest.read_rejects(str(out))}
+    rejects = {reject.key for reject in tables.read_rejects(str(out))}
     assert len(rejects) + sum(map(len, keys(out).values())) == NUM_CLIPS
 
 

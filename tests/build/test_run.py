@@ -28,7 +28,7 @@ from t2vdata.errors import (
     TooManyFailuresError,
     UnknownNameError,
 )
-from t2vdata.format import manifest, shards
+from t2vdata.format import manifest, shards, tables
 from t2vdata.format.dataset import open_dataset
 from t2vdata.inspect import stats
 from t2vdata.media.encode import H264, Lossless, encoding
@@ -92,7 +92,7 @@ def test_the_fingerprint_is_the_hash_of_the_spec(built: BuildResult) -> None:
 
 
 def test_samples_lie_where_the_index_says(built: BuildResult) -> None:
-    rows = manifest.read_index(built.out).to_pylist()
+    rows = tables.read_index(built.out).to_pylist()
     assert len(rows) == 60 + 6 + 6 + 6
     for row in rows[::7]:
         with tarfile.open(Path(built.out) / row["shard"]) as tar:
@@ -105,7 +105,7 @@ def test_samples_lie_where_the_index_says(built: BuildResult) -> None:
 
 def test_the_index_names_every_frame_of_an_mp4(tmp_path: Path) -> None:
     spec = BuildSpec("mnist-motion", options={**TINY, "n": 3}, encoding=H264(gop=4))
-    row = manifest.read_index(build_dataset(spec, tmp_path / "out", num_workers=1).out).to_pylist()[0]
+    row = tables.read_index(build_dataset(spec, tmp_path / "out", num_workers=1).out).to_pylist()[0]
     assert row["num_frames"] == len(row["pts"]) == len(row["key_frames"]) == 8
     assert row["key_frames"] == [True, False, False, False, True, False, False, False]
     ticks_per_second = int(row["time_base"].removeprefix("1/"))
@@ -267,8 +267,8 @@ def test_kept_rejected_and_failed_are_all_that_was_asked_for(examples: None, tmp
     assert tally.seen == 80
     assert dict(tally.failed) == {"RenderError": 2}
     assert tally.rejected["caption over 60 characters"] == 8
-    rejects = manifest.read_rejects(result.out)
-    keys = {row["key"] for row in manifest.read_index(result.out, ["key"]).to_pylist()} | {reject.key for reject in rejects}
+    rejects = tables.read_rejects(result.out)
+    keys = {row["key"] for row in tables.read_index(result.out, ["key"]).to_pylist()} | {reject.key for reject in rejects}
     assert keys == {f"{split}-{number:04d}" for split in ("train", "test") for number in range(40)}
     assert len(rejects) == tally.num_rejected + tally.num_failed
     broken = [reject for reject in rejects if reject.kind == "failed"]
@@ -303,7 +303,7 @@ def test_a_hopeless_build_stops_early_and_shows_why(examples: None, tmp_path: Pa
         TooManyFailuresError, match=r"\d+ of \d+ clips failed, more than 5%: RenderError \d+; see .*rejects.parquet"
     ):
         build_dataset(spec, tmp_path / "out", num_workers=1)
-    failed = [reject for reject in manifest.read_rejects(str(tmp_path / "out")) if reject.kind == "failed"]
+    failed = [reject for reject in tables.read_rejects(str(tmp_path / "out")) if reject.kind == "failed"]
     assert 100 <= len(failed) < 300
     assert not (tmp_path / "out" / "manifest.json").exists()
     build_dataset(spec, tmp_path / "out", num_workers=1, max_failures=1.0)

@@ -13,7 +13,7 @@ from support import t2vdata
 
 from t2vdata.build.run import BuildResult, BuildSpec, build_dataset
 from t2vdata.errors import RequestError, UnknownNameError
-from t2vdata.format import manifest
+from t2vdata.format import tables
 from t2vdata.format.dataset import open_dataset
 from t2vdata.inspect import duplicates
 from t2vdata.media.encode import encoding
@@ -57,7 +57,7 @@ def build(media: Path, out: Path, **options: object) -> BuildResult:
 
 def reasons(result: BuildResult) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for reject in manifest.read_rejects(result.out):
+    for reject in tables.read_rejects(result.out):
         found.setdefault(reject.reason, []).append(reject.key)
     return found
 
@@ -139,7 +139,7 @@ def test_lists_name_the_clips_and_labels_that_are_wanted(media: Path, tmp_path: 
         "not in the clip list": ["two", "three", "short", "again"],
         "not in the annotations": ["never_heard_of"],
     }
-    told = {reject.key: reject.message for reject in manifest.read_rejects(result.out)}
+    told = {reject.key: reject.message for reject in tables.read_rejects(result.out)}
     assert told["never_heard_of"] == "list.txt, entry 3: not in the annotations"
     result = build(media, tmp_path / "unwanted", exclude_list=a_list(tmp_path, "one", "two"))
     assert reasons(result) == {"in the exclude list": ["one", "two"]}
@@ -261,6 +261,6 @@ def test_a_dataset_without_hashes_says_so(built: BuildResult) -> None:
 
 
 def test_every_clip_of_a_media_file_has_a_hash(doubled: Path) -> None:
-    rows = manifest.read_index(str(doubled), ["key", "phash"]).to_pylist()
+    rows = tables.read_index(str(doubled), ["key", "phash"]).to_pylist()
     assert len(rows) == 2 * 5 + 2
     assert all(len(row["phash"]) == 48 for row in rows)

@@ -16,7 +16,7 @@ from t2vdata import datasets
 from t2vdata.build.run import BuildResult, BuildSpec, build_dataset
 from t2vdata.errors import RawDataError
 from t2vdata.estimate.dry_run import SAMPLE, forecast
-from t2vdata.format import manifest
+from t2vdata.format import tables
 from t2vdata.format.dataset import open_dataset
 from t2vdata.format.shards import read_samples
 from t2vdata.inspect import show, stats
@@ -80,11 +80,11 @@ def test_keys_are_legal_and_none_occurs_twice(name: str, layout: Layout) -> None
 def test_kept_rejected_and_failed_are_all_that_was_asked_for(result: BuildResult, layout: Layout) -> None:
     tally = result.manifest.tally
     assert (tally.kept, tally.seen) == (layout.num_kept, layout.num_clips)
-    assert len(manifest.read_rejects(result.out)) == layout.num_clips - layout.num_kept
+    assert len(tables.read_rejects(result.out)) == layout.num_clips - layout.num_kept
 
 
 def test_every_sample_has_captions_and_a_group(result: BuildResult) -> None:
-    rows = manifest.read_index(result.out).to_pylist()
+    rows = tables.read_index(result.out).to_pylist()
     assert len(rows) == result.manifest.tally.kept
     for row in rows:
         assert row["captions"]

@@ -24,7 +24,7 @@ from t2vdata.build import checkpoint
 from t2vdata.build.append import retry_failed
 from t2vdata.build.run import BuildResult, BuildSpec, build_dataset
 from t2vdata.estimate import cluster, dry_run
-from t2vdata.format import manifest
+from t2vdata.format import tables
 from t2vdata.format.dataset import open_dataset
 from t2vdata.media.encode import encoding
 from t2vdata.storage import archives, prefetch
@@ -96,7 +96,7 @@ def shards(out: Path) -> dict[str, str]:
     return {name: digest for name, digest in hashes(out).items() if name.endswith(".tar")}
 
 
-def tables(out: Path) -> dict[str, str]:
+def table_hashes(out: Path) -> dict[str, str]:
     return {name: digest for name, digest in hashes(out).items() if name in ("index.parquet", "rejects.parquet")}
 
 
@@ -140,7 +140,7 @@ def test_archives_give_the_bytes_of_the_unpacked_folder(packed: Path, unpacked: 
     build(packed, tmp_path / "out", num_workers)
     assert len(shards(tmp_path / "expected")) == 4
     assert shards(tmp_path / "out") == shards(tmp_path / "expected")
-    assert tables(tmp_path / "out") == tables(tmp_path / "expected")
+    assert table_hashes(tmp_path / "out") == table_hashes(tmp_path / "expected")
     assert not (tmp_path / "out" / checkpoint.FOLDER).exists()
 
 
@@ -252,7 +252,7 @@ def test_clips_behind_the_damage_of_an_archive_are_left_out_with_its_name(packed
     why = "no media file, and k400_targz/train/part_10.tar.gz is damaged"
     assert 1 <= result.manifest.tally.rejected[why] <= 3
     assert result.manifest.tally.kept == 12 - result.manifest.tally.rejected[why]
-    message = manifest.read_rejects(str(tmp_path / "out"))[0].message
+    message = tables.read_rejects(str(tmp_path / "out"))[0].message
     assert message.startswith("train.csv, line ")
     assert message.endswith(why)
 
@@ -298,13 +298,13 @@ def test_an_archive_that_changes_meanwhile_fails_its_clips(
     monkeypatch.setattr(archives, "_kept", None)
     tally = build(packed, tmp_path / "out").manifest.tally
     assert tally.failed == {"DecodeError": 4}
-    assert "part_2.tar.gz ends before byte " in manifest.read_rejects(str(tmp_path / "out"))[0].message
+    assert "part_2.tar.gz ends before byte " in tables.read_rejects(str(tmp_path / "out"))[0].message
 
 
 def test_a_member_over_the_limit_has_failed(packed: Path, videos: dict[str, bytes], tmp_path: Path) -> None:
     pack(packed / "k400_targz" / "train" / "part_3.tar.gz", {NAMES[4]: videos[NAMES[4]].ljust(1_000_001, b"\0")})
     assert build(packed, tmp_path / "out", max_file_mb=1).manifest.tally.failed == {"DecodeError": 1}
-    (reject,) = manifest.read_rejects(str(tmp_path / "out"))
+    (reject,) = tables.read_rejects(str(tmp_path / "out"))
     assert f"train/{NAMES[4]}.mp4 in " in reject.message
     assert "part_3.tar.gz has over 1 MB; allow more with --max-file-mb" in reject.message
 

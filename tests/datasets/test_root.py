@@ -22,7 +22,7 @@ from t2vdata.build.run import BuildResult, BuildSpec, build_dataset
 from t2vdata.datasets import _root
 from t2vdata.errors import RawDataError, ScratchError, StorageError
 from t2vdata.estimate import cluster, dry_run
-from t2vdata.format import manifest
+from t2vdata.format import manifest, tables
 from t2vdata.media.encode import encoding
 from t2vdata.storage import prefetch
 from t2vdata.types import Clip, MediaRef
@@ -207,7 +207,7 @@ def test_a_file_that_goes_while_the_build_goes_on_is_a_failed_clip(
 
     monkeypatch.setattr(prefetch, "take", take)
     assert build(asked, tmp_path / "out").manifest.tally.failed == {"DecodeError": 1}
-    (reject,) = manifest.read_rejects(str(tmp_path / "out"))
+    (reject,) = tables.read_rejects(str(tmp_path / "out"))
     assert reject.message == f"trainingSet.csv, line 2: no file {gone}"
 
 
@@ -345,7 +345,7 @@ def test_a_span_that_takes_too_many_bytes_has_failed(film: bytes, memory: str, t
     storage.write_whole(f"{memory}/film.mp4", film)
     options = {"table": a_span(tmp_path), "size": 16, "frames": 8, "max_file_mb": 1}
     build(BuildSpec("table", options, root=memory), tmp_path / "out")
-    (reject,) = manifest.read_rejects(str(tmp_path / "out"))
+    (reject,) = tables.read_rejects(str(tmp_path / "out"))
     assert f"over 1 MB of {memory}/film.mp4 for one clip; allow more with --max-file-mb" in reject.message
 
 

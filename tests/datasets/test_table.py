@@ -21,7 +21,7 @@ from support import t2vdata
 from t2vdata import datasets
 from t2vdata.build.run import BuildResult, BuildSpec, build_dataset
 from t2vdata.errors import RawDataError, RequestError
-from t2vdata.format import manifest
+from t2vdata.format import tables
 from t2vdata.format.dataset import open_dataset
 from t2vdata.media.encode import encoding
 
@@ -326,7 +326,7 @@ def test_real_and_mutated_files_cost_themselves_alone(shared: Path, tmp_path: Pa
     assert time.monotonic() - begun < 120 + count
     assert alone.manifest.tally.seen == len(real)
     assert mixed.manifest.tally.seen == len(both) == len(real) + count
-    left_out = [reject.key for reject in manifest.read_rejects(mixed.out)]
+    left_out = [reject.key for reject in tables.read_rejects(mixed.out)]
     kept = [item.key for item in open_dataset(mixed.out)["train"]]
     assert sorted(kept + left_out) == sorted(line.rsplit(",", 1)[1] for line in both)
     sums = [

@@ -17,7 +17,7 @@ from support import TINY
 
 import t2vdata.format.webdataset
 from t2vdata.build.run import BuildResult, BuildSpec, build_dataset
-from t2vdata.format import manifest
+from t2vdata.format import tables
 from t2vdata.format.dataset import open_dataset
 from t2vdata.media.encode import H264
 
@@ -39,12 +39,12 @@ def test_webdataset_groups_and_counts_as_we_do(built: BuildResult, mp4s: BuildRe
             assert len(samples) == entry.num_samples > 0
             for sample in samples:
                 assert {name for name in sample if not name.startswith("__")} == {extension, "json", "txt"}
-            rows = manifest.read_index(result.out, ["key"], shards=result.manifest.shard_range(split)).to_pylist()
+            rows = tables.read_index(result.out, ["key"], shards=result.manifest.shard_range(split)).to_pylist()
             assert [sample["__key__"] for sample in samples] == [row["key"] for row in rows]
 
 
 def test_webdataset_decodes_text_json_and_with_our_handler_frames(built: BuildResult) -> None:
-    pipeline = webdataset.WebDataset(urls(built, "train"), shardshuffle=False).decode(t2vdata.webdataset.decoder())
+    pipeline = webdataset.WebDataset(urls(built, "train"), shardshuffle=False).decode(t2vdata.format.webdataset.decoder())
     ours = open_dataset(built.out)["train"]
     for number, sample in enumerate(pipeline):
         assert (sample["npy.zst"] == ours[number].frames.data).all()
@@ -65,7 +65,7 @@ def test_the_decoder_in_the_format_page_reads_a_member(built: BuildResult) -> No
             return np.load(io.BytesIO(zstandard.ZstdDecompressor().decompress(data)), allow_pickle=False)
         return None
 
-    page = Path(__file__).parents[1] / "docs" / "format.md"
+    page = Path(__file__).parents[2] / "docs" / "format.md"
     assert "zstandard.ZstdDecompressor().decompress(data)), allow_pickle=False)" in page.read_text()
     sample = next(iter(webdataset.WebDataset(urls(built, "train"), shardshuffle=False).decode(decode_npy_zst)))
     assert (sample["npy.zst"] == open_dataset(built.out)["train"][0].frames.data).all()

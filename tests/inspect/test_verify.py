@@ -15,7 +15,7 @@ from support import TINY, t2vdata, tiny_spec
 from t2vdata import storage
 from t2vdata.build.run import BuildResult, BuildSpec, build_dataset
 from t2vdata.errors import NotADatasetError
-from t2vdata.format import manifest
+from t2vdata.format import manifest, tables
 from t2vdata.format.shards import ShardWriter, read_samples
 from t2vdata.inspect.verify import verify
 from t2vdata.media.encode import H264, Lossless
@@ -96,7 +96,7 @@ def test_one_flipped_bit_in_the_manifest_is_found(copy: Path) -> None:
 
 
 def test_the_sample_that_is_damaged_is_named(copy: Path) -> None:
-    row = manifest.read_index(str(copy)).to_pylist()[25]
+    row = tables.read_index(str(copy)).to_pylist()[25]
     flip(copy / SHARD, row["pixels_offset"] + 40)
     problems = verify(str(copy)).problems
     assert [(problem.file, problem.key) for problem in problems] == [(SHARD, None), (SHARD, row["key"])]

@@ -12,7 +12,7 @@ import pytest
 
 from t2vdata.build.run import BuildResult
 from t2vdata.errors import RequestError, ShardError
-from t2vdata.format import manifest
+from t2vdata.format import manifest, tables
 from t2vdata.format.manifest import ShardEntry
 from t2vdata.loading.cache import CacheSpec
 from t2vdata.loading.reader import CachedShards, MappedShards, Reader, RemoteRanges, open_reader
@@ -121,7 +121,7 @@ def test_members_of_a_dataset_lie_where_its_index_says(built: BuildResult) -> No
     folder = str(built.out)
     entries = [shard for _, shard in manifest.read(folder).shards()]
     places = {entry.name: place for place, entry in enumerate(entries)}
-    rows = manifest.read_index(folder, ("shard", "txt_offset", "txt_size", "captions")).to_pylist()
+    rows = tables.read_index(folder, ("shard", "txt_offset", "txt_size", "captions")).to_pylist()
     reader = open_reader(folder, entries)
     texts = [bytes(reader.read(places[row["shard"]], row["txt_offset"], row["txt_size"])).decode() for row in rows]
     assert texts == [row["captions"][0] for row in rows]
