@@ -17,7 +17,8 @@ from t2vdata.format import tables
 from t2vdata.format.dataset import Dataset
 from t2vdata.loading import loader
 from t2vdata.loading.decoding import with_channels
-from t2vdata.media import span
+from t2vdata.media.clip_reader import read_clip
+from t2vdata.media.clip_request import ClipRequest
 
 
 def of_file(path: Path, shape: tuple[int, int, int, int]) -> torch.Tensor:
@@ -30,9 +31,8 @@ def of_file(path: Path, shape: tuple[int, int, int, int]) -> torch.Tensor:
     if not path.is_file():
         raise RequestError(f"--first {path}: no such file; expected a picture or a video")
     try:
-        found = span.take(os.path.abspath(path), span.ClipRequest(num_frames=1, size=height if height == width else None)).data[
-            :1
-        ]
+        request = ClipRequest(num_frames=1, size=height if height == width else None)
+        found = read_clip(os.path.abspath(path), request).data[:1]
     except DecodeError as error:
         raise RequestError(f"--first {path}: {error}; expected a picture or a video") from error
     if found.shape[1:3] != (height, width):

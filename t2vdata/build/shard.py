@@ -70,7 +70,7 @@ def samples(
                     continue
                 on_stage(stage := "encode")
                 kept = datasets.original(spec.dataset, clip, options) if keeps_files else None
-                encoded = encoding.encode(frames) if kept is None else encode.as_it_is(kept, frames)
+                encoded = encoding.encode(frames) if kept is None else encode.keep_original(kept, frames)
                 result = to_sample(clip, plan.split, frames, encoded, encoding.extension)
                 on_stage("done")
             except ClipError as error:

@@ -13,7 +13,7 @@ from t2vdata.cli import SETTINGS
 from t2vdata.engines.local import usable_cores
 
 if TYPE_CHECKING:
-    from t2vdata.media.decode import Verdict
+    from t2vdata.media.decode import BackendReport
 
 
 @click.command("doctor", context_settings=SETTINGS, epilog="Example: t2vdata doctor")
@@ -47,12 +47,13 @@ def command() -> None:
         click.echo("no decoder works on the CPU; pip install --force-reinstall av")
         sys.exit(1)
     out.print(
-        f"\nclips of {auto.CLIP_FRAMES} frames of 64x64 pixels, opened and decoded on one thread; `auto` takes {best.backend}",
+        f"\nclips of {auto.NUM_PROBE_FRAMES} frames of 64x64 pixels, opened and decoded on one thread; "
+        f"`auto` takes {best.backend}",
         markup=False,
         soft_wrap=True,
     )
 
 
-def _row(one: Verdict) -> list[str]:
+def _row(one: BackendReport) -> list[str]:
     speed = f"{one.clips_per_second:,.0f}" if one.clips_per_second else "-"
     return [one.backend, one.device, one.version or "-", "no" if one.why_not else "yes", speed]

@@ -16,7 +16,7 @@ from t2vdata import filters, storage
 from t2vdata.errors import DecodeError, RequestError, ScratchError, StorageError, StoreAwayError, unknown_name
 from t2vdata.filters import ClipFilter, FrameFilter
 from t2vdata.media import matching, sandbox, shots
-from t2vdata.media.span import ClipRequest
+from t2vdata.media.clip_request import ClipRequest
 from t2vdata.storage import prefetch
 from t2vdata.storage.archives import DamagedError
 from t2vdata.text import language
@@ -280,9 +280,9 @@ def render(clip: Clip, options: MediaOptions) -> Frames:
         options.size or None,
         options.resize,
         shot="longest" if options.cuts == "longest" else "all",
-        matched=options.min_matches is not None,
+        counts_matches=options.min_matches is not None,
         # Without --frames, the clip is as long as its frames.
-        timed=options.frames is not None and _limits_duration(options),
+        measures_seconds=options.frames is not None and _limits_duration(options),
     )
     try:
         return sandbox.take(_source(clip, options.max_file_mb), wish, timeout_seconds=options.timeout)

@@ -15,6 +15,7 @@ import torch
 from t2vdata.errors import DecodeError, RequestError
 from t2vdata.loading.decoding import Failure, fill_each
 from t2vdata.loading.transforms import Decision
+from t2vdata.media.color import LUMA_PER_65536
 from t2vdata.media.decode import open_video
 
 if TYPE_CHECKING:
@@ -122,5 +123,5 @@ def _with_channels(frames: torch.Tensor, channels: int) -> torch.Tensor:
     """Return RGB frames as grey or RGB; luma as in BT.601."""
     if channels == 3:
         return frames
-    weights = torch.tensor([19595, 38470, 7471], dtype=torch.int32, device=frames.device)
+    weights = torch.tensor(LUMA_PER_65536, dtype=torch.int32, device=frames.device)
     return ((frames.to(torch.int32) * weights).sum(dim=3, keepdim=True) + 32768 >> 16).to(torch.uint8)

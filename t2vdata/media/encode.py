@@ -1,40 +1,34 @@
-"""Frames to bytes: exact arrays, H.264, or a JPEG sheet.
+"""Frames to the pixel member of a sample: ``Lossless``, ``H264`` or ``Jpeg``.
 
-All give the same bytes for the same frames and the same version of the encoding library, on any number of processes; the
-version is part of what a build is (``Encoding.identity``), so two builds with one fingerprint have one content.
+Each encoding gives the same bytes for the same frames and the same version of its library, in any number of processes. The
+version is part of ``Encoding.identity`` and so of a build's fingerprint: builds with the same fingerprint have the same bytes.
 """
 
 from __future__ import annotations
 
-import functools
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from t2vdata.errors import EncodeError, RequestError, unknown_name
-from t2vdata.media import sheet
+from t2vdata.media import h264, npy, sheet
 from t2vdata.types import Frames
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """The pixel member of a sample, and what the index says of it."""
+    """The pixel member of a sample, and its columns in the index."""
 
     data: bytes
     num_frames: int
-    """Frames that really decode, counted by decoding ``data`` back where the coding is lossy."""
+    """Frames that really decode; H.264 is decoded back to count them."""
     pts: Sequence[int] | None = None
     """Time stamp of each frame, in ``time_base``; None where a frame's time is its index over fps."""
     key_frames: Sequence[bool] | None = None
-    """Whether each frame can be decoded without those before it; None where all can."""
+    """Whether each frame decodes without the frames before it; None where all do."""
     time_base: str | None = None
-    """Seconds of one time stamp unit, as a fraction: ``1/15360``."""
+    """Seconds in one unit of ``pts``, as a fraction: ``1/15360``."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +38,9 @@ class Lossless:
     name: ClassVar[str] = "lossless"
     extension: ClassVar[str] = "npy.zst"
     grey_level: int = -1
-    """Zstandard's level for grey clips: drawn digits are 4 % larger than at 1, in a tar not at all, and take less time."""
+    """Zstandard's level for grey clips. Drawn digits come out 4 % larger than at level 1, no larger in a tar, and faster."""
     rgb_level: int = 3
-    """Zstandard's level for colour: below 1 it would leave out entropy coding, which photographs need."""
+    """Zstandard's level for colour. Levels below 1 skip entropy coding, which photographs need."""
 
     def check(self, height: int, width: int) -> None:
         """Accept every size."""
@@ -59,17 +53,17 @@ class Lossless:
 
     def encode(self, frames: Frames) -> Encoded:
         level = self.grey_level if frames.channels == 1 else self.rgb_level
-        return Encoded(_zstd(level).compress(_npy_file(frames.data)), frames.num_frames)
+        return Encoded(npy.compress(frames.data, level), frames.num_frames)
 
 
 @dataclass(frozen=True)
 class H264:
-    """``.mp4``: H.264 in yuv420p, BT.601 in limited range, without B frames or loop filter, so that it decodes fast."""
+    """``.mp4``: H.264 in yuv420p, BT.601 limited range. No B frames and no loop filter, so that it decodes fast."""
 
     name: ClassVar[str] = "h264"
     extension: ClassVar[str] = "mp4"
     gop: int = 16
-    """Frames from one key frame to the next; each such group decodes by itself."""
+    """Frames from one key frame to the next; each group decodes on its own."""
     crf: int = 18
     """x264's constant rate factor, 0 (best) to 51."""
 
@@ -80,7 +74,7 @@ class H264:
             raise RequestError(f"a constant rate factor of {self.crf} (--crf); expected 0 (best) to 51")
 
     def check(self, height: int, width: int) -> None:
-        """Raise RequestError for odd sizes: 4:2:0 chroma has one value for two pixels."""
+        """Raise RequestError for odd sizes: 4:2:0 has one chroma value for 2x2 pixels."""
         if height % 2 or width % 2:
             raise RequestError(f"h264 cannot hold {width}x{height}; choose an even size, or --encoding lossless")
 
@@ -101,60 +95,30 @@ class H264:
         try:
             self.check(frames.height, frames.width)
         except RequestError as error:
-            # One clip of many; when all have one size, the build has asked before it began.
+            # Only this clip fails; a build whose clips all have the same size has checked it before it started.
             raise EncodeError(str(error)) from error
-        data = self._mp4(frames)
+        data = h264.mp4(frames, gop=self.gop, crf=self.crf)
         timing = pyav.read_timing(data)
         if len(timing.pts) != frames.num_frames:
             raise EncodeError(f"encoded {frames.num_frames} frames, but {len(timing.pts)} decode")
         return Encoded(data, len(timing.pts), timing.pts, timing.key_frames, timing.time_base)
 
-    def _mp4(self, frames: Frames) -> bytes:
-        import av
-
-        rate = Fraction(frames.fps).limit_denominator(100_000)
-        file = io.BytesIO()
-        # faststart puts the index first, for readers that stream; bitexact leaves out the writer's name and time.
-        options = {"movflags": "faststart", "fflags": "+bitexact"}
-        # To move the index, the muxer opens its own output once more for reading: it gets what is written so far.
-        reopen = lambda *_: io.BytesIO(file.getvalue())  # noqa: E731
-        with av.open(file, "w", format="mp4", options=options, io_open=reopen) as container:
-            stream = container.add_stream("libx264", rate=rate)
-            stream.width, stream.height, stream.pix_fmt = frames.width, frames.height, "yuv420p"
-            stream.time_base = 1 / rate
-            context = stream.codec_context
-            # One thread: with more, x264 divides its work by their number and the bytes change.
-            context.thread_count = 1
-            context.gop_size = self.gop
-            context.max_b_frames = 0
-            context.color_range, context.colorspace = _LIMITED, _BT601
-            context.color_primaries = context.color_trc = _BT601
-            context.options = {"tune": "fastdecode", "crf": str(self.crf), **_coder(frames.channels, self.gop)}
-            for index, planes in enumerate(zip(*_to_yuv420(frames.data), strict=True)):
-                picture = av.VideoFrame(frames.width, frames.height, "yuv420p")
-                for plane, values in zip(picture.planes, planes, strict=True):
-                    plane.update(_padded(values, plane.line_size).tobytes())
-                picture.pts, picture.time_base = index, 1 / rate
-                container.mux(stream.encode(picture))
-            container.mux(stream.encode(None))
-        return file.getvalue()
-
 
 @dataclass(frozen=True)
 class Jpeg:
-    """``.jpg``: all frames in one JPEG picture (see ``sheet``); decodes faster than H.264, at more bytes."""
+    """``.jpg``: all frames in one JPEG picture (see ``sheet``). Decodes faster than H.264 and takes more bytes."""
 
     name: ClassVar[str] = "jpeg"
     extension: ClassVar[str] = "jpg"
     quality: int = 90
-    """JPEG's quality, 1 to 100. At 90, clips of 64x64 keep about 34 dB; 95 takes 40 % more bytes for 2 dB."""
+    """JPEG quality, 1 to 100. At 90, clips of 64x64 have a PSNR of about 34 dB; 95 adds 2 dB for 40 % more bytes."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.quality <= 100:
             raise RequestError(f"a JPEG quality of {self.quality} (--quality); expected 1 to 100 (best)")
 
     def check(self, height: int, width: int) -> None:
-        """Accept every size; a sheet too large is known when the number of frames is."""
+        """Accept every size. Whether a sheet is too large also depends on the number of frames: ``encode`` checks it."""
 
     def identity(self) -> dict[str, Any]:
         import PIL
@@ -170,145 +134,31 @@ class Jpeg:
 Encoding = Lossless | H264 | Jpeg
 ENCODINGS: dict[str, type[Lossless] | type[H264] | type[Jpeg]] = {"lossless": Lossless, "h264": H264, "jpeg": Jpeg}
 
-# The tag of EXIF that says how a picture is turned.
+# EXIF's tag for the orientation of a picture.
 _ORIENTATION = 0x0112
-# Of FFmpeg's AVColorRange and AVColorSpace.
-_LIMITED, _BT601 = 1, 6
 
 
-def as_it_is(data: bytes, frames: Frames) -> Encoded:
-    """Return the bytes of a JPEG picture as they are, as the encoding of ``frames``, which were decoded from it.
+def keep_original(data: bytes, frames: Frames) -> Encoded:
+    """Return a JPEG file unchanged, as the encoding of ``frames``, which were decoded from it.
 
-    Raises EncodeError for another kind of file, and for one that is turned by a tag, of which readers of the shard do not know.
+    Raises EncodeError for any other format, and for a picture with an EXIF rotation, which readers of shards would ignore.
     """
     from PIL import Image
 
     with Image.open(io.BytesIO(data)) as picture:
         if picture.format != "JPEG":
-            raise EncodeError(f"a {picture.format} file, where --keep-original keeps JPEG; leave that out")
+            raise EncodeError(f"a {picture.format} file, but --keep-original keeps only JPEG; leave out --keep-original")
         if picture.size != (frames.width, frames.height) or picture.getexif().get(_ORIENTATION, 1) != 1:
-            raise EncodeError("a picture that is turned by its EXIF tag cannot be kept as it is; leave out --keep-original")
+            raise EncodeError("a picture that its EXIF tag rotates cannot be kept as it is; leave out --keep-original")
     return Encoded(data, frames.num_frames)
 
 
 def encoding(name: str, **settings: int) -> Encoding:
-    """Return the encoding called ``name`` with its settings. Raises RequestError for a name or setting that is not known."""
+    """Return the encoding called ``name``. Raises RequestError for an unknown name or setting."""
     if name not in ENCODINGS:
         raise unknown_name("encoding", name, ENCODINGS)
-    chosen = ENCODINGS[name]
+    encoding_class = ENCODINGS[name]
     for setting in settings:
-        if setting not in chosen.__dataclass_fields__:
+        if setting not in encoding_class.__dataclass_fields__:
             raise RequestError(f"--{setting} does not apply to --encoding {name}")
-    return chosen(**settings)
-
-
-def _coder(channels: int, gop: int) -> dict[str, str]:
-    """Return x264's settings for closed groups of ``gop`` frames.
-
-    Real clips get CAVLC (part of ``fastdecode``), which decodes 1.5 times as fast. Drawn grey ones have too few coefficients
-    for that to be felt, while x264 spends 2.5 ms on CAVLC's tables at each start: they get CABAC and a faster preset.
-    """
-    groups = f"keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0:threads=1:lookahead-threads=1{_steady_asm()}"
-    if channels == 1:
-        return {"preset": "ultrafast", "x264-params": f"{groups}:cabac=1"}
-    return {"preset": "veryfast", "x264-params": groups}
-
-
-@functools.cache
-def _steady_asm() -> str:
-    """Return the setting that keeps x264 from AVX-512, where there is any.
-
-    With it, x264 165 codes one small clip in a hundred or so otherwise than before, by where its buffers lie in memory.
-    The bytes are those of most other times, and the speed is the same.
-    """
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            has_avx512 = any(" avx512" in line for line in file if line.startswith("flags"))
-    except OSError:
-        # Not Linux.
-        return ""
-    return ":asm=avx2" if has_avx512 else ""
-
-
-def _padded(values: NDArray[np.uint8], line_size: int) -> NDArray[np.uint8]:
-    """Return a plane with its lines as long as FFmpeg keeps them in memory."""
-    import numpy as np
-
-    if values.shape[1] == line_size:
-        return np.ascontiguousarray(values)
-    wide = np.zeros((values.shape[0], line_size), np.uint8)
-    wide[:, : values.shape[1]] = values
-    return wide
-
-
-def canvas(num_frames: int, height: int, width: int, channels: int) -> NDArray[np.uint8]:
-    """Return black frames (T, H, W, C) to draw on; what is drawn there is encoded without being copied first.
-
-    They lie in a buffer that begins with the header of their NumPy file.
-    """
-    import numpy as np
-
-    header = _npy_header((num_frames, height, width, channels))
-    buffer = np.zeros(len(header) + num_frames * height * width * channels, np.uint8)
-    buffer[: len(header)] = np.frombuffer(header, np.uint8)
-    return buffer[len(header) :].reshape(num_frames, height, width, channels)
-
-
-@functools.cache
-def _zstd(level: int) -> Any:
-    import zstandard
-
-    return zstandard.ZstdCompressor(level=level)
-
-
-def _npy_file(data: NDArray[np.uint8]) -> NDArray[np.uint8] | bytes:
-    """Return the NumPy file of an array: the buffer that it lies in when that is one, else a copy."""
-    import numpy as np
-
-    header = _npy_header(data.shape)
-    buffer = data.base
-    if buffer is not None and buffer.shape == (len(header) + data.size,) and data.flags.c_contiguous:
-        front = buffer[: len(header)]
-        # An array of that size that does not reach into the front is all that comes behind it.
-        if front.tobytes() == header and not np.may_share_memory(front, data):
-            return buffer
-    return header + data.tobytes()
-
-
-@functools.lru_cache(maxsize=64)
-def _npy_header(shape: tuple[int, ...]) -> bytes:
-    """Return the header of a NumPy file, version 1.0, for an array of uint8.
-
-    Written out, because numpy's own is padded differently from one of its versions to the next.
-    """
-    text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
-    # The data begins at a multiple of 64 bytes: 10 before the text, 1 after it.
-    padded = text.ljust(-(-(len(text) + 11) // 64) * 64 - 11) + "\n"
-    return b"\x93NUMPY\x01\x00" + len(padded).to_bytes(2, "little") + padded.encode("ascii")
-
-
-Planes = tuple["NDArray[np.uint8]", "NDArray[np.uint8]", "NDArray[np.uint8]"]
-
-
-def _to_yuv420(data: NDArray[np.uint8]) -> Planes:
-    """Return (T, H, W, 1 or 3) frames as Y (T, H, W), U and V (T, H/2, W/2): BT.601, limited range, integers throughout."""
-    import numpy as np
-
-    num_frames, height, width, channels = data.shape
-    half = (num_frames, height // 2, width // 2)
-    if channels == 1:
-        levels = ((np.arange(256) * 219 + 127) // 255 + 16).astype(np.uint8)
-        neutral = np.full(half, 128, np.uint8)
-        return levels[data[..., 0]], neutral, neutral
-    red, green, blue = (np.ascontiguousarray(data[..., channel]).astype(np.int32) for channel in range(3))
-    luma = ((66 * red + 129 * green + 25 * blue + 128) >> 8) + 16
-    # Chroma of the mean of four pixels; their sum is shifted two bits further instead of divided first.
-    red, green, blue = (_sum_of_quads(channel) for channel in (red, green, blue))
-    blueness = ((-38 * red - 74 * green + 112 * blue + 512) >> 10) + 128
-    redness = ((112 * red - 94 * green - 18 * blue + 512) >> 10) + 128
-    return luma.astype(np.uint8), blueness.astype(np.uint8), redness.astype(np.uint8)
-
-
-def _sum_of_quads(channel: NDArray[np.int32]) -> NDArray[np.int32]:
-    rows: NDArray[np.int32] = channel[:, 0::2] + channel[:, 1::2]
-    return rows[..., 0::2] + rows[..., 1::2]
+    return encoding_class(**settings)

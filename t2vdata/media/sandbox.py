@@ -27,7 +27,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from t2vdata.engines.local import child_environment
 from t2vdata.errors import DecodeError
-from t2vdata.media.span import ClipRequest
+from t2vdata.media.clip_request import ClipRequest
 from t2vdata.types import Frames
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Sandbox:
         self._lock = threading.Lock()
 
     def take(self, source: bytes | str | Ranged, wish: ClipRequest, *, timeout_seconds: float) -> Frames:
-        """Return what ``span.take`` does. Raises DecodeError for a file that it cannot use, or that ends the helper."""
+        """Return what ``clip_reader.read_clip`` does. Raises DecodeError for an unusable file, or one that ends the helper."""
         with self._lock:
             is_fresh = self._helper is None
             try:
@@ -147,7 +147,7 @@ _own: dict[int, Sandbox] = {}
 
 
 def take(source: bytes | str | Ranged, wish: ClipRequest, *, timeout_seconds: float = 60.0) -> Frames:
-    """Return what ``span.take`` does, from this process's helper."""
+    """Return what ``clip_reader.read_clip`` does, from this process's helper."""
     # By the process, for one that was forked has no helper yet.
     sandbox = _own.get(os.getpid())
     if sandbox is None:
@@ -213,10 +213,11 @@ def _serve(memory_gigabytes: int) -> None:
     import resource
     import traceback
 
-    from t2vdata.media import span
+    from t2vdata.media.clip_reader import ClipReader
     from t2vdata.media.decode import probe
 
     _warm_up()
+    reader = ClipReader()
     questions = sys.stdin.buffer
     # What a library prints must not come between the answers.
     answers = os.fdopen(os.dup(1), "wb")
@@ -237,7 +238,7 @@ def _serve(memory_gigabytes: int) -> None:
             asked = functools.partial(_asked_for, questions, answers, question["seconds"] + 5)
             source = _Asked(question["ranged"], question["of"], asked)
         try:
-            frames = span.take(source, span.ClipRequest(**question["wish"]))
+            frames = reader.read(source, ClipRequest(**question["wish"]))
             head = {"shape": frames.data.shape, "fps": frames.fps, "about": frames.about}
             _send(answers, head, frames.data.reshape(-1).data)
         except DecodeError as error:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from t2vdata.media import span
+from t2vdata.media.clip_reader import read_clip
+from t2vdata.media.clip_request import ClipRequest
 from t2vdata.media.decode import open_video, selected
 from t2vdata.media.encode import Encoding, encoding
-from t2vdata.media.span import ClipRequest
 from t2vdata.types import Frames
 
 CLIPS = [
@@ -41,8 +41,8 @@ def milliseconds(decode: Callable[[bytes], object], members: list[bytes]) -> flo
 
 
 def main(folder: Path) -> None:
-    wish = ClipRequest(fps=8.0, num_frames=32, size=64)
-    clips = [span.take(str((folder / name).absolute()), wish) for name in CLIPS]
+    request = ClipRequest(fps=8.0, num_frames=32, size=64)
+    clips = [read_clip(str((folder / name).absolute()), request) for name in CLIPS]
     print("encoding      bytes/clip   PSNR dB   encode ms   decode ms   decord ms")
     for one in ENCODINGS:
         members = [one.encode(clip).data for clip in clips]

@@ -15,9 +15,10 @@ from t2vdata import filters
 from t2vdata.datasets import media as media_base
 from t2vdata.datasets._splits import split_of
 from t2vdata.errors import DecodeError, RequestError
-from t2vdata.media import sandbox, span
+from t2vdata.media import sandbox
+from t2vdata.media.clip_reader import read_clip
+from t2vdata.media.clip_request import ClipRequest
 from t2vdata.media.decode import open_video
-from t2vdata.media.span import ClipRequest
 from t2vdata.types import Clip, Frames
 
 
@@ -32,7 +33,7 @@ def test_frames_of_a_whole_file_are_those_of_open_video(name: str, tmp_path: Pat
     path = file(tmp_path, name)
     with open_video(path, backend="pyav") as video:
         expected = video.frames_at(range(video.num_frames))
-    taken = span.take(path, ClipRequest())
+    taken = read_clip(path, ClipRequest())
     assert (taken.data == expected).all()
     assert taken.about["original"]["height"] == expected.shape[1]
 
@@ -44,7 +45,7 @@ def test_a_span_holds_the_frames_that_are_shown_at_its_times(name: str, fps: flo
     with open_video(path, backend="pyav") as video:
         times = [video.seconds[0] + 0.3 + number / fps for number in range(round(0.4 * fps))]
         expected = video.frames_at_times(times)
-    taken = span.take(path, ClipRequest(start_seconds=0.3, end_seconds=0.7, fps=fps))
+    taken = read_clip(path, ClipRequest(start_seconds=0.3, end_seconds=0.7, fps=fps))
     assert taken.data.shape == expected.shape
     assert (taken.data == expected).all()
     assert taken.fps == fps
@@ -52,60 +53,60 @@ def test_a_span_holds_the_frames_that_are_shown_at_its_times(name: str, fps: flo
 
 def test_windows_are_spread_from_the_start_of_the_span_to_its_end(tmp_path: Path) -> None:
     path = file(tmp_path, "h264")
-    whole = span.take(path, ClipRequest())
+    whole = read_clip(path, ClipRequest())
     starts = [0, 10, 20]
     for window, start in enumerate(starts):
-        taken = span.take(path, ClipRequest(num_frames=4, window=window, num_windows=3))
+        taken = read_clip(path, ClipRequest(num_frames=4, window=window, num_windows=3))
         assert (taken.data == whole.data[start : start + 4]).all()
 
 
 def test_sizes_are_cut_squashed_or_padded(tmp_path: Path) -> None:
     path = file(tmp_path, "h264")
     for resize in ("shorter", "squash", "pad"):
-        assert span.take(path, ClipRequest(size=32, resize=resize)).data.shape[1:] == (32, 32, 3)
-    padded = span.take(path, ClipRequest(size=32, resize="pad")).data
+        assert read_clip(path, ClipRequest(size=32, resize=resize)).data.shape[1:] == (32, 32, 3)
+    padded = read_clip(path, ClipRequest(size=32, resize="pad")).data
     assert not padded[:, :4].any()
     assert padded[:, 4:28].any()
 
 
-def test_what_is_kept_of_a_span_has_a_limit_that_says_what_to_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_kept_of_a_span_has_a_limit_that_says_what_to_change(tmp_path: Path) -> None:
     path = file(tmp_path, "h264")
-    monkeypatch.setattr(span, "MAX_PIXELS", 24 * 16 * 16)
-    assert span.take(path, ClipRequest(size=16)).num_frames == 24
-    for wish, hint in (
+    limit = 24 * 16 * 16
+    assert read_clip(path, ClipRequest(size=16), max_pixels=limit).num_frames == 24
+    for request, hint in (
         (ClipRequest(size=17), "clip; use --frames, a smaller --size, or a shorter span"),
         (ClipRequest(size=32, num_frames=20), "clip; use fewer --frames, a smaller --size, or a shorter span"),
         (
             ClipRequest(size=17, num_frames=4, shot="longest"),
-            "span, all of which .* chosen; use a smaller --size, or a shorter span",
+            "span, all of which is read before frames are chosen; use a smaller --size, or a shorter span",
         ),
     ):
         with pytest.raises(DecodeError, match=f"over 6144 pixels in one {hint}"):
-            span.take(path, wish)
+            read_clip(path, request, max_pixels=limit)
 
 
-def test_the_larger_frames_that_are_matched_count_too_once_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_larger_frames_that_are_matched_count_too_once_each(tmp_path: Path) -> None:
     path = file(tmp_path, "h264")
     own, grey = 16 * 16, 240 * 320 // 3
-    monkeypatch.setattr(span, "MAX_PIXELS", 24 * grey + 48 * own)
+    limit = 24 * grey + 48 * own
     # At twice the file's rate, each frame comes twice.
-    assert span.take(path, ClipRequest(size=16, fps=50.0, matched=True)).num_frames == 48
-    monkeypatch.setattr(span, "MAX_PIXELS", 24 * grey + 24 * own - 1)
-    assert span.take(path, ClipRequest(size=16)).num_frames == 24
+    assert read_clip(path, ClipRequest(size=16, fps=50.0, counts_matches=True), max_pixels=limit).num_frames == 48
+    limit = 24 * grey + 24 * own - 1
+    assert read_clip(path, ClipRequest(size=16), max_pixels=limit).num_frames == 24
     with pytest.raises(DecodeError, match="use --frames, a smaller --size, no --min-matches, or a shorter span"):
-        span.take(path, ClipRequest(size=16, matched=True))
+        read_clip(path, ClipRequest(size=16, counts_matches=True), max_pixels=limit)
 
 
 def test_a_span_after_the_end_says_where_the_file_ends(tmp_path: Path) -> None:
     with pytest.raises(DecodeError, match=r"no frame from 9 s on: the file ends at 0\.96 s"):
-        span.take(file(tmp_path, "h264"), ClipRequest(start_seconds=9.0, fps=5.0))
+        read_clip(file(tmp_path, "h264"), ClipRequest(start_seconds=9.0, fps=5.0))
 
 
 def test_a_helper_gives_what_this_process_would(tmp_path: Path) -> None:
     path = file(tmp_path, "h264")
-    wish = ClipRequest(fps=5.0, size=16)
-    assert (sandbox.take(path, wish).data == span.take(path, wish).data).all()
-    assert (sandbox.take(Path(path).read_bytes(), wish).data == span.take(path, wish).data).all()
+    request = ClipRequest(fps=5.0, size=16)
+    assert (sandbox.take(path, request).data == read_clip(path, request).data).all()
+    assert (sandbox.take(Path(path).read_bytes(), request).data == read_clip(path, request).data).all()
 
 
 def test_a_helper_that_dies_is_replaced(tmp_path: Path) -> None:
@@ -131,13 +132,13 @@ def test_a_file_that_hangs_costs_its_clip_alone(tmp_path: Path) -> None:
 def test_a_file_that_crashes_or_eats_memory_costs_its_clip_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import os, signal\n"
-        "from t2vdata.media import span\n"
-        "sound = span.take\n"
-        "def take(source, wish):\n"
+        "from t2vdata.media.clip_reader import ClipReader\n"
+        "read = ClipReader.read\n"
+        "def misbehave(self, source, request):\n"
         "    if str(source).endswith('crash.mp4'): os.kill(os.getpid(), signal.SIGSEGV)\n"
         "    if str(source).endswith('eats.mp4'): bytearray(8 << 30)\n"
-        "    return sound(source, wish)\n"
-        "span.take = take\n"
+        "    return read(self, source, request)\n"
+        "ClipReader.read = misbehave\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     own = sandbox.Sandbox()

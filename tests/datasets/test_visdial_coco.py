@@ -402,8 +402,8 @@ def test_an_original_that_readers_would_see_otherwise_is_not_kept(root: Path, tm
     Image.open(drawn).save(drawn, "PNG")
     build(root, tmp_path / "out", keep_original=True, require="dialogue")
     told = {row["key"]: row["message"] for row in pq.read_table(tmp_path / "out" / "rejects.parquet").to_pylist()}
-    assert "turned by its EXIF tag cannot be kept as it is; leave out --keep-original" in told["000000000009"]
-    assert "a PNG file, where --keep-original keeps JPEG" in told["000000000025"]
+    assert "a picture that its EXIF tag rotates cannot be kept as it is; leave out --keep-original" in told["000000000009"]
+    assert "a PNG file, but --keep-original keeps only JPEG" in told["000000000025"]
 
 
 def test_originals_want_jpeg_and_their_own_size(root: Path, tmp_path: Path) -> None:

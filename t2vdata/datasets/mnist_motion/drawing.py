@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from t2vdata.datasets.mnist_motion import digits
 from t2vdata.datasets.mnist_motion.motion import Ints
 from t2vdata.datasets.mnist_motion.options import Options
-from t2vdata.media import encode
+from t2vdata.media import npy
 
 
 def draw_frames(movers: Sequence[Mapping[str, Any]], options: Options) -> NDArray[np.uint8]:
@@ -25,7 +25,7 @@ def draw_frames(movers: Sequence[Mapping[str, Any]], options: Options) -> NDArra
     size, subpixel = options.size, options.subpixel
     # Between two pixels a digit is a column or row wider, which at the far edge is empty and outside the frame.
     canvas_size = size if subpixel == 1 else size + 1
-    canvas = encode.canvas(options.frames, canvas_size, canvas_size, 1)
+    canvas = npy.canvas(options.frames, canvas_size, canvas_size, 1)
     for index, mover in enumerate(movers):
         image = digits.images(options.mnist, mover["mnist_split"])[mover["mnist_index"]]
         if options.digit_size != image.shape[0]:

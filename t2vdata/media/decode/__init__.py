@@ -1,4 +1,4 @@
-"""Bytes to frames: a shard's members by their extension, and any video file at the frames or times that are wanted."""
+"""Bytes to frames: ``decode`` for the pixel members of shards, ``open_video`` for any video file, at indices or times."""
 
 from __future__ import annotations
 
@@ -14,34 +14,35 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from t2vdata.media.decode.auto import Verdict, survey
-    from t2vdata.media.decode.video import Video, open_video
+    from t2vdata.media.decode.auto import BackendReport, survey
+    from t2vdata.media.decode.opening import open_video
+    from t2vdata.media.decode.video import Video
 
-__all__ = ["PIXEL_EXTENSIONS", "Verdict", "Video", "decode", "decoder", "open_video", "survey"]
+__all__ = ["PIXEL_EXTENSIONS", "BackendReport", "Video", "decode", "decoder", "open_video", "survey"]
 
 PIXEL_EXTENSIONS = ("npy.zst", "mp4", "jpg")
 
-_HOMES = {
-    "Verdict": "t2vdata.media.decode.auto",
+_MODULES = {
+    "BackendReport": "t2vdata.media.decode.auto",
     "Video": "t2vdata.media.decode.video",
-    "open_video": "t2vdata.media.decode.video",
+    "open_video": "t2vdata.media.decode.opening",
     "survey": "t2vdata.media.decode.auto",
 }
 
 
 def decode(extension: str, data: bytes, *, fps: float, channels: int = 3) -> Frames:
-    """Return the frames in a sample's pixel member: (T, H, W, channels) uint8.
+    """Decode a sample's pixel member: (T, H, W, channels) uint8.
 
-    ``fps`` and ``channels`` are those of the sample's row in the index; exact arrays bring their own channels. Raises
-    DecodeError when the bytes are not what the extension says.
+    ``fps`` and ``channels`` come from the sample's row in the index; ``npy.zst`` has its own channels. Raises DecodeError if
+    the bytes are not what the extension says.
     """
     return Frames(decoder(extension)(data, channels), fps)
 
 
-# Kept, as every clip asks: an import costs something also when it was made before.
+# Cached because every clip calls it, and an import takes time even when the module is loaded already.
 @functools.cache
 def decoder(extension: str) -> Callable[[bytes, int], NDArray[np.uint8]]:
-    """Return what makes all frames, (T, H, W, channels) uint8, of the bytes of a pixel member and its number of channels."""
+    """Return the function that decodes all frames, (T, H, W, channels) uint8, from a member's bytes and its channels."""
     match extension:
         case "npy.zst":
             from t2vdata.media.decode import lossless
@@ -60,6 +61,6 @@ def decoder(extension: str) -> Callable[[bytes, int], NDArray[np.uint8]]:
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 't2vdata.media.decode' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(_MODULES[name]), name)

@@ -1,17 +1,17 @@
-"""Which video container some bytes are, told from their first bytes.
+"""Identify a video container by its first bytes.
 
-FFmpeg asked to guess would also take text for a playlist (HLS, concat, SDP, DASH) and open the files and addresses in it.
-Naming the demuxer after a look at the magic number keeps it from that.
+If FFmpeg guesses the format, it also accepts text as a playlist (HLS, concat, SDP, DASH) and opens the files and addresses in
+it. Naming the demuxer, after a check of the magic number, prevents that.
 """
 
 from __future__ import annotations
 
 from t2vdata.errors import DecodeError
 
-# Enough for two sync bytes of a transport stream, and then some.
+# More than enough for two sync bytes of a transport stream.
 HEAD_BYTES = 1024
 
-# Of FFmpeg's demuxers.
+# FFmpeg's demuxer, offset, magic numbers.
 _MAGIC = (
     ("matroska", 0, (b"\x1a\x45\xdf\xa3",)),
     ("mov", 4, (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")),
@@ -23,20 +23,20 @@ _MAGIC = (
     ("mpeg", 0, (b"\0\0\x01\xba",)),
     ("mpegvideo", 0, (b"\0\0\x01\xb3",)),
 )
-_EXACT = b"\x28\xb5\x2f\xfd"
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 KNOWN = "MP4, MOV, Matroska, WebM, AVI, MPEG-TS, MPEG-PS, Ogg, FLV, ASF, IVF, GIF"
 
 
 def is_exact_array(head: bytes) -> bool:
-    """Return whether the bytes are a Zstandard frame, as ``.npy.zst`` is."""
-    return head.startswith(_EXACT)
+    """Return whether the bytes begin a Zstandard frame, as a ``.npy.zst`` file does."""
+    return head.startswith(_ZSTD_MAGIC)
 
 
 def demuxer(head: bytes) -> str:
     """Return the name of FFmpeg's demuxer for the container that begins with ``head``.
 
-    Raises DecodeError for what is no video container that we know: text and playlists above all.
+    Raises DecodeError for anything but a known video container, such as text and playlists.
     """
     if not head:
         raise DecodeError("no bytes")
@@ -45,7 +45,7 @@ def demuxer(head: bytes) -> str:
             return name
     if head.startswith(b"RIFF") and head[8:12] == b"AVI ":
         return "avi"
-    # Packets of 188 bytes; Blu-ray puts 4 bytes of time before each.
+    # MPEG-TS: packets of 188 bytes; Blu-ray puts a 4-byte time before each.
     for start, step in ((0, 188), (4, 192)):
         if head[start : start + 1] == b"G" and head[start + step : start + step + 1] == b"G":
             return "mpegts"

@@ -1,7 +1,7 @@
-"""Video files through decord, which brings an FFmpeg of 2018: no AV1, no GIF. On the CPU; the wheel has no GPU code.
+"""The decord backend: bundles an FFmpeg from 2018, so no AV1 and no GIF. CPU only; the wheel has no GPU code.
 
-decord hangs or crashes where a container promises more frames than it has, so it only meets files that PyAV has decoded
-before, or their clean copies.
+decord hangs or crashes if a container promises more frames than it has, so it only gets files that PyAV has decoded before,
+or clean copies of them.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from t2vdata.media.decode import probe as probing
 from t2vdata.media.decode.packages import installed_version, why_not_imported
 from t2vdata.media.decode.probe import AV1_DECODERS
 from t2vdata.media.decode.rewrite import Readable, readable
-from t2vdata.media.decode.video import Facts, Video, cpu_only, upright
+from t2vdata.media.decode.video import Video, VideoInfo, cpu_only, upright
 
-# After a jump in HEVC or MPEG-4, decord shows a frame nearby: all but these are read from the start.
-_SEEKS_WELL = ("h264", "vp8", "vp9")
+# After a seek in HEVC or MPEG-4, decord returns a nearby frame. Any codec but these is read from the start.
+_SEEKABLE_CODECS = ("h264", "vp8", "vp9")
 
 
 def why_not(device: str) -> str | None:
     """Return why decord cannot decode on ``device``, or None."""
-    install, mend = "pip install decord (Linux x86-64), or decord2", "pip install --force-reinstall decord"
-    return cpu_only(device) or why_not_imported("decord", install=install, mend=mend)
+    install, repair = "pip install decord (Linux x86-64), or decord2", "pip install --force-reinstall decord"
+    return cpu_only(device) or why_not_imported("decord", install=install, repair=repair)
 
 
 def version() -> str | None:
@@ -33,49 +33,49 @@ def version() -> str | None:
 
 
 def open(source: bytes | str, device: str) -> Video:
-    """Return a video whose frames decord decodes."""
-    found = probing.probe(source)
-    if found.codec in (*AV1_DECODERS, "gif"):
-        # It finds no duration in a GIF of one picture, and stale pixels in one that is cut short.
-        raise DecodeError(f"decord does not decode {found.codec}; use backend='pyav'")
-    reader = _Reader(readable(found, ("matroska", "nut")), seeks_wrongly=found.codec not in _SEEKS_WELL)
-    return Video(reader, Facts.of(found), backend="decord", device=device)
+    """Open a video file with decord."""
+    probe = probing.probe(source)
+    if probe.codec in (*AV1_DECODERS, "gif"):
+        # decord finds no duration in a GIF of one picture, and stale pixels in a truncated GIF.
+        raise DecodeError(f"decord does not decode {probe.codec}; use backend='pyav'")
+    reader = _Reader(readable(probe, ("matroska", "nut")), can_seek=probe.codec in _SEEKABLE_CODECS)
+    return Video(reader, VideoInfo.of(probe), backend="decord", device=device)
 
 
 class _Reader:
-    def __init__(self, file: Readable, *, seeks_wrongly: bool) -> None:
+    def __init__(self, file: Readable, *, can_seek: bool) -> None:
         decord = _decord()
         self._file = file
-        self._seeks_wrongly = seeks_wrongly
+        self._can_seek = can_seek
         source = io.BytesIO(file.source) if isinstance(file.source, bytes) else file.source
         try:
             self._reader: Any = decord.VideoReader(source, ctx=decord.cpu(0), num_threads=1)
         except decord.DECORDError as error:
             raise DecodeError(f"decord cannot open it: {_sentence(error)}; use backend='pyav'") from error
-        # Beyond the last frame decord searches for ever, with Python's lock held.
+        # Beyond the last frame, decord searches forever and holds the GIL.
         if len(self._reader) != file.num_frames:
             raise DecodeError(f"decord counts {len(self._reader)} frames of {file.num_frames}; use backend='pyav'")
 
     def frames_at(self, indices: Sequence[int]) -> Any:
-        rising = sorted({index + self._file.first for index in indices})
+        distinct = sorted({index + self._file.first for index in indices})
         try:
-            frames = self._one_by_one(rising) if self._seeks_wrongly else self._reader.get_batch(rising).asnumpy()
+            frames = self._reader.get_batch(distinct).asnumpy() if self._can_seek else self._read_from_start(distinct)
         except _decord().DECORDError as error:
             raise DecodeError(f"decord: {_sentence(error)}; use backend='pyav'") from error
-        place = {number: place for place, number in enumerate(rising)}
-        return upright(frames[[place[index + self._file.first] for index in indices]], self._file.turns)
+        row_of = {number: row for row, number in enumerate(distinct)}
+        return upright(frames[[row_of[index + self._file.first] for index in indices]], self._file.turns)
 
-    def _one_by_one(self, rising: Sequence[int]) -> Any:
-        """Return frames (T, H, W, 3), read from the start of the file to the last of them."""
+    def _read_from_start(self, rising: Sequence[int]) -> Any:
+        """Return the frames (T, H, W, 3) at rising numbers, reading every frame up to the last."""
         import numpy as np
 
         self._reader.seek(0)
-        taken = []
+        frames = []
         for number in range(rising[-1] + 1):
             frame = self._reader.next()
             if number in rising:
-                taken.append(frame.asnumpy())
-        return np.stack(taken)
+                frames.append(frame.asnumpy())
+        return np.stack(frames)
 
     def close(self) -> None:
         self._reader = None
@@ -85,12 +85,12 @@ class _Reader:
 def _decord() -> Any:
     import decord
 
-    # It writes FFmpeg's remarks to standard error, and whole files with them.
+    # It writes FFmpeg's messages to standard error, including whole files.
     decord.logging.set_level(decord.logging.QUIET)
     return decord
 
 
 def _sentence(error: Exception) -> str:
-    """Return what decord says, without its time, place and stack."""
+    """Return decord's message without its time, source line and stack."""
     text = str(error).split("\n")[0]
     return text.rsplit("] ", 1)[-1].strip() or type(error).__name__

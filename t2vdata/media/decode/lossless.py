@@ -1,4 +1,4 @@
-"""Exact arrays: a NumPy array file in one Zstandard frame (``.npy.zst``)."""
+"""The lossless backend: a NumPy array file in one Zstandard frame (``.npy.zst``)."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from t2vdata.errors import DecodeError
-from t2vdata.media.decode.video import Facts, Video, cpu_only
+from t2vdata.media.decode.video import Video, VideoInfo, cpu_only
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# A clip above this is no clip: a kilobyte of Zstandard can claim terabytes.
+# A kilobyte of Zstandard can claim terabytes.
 MAX_BYTES = 1 << 30
 
 _HEADER = re.compile(rb"\{'descr': '\|u1', 'fortran_order': False, 'shape': \((\d+), (\d+), (\d+), (\d+)\), \}")
 
 
 def decode(data: bytes) -> NDArray[np.uint8]:
-    """Return the array (T, H, W, C) uint8; it is read-only. Raises DecodeError for anything else."""
+    """Return the array (T, H, W, C) uint8, read-only. Raises DecodeError for anything else."""
     import numpy as np
     import zstandard
 
     try:
         parameters = zstandard.get_frame_parameters(data)
-        if parameters.content_size > MAX_BYTES:  # also when the frame does not say
+        if parameters.content_size > MAX_BYTES:  # also if the frame does not state its size
             raise DecodeError(f"claims {parameters.content_size} bytes of pixels, over the limit of {MAX_BYTES}")
         content = _decompressor().decompress(data, allow_extra_data=False)
     except zstandard.ZstdError as error:
@@ -42,15 +42,15 @@ def decode(data: bytes) -> NDArray[np.uint8]:
 
 @functools.lru_cache(maxsize=64)
 def _shape(header: bytes) -> tuple[int, int, int, int] | None:
-    found = _HEADER.match(header, 10) if header.startswith(b"\x93NUMPY\x01\x00") else None
-    if found is None:
+    match = _HEADER.match(header, 10) if header.startswith(b"\x93NUMPY\x01\x00") else None
+    if match is None:
         return None
-    frames, height, width, channels = map(int, found.groups())
+    frames, height, width, channels = map(int, match.groups())
     return frames, height, width, channels
 
 
-class _OfThisThread(threading.local):
-    """A decompressor of each thread's own: one that two threads share takes their bytes for corrupt."""
+class _ThreadLocal(threading.local):
+    """One decompressor per thread: a decompressor that two threads share reports corrupt data."""
 
     def __init__(self) -> None:
         import zstandard
@@ -59,12 +59,12 @@ class _OfThisThread(threading.local):
 
 
 @functools.cache
-def _of_this_thread() -> _OfThisThread:
-    return _OfThisThread()
+def _thread_local() -> _ThreadLocal:
+    return _ThreadLocal()
 
 
 def _decompressor() -> Any:
-    return _of_this_thread().decompressor
+    return _thread_local().decompressor
 
 
 def why_not(device: str) -> str | None:
@@ -79,14 +79,14 @@ def version() -> str | None:
 
 
 def open(source: bytes | str, device: str) -> Video:
-    """Return an exact array as a video: grey is repeated to RGB. It knows no rate: one frame a second is said."""
+    """Open an exact array as a video; grey is repeated to RGB. An array has no rate: 1 fps is assumed."""
     from t2vdata import storage
 
     frames = decode(source if isinstance(source, bytes) else storage.read_bytes(source))
     if 0 in frames.shape or frames.shape[3] not in (1, 3):
         raise DecodeError(f"expected frames of shape (T, H, W, 1 or 3), got {frames.shape}")
-    facts = Facts(tuple(map(float, range(len(frames)))), frames.shape[1], frames.shape[2], 1.0)
-    return Video(_Reader(frames), facts, backend="lossless", device=device)
+    info = VideoInfo(tuple(map(float, range(len(frames)))), frames.shape[1], frames.shape[2], 1.0)
+    return Video(_Reader(frames), info, backend="lossless", device=device)
 
 
 class _Reader:
@@ -94,8 +94,8 @@ class _Reader:
         self._frames = frames
 
     def frames_at(self, indices: Sequence[int]) -> NDArray[np.uint8]:
-        taken = self._frames[list(indices)]
-        return taken if taken.shape[3] == 3 else taken.repeat(3, axis=3)
+        frames = self._frames[list(indices)]
+        return frames if frames.shape[3] == 3 else frames.repeat(3, axis=3)
 
     def close(self) -> None:
-        """Nothing is held but memory."""
+        """Do nothing: only memory is held."""

@@ -1,4 +1,4 @@
-"""Where the frames lie in an mp4 file as ``build`` writes it, read from its boxes (ISO/IEC 14496-12) without a demuxer."""
+"""Locate the packets in an MP4 file that ``build`` wrote, from its boxes (ISO/IEC 14496-12), without a demuxer."""
 
 from __future__ import annotations
 
@@ -6,23 +6,26 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-# The display matrix of a track that is not turned.
+# The display matrix of a track without rotation.
 _IDENTITY = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
 
 
 class Packets(NamedTuple):
-    """Where the frames of a file lie in it."""
+    """The byte ranges of a file's frames."""
 
     settings: bytes
     """The decoder's configuration (avcC)."""
     offsets: Sequence[int]
     sizes: Sequence[int]
     key_frames: Sequence[int]
-    """Numbers of the frames that decode without those before them, rising, the first 0."""
+    """Numbers of the frames that decode without earlier frames, rising; the first is 0."""
 
 
 def find_packets(data: bytes) -> Packets | None:
-    """Return the packets of an mp4 file as ``build`` writes it, None for any other: another codec, B frames, a rotation."""
+    """Return the packets of an MP4 file that ``build`` wrote; None for any other file.
+
+    Other files have, for example, another codec, B frames or a rotation.
+    """
     try:
         top = _boxes(data, 0, len(data))
         return _read_tables(data, top) if b"moov" in top and b"moof" not in top else None
@@ -31,15 +34,15 @@ def find_packets(data: bytes) -> Packets | None:
 
 
 def _boxes(data: bytes, start: int, end: int) -> dict[bytes, tuple[int, int]]:
-    """Return {name: (start, end) of the content} of the boxes that lie side by side; of two of one name, ValueError."""
-    found: dict[bytes, tuple[int, int]] = {}
+    """Return {name: (start, end) of the content} of adjacent boxes. Raises ValueError for a repeated name."""
+    boxes: dict[bytes, tuple[int, int]] = {}
     while start < end:
         size, name = struct.unpack_from(">I4s", data, start)
-        if size < 8 or start + size > end or name in found:
+        if size < 8 or start + size > end or name in boxes:
             raise ValueError(f"box {name!r} of {size} bytes")
-        found[name] = (start + 8, start + size)
+        boxes[name] = (start + 8, start + size)
         start += size
-    return found
+    return boxes
 
 
 def _read_tables(data: bytes, top: dict[bytes, tuple[int, int]]) -> Packets | None:
@@ -49,8 +52,8 @@ def _read_tables(data: bytes, top: dict[bytes, tuple[int, int]]) -> Packets | No
 
 
 def _tables_of(data: bytes, track: dict[bytes, tuple[int, int]], table: dict[bytes, tuple[int, int]]) -> Packets | None:
-    # ctts: frames are shown in another order than they are stored.
-    if b"ctts" in table or not _is_upright(data, track) or not _is_whole(data, track):
+    # ctts: frames are shown in a different order than they are stored.
+    if b"ctts" in table or not _is_upright(data, track) or not _is_unedited(data, track):
         return None
     entry = table[b"stsd"][0] + 8
     if bytes(data[entry + 4 : entry + 8]) != b"avc1":
@@ -66,7 +69,7 @@ def _tables_of(data: bytes, track: dict[bytes, tuple[int, int]], table: dict[byt
 
 
 def _numbers(data: bytes, start: int) -> tuple[int, ...]:
-    """Return a count and then so many 32-bit numbers, without the count."""
+    """Return a list of 32-bit numbers that is stored as its length and then the numbers."""
     (count,) = struct.unpack_from(">I", data, start)
     return struct.unpack_from(f">{count}I", data, start + 4)
 
@@ -77,7 +80,7 @@ def _sizes(data: bytes, start: int) -> Sequence[int]:
 
 
 def _offsets(data: bytes, table: dict[bytes, tuple[int, int]], sizes: Sequence[int]) -> list[int]:
-    """Return the place of each packet: chunks lie anywhere, the packets of one chunk side by side."""
+    """Return the offset of each packet: chunks lie anywhere, the packets of a chunk are adjacent."""
     chunks = _numbers(data, table[b"stco"][0] + 4)
     (count,) = struct.unpack_from(">I", data, table[b"stsc"][0] + 4)
     runs = list(struct.iter_unpack(">III", data[table[b"stsc"][0] + 8 : table[b"stsc"][0] + 8 + 12 * count]))
@@ -85,12 +88,12 @@ def _offsets(data: bytes, table: dict[bytes, tuple[int, int]], sizes: Sequence[i
     for number, (first, per_chunk, _) in enumerate(runs):
         end = runs[number + 1][0] if number + 1 < len(runs) else len(chunks) + 1
         for chunk in range(first - 1, end - 1):
-            place = chunks[chunk]
+            offset = chunks[chunk]
             for size in sizes[len(offsets) : len(offsets) + per_chunk]:
-                offsets.append(place)
-                place += size
+                offsets.append(offset)
+                offset += size
     if len(offsets) != len(sizes):
-        raise ValueError(f"{len(offsets)} places for {len(sizes)} packets")
+        raise ValueError(f"{len(offsets)} offsets for {len(sizes)} packets")
     return offsets
 
 
@@ -100,8 +103,8 @@ def _is_upright(data: bytes, track: dict[bytes, tuple[int, int]]) -> bool:
     return bytes(data[matrix : matrix + 36]) == _IDENTITY
 
 
-def _is_whole(data: bytes, track: dict[bytes, tuple[int, int]]) -> bool:
-    """Return whether the track is shown from its first frame on, at its own speed."""
+def _is_unedited(data: bytes, track: dict[bytes, tuple[int, int]]) -> bool:
+    """Return whether playback starts at the track's first frame, at normal speed."""
     if b"edts" not in track:
         return True
     start = _boxes(data, *track[b"edts"])[b"elst"][0]

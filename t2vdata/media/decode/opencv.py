@@ -1,6 +1,6 @@
-"""Video files through OpenCV, the last resort: it reads paths only, so bytes go through a private temporary file.
+"""The OpenCV backend, the last resort. OpenCV reads only paths, so bytes go through a private temporary file.
 
-OpenCV's seeking is not exact, so frames are counted from the start; going backwards opens the file again.
+Its seeking is inexact, so frames are counted from the start; going backwards reopens the file.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from t2vdata.media.decode import probe as probing
 from t2vdata.media.decode.packages import installed_version, why_not_imported
 from t2vdata.media.decode.probe import AV1_DECODERS
 from t2vdata.media.decode.rewrite import Readable, readable
-from t2vdata.media.decode.video import Facts, Video, cpu_only, upright
+from t2vdata.media.decode.video import Video, VideoInfo, cpu_only, upright
 
 
 def why_not(device: str) -> str | None:
     """Return why OpenCV cannot decode on ``device``, or None."""
     install = "pip install opencv-python-headless"
-    reason = cpu_only(device) or why_not_imported("cv2", install=install, mend=f"{install}, which needs no display")
+    reason = cpu_only(device) or why_not_imported("cv2", install=install, repair=f"{install}, which needs no display")
     if reason:
         return reason
     import cv2
@@ -35,30 +35,30 @@ def version() -> str | None:
 
 
 def open(source: bytes | str, device: str) -> Video:
-    """Return a video whose frames OpenCV decodes."""
-    found = probing.probe(source)
-    if found.codec in AV1_DECODERS:
-        raise DecodeError(f"OpenCV has no decoder for {found.codec} on the CPU; use backend='pyav'")
-    if found.is_hdr:
-        # It converts BT.2020 and PQ to the colours of a common screen; the others leave the values as they are.
+    """Open a video file with OpenCV."""
+    probe = probing.probe(source)
+    if probe.codec in AV1_DECODERS:
+        raise DecodeError(f"OpenCV has no decoder for {probe.codec} on the CPU; use backend='pyav'")
+    if probe.is_hdr:
+        # OpenCV converts BT.2020 and PQ to standard colours; the other backends leave the values unchanged.
         raise DecodeError("OpenCV changes the colours of high dynamic range video; use backend='pyav'")
-    if found.is_interlaced:
-        # Its swscale refuses them, of which only standard error hears; the pixels are those of some other memory.
+    if probe.is_interlaced:
+        # Its swscale refuses them with only a message on standard error, and the pixels are uninitialised memory.
         raise DecodeError("OpenCV cannot convert interlaced frames; use backend='pyav'")
-    return Video(_Reader(readable(found)), Facts.of(found), backend="opencv", device=device)
+    return Video(_Reader(readable(probe)), VideoInfo.of(probe), backend="opencv", device=device)
 
 
 class _Reader:
     def __init__(self, file: Readable) -> None:
         self._file = file
-        self._aside: Any = None
+        self._temporary: Any = None
         self._capture: Any = None
         self._next = 0
         if isinstance(file.source, bytes):
-            # Readable by this user alone, and gone when it is closed.
-            self._aside = tempfile.NamedTemporaryFile(prefix="t2vdata-", suffix=".video")  # noqa: SIM115
-            self._aside.write(file.source)
-            self._aside.flush()
+            # Readable only by this user, and deleted on close.
+            self._temporary = tempfile.NamedTemporaryFile(prefix="t2vdata-", suffix=".video")  # noqa: SIM115
+            self._temporary.write(file.source)
+            self._temporary.flush()
         try:
             self._rewind()
         except DecodeError:
@@ -68,29 +68,29 @@ class _Reader:
     def frames_at(self, indices: Sequence[int]) -> Any:
         import numpy as np
 
-        taken: dict[int, Any] = {}
+        frames: dict[int, Any] = {}
         for index in sorted({index + self._file.first for index in indices}):
-            taken[index] = self._take(index)
-        return upright(np.stack([taken[index + self._file.first] for index in indices]), self._file.turns)
+            frames[index] = self._read(index)
+        return upright(np.stack([frames[index + self._file.first] for index in indices]), self._file.turns)
 
     def close(self) -> None:
         if self._capture is not None:
             self._capture.release()
             self._capture = None
-        if self._aside is not None:
-            self._aside.close()
-            self._aside = None
+        if self._temporary is not None:
+            self._temporary.close()
+            self._temporary = None
 
     def _rewind(self) -> None:
         import cv2
 
-        path = str(self._file.source) if self._aside is None else self._aside.name
+        path = str(self._file.source) if self._temporary is None else self._temporary.name
         self._capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
         self._next = 0
         if not self._capture.isOpened():
             raise DecodeError("OpenCV cannot open it; use backend='pyav'")
 
-    def _take(self, index: int) -> Any:
+    def _read(self, index: int) -> Any:
         import cv2
 
         if index < self._next:
@@ -100,7 +100,7 @@ class _Reader:
             if not self._capture.grab():
                 raise DecodeError(f"OpenCV stops before frame {self._next - self._file.first}; use backend='pyav'")
             self._next += 1
-        done, picture = self._capture.retrieve()
-        if not done:
+        has_picture, picture = self._capture.retrieve()
+        if not has_picture:
             raise DecodeError(f"OpenCV gives no picture for frame {index - self._file.first}; use backend='pyav'")
         return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)

@@ -1,4 +1,4 @@
-"""Whether the packages that decode are installed here, and which versions."""
+"""Whether decoding packages can be imported, and which versions are installed."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import importlib.util
 from importlib import metadata
 
 
-def why_not_imported(module: str, *, install: str, mend: str) -> str | None:
-    """Return why ``module`` cannot be imported, with what to do when it is missing (``install``) or broken, or None."""
+def why_not_imported(module: str, *, install: str, repair: str) -> str | None:
+    """Return why ``module`` cannot be imported, or None. The reason ends with ``install`` or ``repair``."""
     if importlib.util.find_spec(module) is None:
         return f"not installed; {install}"
     try:
         importlib.import_module(module)
     except (ImportError, OSError, RuntimeError) as error:
-        return f"does not load: {error}; {mend}"
+        return f"does not load: {error}; {repair}"
     return None
 
 

@@ -1,8 +1,8 @@
-"""What a video file holds that really decodes: one pass over it with PyAV, whichever decoder then gives the pixels.
+"""Find out what really decodes in a video file, in one pass with PyAV, whichever backend then gives the pixels.
 
-The rule for damaged files: the frames up to the first damage count. Damage is a packet that the container marks as cut
-short, a packet that FFmpeg refuses, or a frame of another size than the first. Where no frame comes before it, the file is
-refused. (What a decoder conceals without a word, bits flipped inside a picture, is not seen as damage.)
+The rule for damaged files: the frames before the first damage count. Damage is a packet that the container marks as cut
+short, a packet that FFmpeg refuses, or a frame whose size differs from the first. If no frame comes before it, the file is
+refused. (Damage that a decoder conceals silently, such as flipped bits inside a picture, goes unnoticed.)
 """
 
 from __future__ import annotations
@@ -22,48 +22,48 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-# One frame, or the frames of one request: 90 frames of 4K are 750 million.
+# Limit of one frame, and of the frames of one request: 90 frames of 4K have 750 million.
 MAX_PIXELS = 1 << 30
-# Frames of a clip up to this stay in memory as they were decoded, 1.5 bytes a pixel: 24 MB.
+# The decoded frames of clips up to this size stay in memory, at 1.5 bytes a pixel: 24 MB.
 KEEP_PIXELS = 1 << 24
-# Containers with a time for each frame and an index. In AVI, MPEG and GIF files decord or torchcodec find other frames than
-# were asked for, or none: their times are those of decoding, or guessed.
+# Containers with an index and a time for each frame. In AVI, MPEG and GIF files, whose times are those of decoding or guessed,
+# decord or torchcodec return other frames than requested, or none.
 _EXACT_DEMUXERS = ("mov", "matroska")
-# FFmpeg's names. Old and small builds, decord's and OpenCV's, have none of those that work on the CPU.
+# FFmpeg's names of AV1 decoders on the CPU. The old and small builds in decord and OpenCV have none of them.
 AV1_DECODERS = ("libdav1d", "libaom-av1", "av1")
 
 
 Source = bytes | str | io.BufferedIOBase
-"""The bytes of a file, its absolute path, or the file open at any place, which stays open."""
+"""The bytes of a file, its absolute path, or an open file at any offset, which stays open."""
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What is known of a file after the pass."""
+    """The result of the pass over a file."""
 
     source: Source
     demuxer: str
     codec: str
     pixel_format: str
     seconds: tuple[float, ...]
-    """Start of each frame that decodes, in the order in which they are shown."""
+    """Start of each frame that decodes, in display order."""
     order: tuple[int, ...]
-    """Ordinal in the file of the packet that holds each frame; empty when the frames were not decoded."""
+    """Number, in file order, of the packet that holds each frame; empty if frames were not decoded."""
     stamps: tuple[int | None, ...]
-    """Time stamp of each packet, as the container has it."""
+    """Time stamp of each packet, as stored in the container."""
     key_packets: tuple[int, ...]
-    """Ordinals of the packets at which decoding can begin."""
+    """Numbers of the packets at which decoding can begin."""
     coded_height: int
     coded_width: int
     turns: int
-    """Quarter turns against the clock that make the frames upright."""
+    """Counterclockwise quarter turns that make the frames upright."""
     fps: float
     is_plain: bool
-    """Whether any demuxer would count the same frames in the same order: none cut, hidden, out of order or without a time."""
+    """Whether every demuxer counts the same frames in the same order: none damaged, hidden, out of order or without a time."""
     is_hdr: bool
     """Whether the colours are tagged as BT.2020 primaries or a high dynamic range transfer."""
     is_interlaced: bool
-    """Whether any frame is two fields of different times."""
+    """Whether any frame consists of two fields of different times."""
     damage: str | None = None
     frames: list[av.VideoFrame] | None = field(default=None, repr=False, compare=False)
     """The decoded frames of a small clip."""
@@ -83,7 +83,7 @@ class Probe:
 
 @dataclass(slots=True)
 class _Pass:
-    """What a pass over the packets has seen so far."""
+    """State of a pass over the packets."""
 
     stamps: list[int | None] = field(default_factory=list)
     """Of each packet."""
@@ -111,37 +111,37 @@ class _Pass:
 
 
 def probe(source: Source, *, decodes: bool = True) -> Probe:
-    """Return what of a video file really decodes. Costs one decoding of the file, without colour conversion.
+    """Return what really decodes in a video file. Decodes the file once, without colour conversion.
 
-    With ``decodes=False`` only packets are counted, which costs next to nothing, but damage inside a packet is not seen; a
-    file that is not plain is decoded nonetheless.
+    With ``decodes=False`` packets are only counted, which takes almost no time but misses damage inside a packet; a file that
+    is not plain is decoded anyway.
     """
     name = containers.demuxer(head_of(source))
     with opened(source, name) as (container, stream):
-        seen = _walk(container, stream, decodes=decodes)
-        found = _summary(source, name, container, stream, seen, decodes=decodes)
-    return found if decodes or found.is_plain else probe(source)
+        state = _walk(container, stream, decodes=decodes)
+        result = _summary(source, name, container, stream, state, decodes=decodes)
+    return result if decodes or result.is_plain else probe(source)
 
 
 @contextmanager
 def opened(source: Source, name: str) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open a container by the demuxer's name: its first video stream that is no cover picture, on one thread."""
+    """Open a container by the demuxer's name; yield it and its first video stream, without cover pictures, on one thread."""
     import av
 
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     if isinstance(file, io.BufferedIOBase):
         file.seek(0)
     try:
-        # No other protocol: a container that refers to another file or address must not reach it.
-        allowed = {"protocol_whitelist": "file"}
-        with av.open(file, "r", format=name, container_options=allowed, metadata_errors="replace") as container:
+        # No other protocol: a container that refers to an address must not reach it.
+        options = {"protocol_whitelist": "file"}
+        with av.open(file, "r", format=name, container_options=options, metadata_errors="replace") as container:
             stream = _stream(container)
             if stream.codec_context is None:
                 raise DecodeError("FFmpeg has no decoder for its video stream")
             size = (stream.codec_context.width or 0) * (stream.codec_context.height or 0)
             if size > MAX_PIXELS:
                 raise DecodeError(f"a frame of {size} pixels, over the limit of {MAX_PIXELS}")
-            # One thread: for a small clip, starting more costs longer than decoding it.
+            # One thread: for a small clip, starting more takes longer than decoding it.
             stream.thread_count, stream.thread_type = 1, "NONE"
             yield container, stream
     except av.FFmpegError as error:
@@ -149,9 +149,9 @@ def opened(source: Source, name: str) -> Iterator[tuple[InputContainer, VideoStr
 
 
 def packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet[VideoStream]]:
-    """Yield the packets that hold something, and one empty packet at the end, which drains the decoder.
+    """Yield the packets that have bytes, then one empty packet, which drains the decoder.
 
-    Theora repeats a frame by a packet without bytes, which FFmpeg's decoders refuse: the frame before it then lasts longer.
+    Theora repeats a frame by a packet without bytes, which FFmpeg's decoders refuse: the frame before it lasts longer instead.
     """
     for packet in container.demux(stream):
         if packet.size or (packet.pts is None and packet.dts is None):
@@ -168,7 +168,7 @@ def _stream(container: InputContainer) -> VideoStream:
 
 
 def head_of(source: Source) -> bytes:
-    """Return the first bytes of a file, enough to tell what it is."""
+    """Return the first bytes of a file, enough to identify its format."""
     if isinstance(source, bytes):
         return source[: containers.HEAD_BYTES]
     if isinstance(source, io.BufferedIOBase):
@@ -179,77 +179,79 @@ def head_of(source: Source) -> bytes:
 
 
 def _walk(container: InputContainer, stream: VideoStream, *, decodes: bool) -> _Pass:
-    """Read packet after packet up to the first damage."""
+    """Read packets up to the first damage."""
     import av
 
-    seen = _Pass()
+    state = _Pass()
     try:
         for packet in packets(container, stream):
             if packet.is_corrupt:
-                seen.damage = f"packet {len(seen.stamps)} is cut short"
+                state.damage = f"packet {len(state.stamps)} is cut short"
             elif packet.size:
-                ordinal = len(seen.stamps)
-                seen.stamps.append(packet.dts if packet.pts is None else packet.pts)
-                seen.hidden += packet.is_discard
+                ordinal = len(state.stamps)
+                state.stamps.append(packet.dts if packet.pts is None else packet.pts)
+                state.hidden += packet.is_discard
                 if packet.is_keyframe:
-                    seen.key_packets.append(ordinal)
-                # A frame carries the number of its packet through the decoder: that is how it is found again.
+                    state.key_packets.append(ordinal)
+                # The time stamp carries the packet's number through the decoder, so that each frame can be found again.
                 packet.pts = ordinal
-            if decodes or seen.first is None:
-                for frame in stream.codec_context.decode(None if seen.damage else packet):
-                    seen.add(frame)
-            if seen.damage:
+            if decodes or state.first is None:
+                for frame in stream.codec_context.decode(None if state.damage else packet):
+                    state.add(frame)
+            if state.damage:
                 break
     except av.FFmpegError as error:
-        # What the decoder still holds belongs to the packet that it refused.
-        seen.damage = f"{error.strerror or error} (FFmpeg)"
+        # The frames still in the decoder belong to the refused packet.
+        state.damage = f"{error.strerror or error} (FFmpeg)"
     except DecodeError as error:
-        seen.damage = str(error)
-    return seen
+        state.damage = str(error)
+    return state
 
 
-def _summary(source: Source, name: str, container: InputContainer, stream: VideoStream, seen: _Pass, *, decodes: bool) -> Probe:
-    if seen.first is None:
-        raise DecodeError(f"no frame decodes: {seen.damage}" if seen.damage else "no frame decodes")
-    first, stamps = seen.first, seen.stamps
-    order = seen.order if decodes else list(range(len(stamps)))
+def _summary(
+    source: Source, name: str, container: InputContainer, stream: VideoStream, state: _Pass, *, decodes: bool
+) -> Probe:
+    if state.first is None:
+        raise DecodeError(f"no frame decodes: {state.damage}" if state.damage else "no frame decodes")
+    first, stamps = state.first, state.stamps
+    order = state.order if decodes else list(range(len(stamps)))
     shown = [stamps[ordinal] if ordinal < len(stamps) else None for ordinal in order]
-    whole = sorted(stamp for stamp in shown if stamp is not None)
-    fps = average_fps(stream, whole)
+    rising = sorted(stamp for stamp in shown if stamp is not None)
+    fps = average_fps(stream, rising)
     return Probe(
         source=source,
         demuxer=name,
         codec=stream.codec_context.name,
         pixel_format=first.format.name,
-        seconds=_seconds(stream, whole, len(order), fps),
+        seconds=_seconds(stream, rising, len(order), fps),
         order=tuple(order) if decodes else (),
         stamps=tuple(stamps),
-        key_packets=tuple(seen.key_packets),
+        key_packets=tuple(state.key_packets),
         coded_height=first.height,
         coded_width=first.width,
         turns=round(first.rotation / 90) % 4,
         fps=fps,
         is_plain=(
-            seen.damage is None
-            and not seen.hidden
+            state.damage is None
+            and not state.hidden
             and len(container.streams.video) == 1
-            and len(stamps) == len(order) == len(whole)
+            and len(stamps) == len(order) == len(rising)
             and stream.frames in (0, len(order))
-            and all(left < right for left, right in itertools.pairwise(whole))
-            and (shown == whole or not decodes)
+            and all(left < right for left, right in itertools.pairwise(rising))
+            and (shown == rising or not decodes)
             and name in _EXACT_DEMUXERS
         ),
         is_hdr=is_hdr(first),
-        is_interlaced=seen.is_interlaced,
-        damage=seen.damage,
-        frames=seen.frames if decodes else None,
+        is_interlaced=state.is_interlaced,
+        damage=state.damage,
+        frames=state.frames if decodes else None,
     )
 
 
 def _seconds(stream: VideoStream, stamps: list[int], num_frames: int, fps: float) -> tuple[float, ...]:
-    """Return when each frame starts: by its time stamp, or by the rate where any has none.
+    """Return the start of each frame: from its time stamp, or from the rate if any frame has none.
 
-    ``stamps`` are sorted: an AVI stores the order of decoding, and its B frames come with each other's times.
+    ``stamps`` are sorted: an AVI stores frames in decoding order, so its B frames have each other's times.
     """
     base = stream.time_base
     if len(stamps) < num_frames or base is None:
@@ -257,7 +259,7 @@ def _seconds(stream: VideoStream, stamps: list[int], num_frames: int, fps: float
     return tuple(stamp * base.numerator / base.denominator for stamp in stamps)
 
 
-# Of FFmpeg's AVColorPrimaries and AVColorTransferCharacteristic: PQ and hybrid log-gamma.
+# FFmpeg's AVColorPrimaries and AVColorTransferCharacteristic (PQ and hybrid log-gamma).
 _BT2020, _HDR_TRANSFERS = 9, (16, 18)
 
 
@@ -267,7 +269,7 @@ def is_hdr(frame: av.VideoFrame) -> bool:
 
 
 def average_fps(stream: VideoStream, stamps: list[int]) -> float:
-    """Return the container's average rate; where it has none, that of the time stamps; 1 for a single picture."""
+    """Return the container's average rate; if it has none, the rate of the time stamps; 1 for a single picture."""
     if stream.average_rate:
         return float(stream.average_rate)
     if len(stamps) > 1 and stamps[-1] > stamps[0] and stream.time_base:

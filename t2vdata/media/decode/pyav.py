@@ -1,4 +1,4 @@
-"""Video files through PyAV, which brings its own FFmpeg."""
+"""The PyAV backend, with its bundled FFmpeg; and the decoder of the ``mp4`` members of shards."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from t2vdata.errors import DecodeError
+from t2vdata.media.color import full_range
 from t2vdata.media.decode import probe as probing
 from t2vdata.media.decode.probe import MAX_PIXELS, Probe
-from t2vdata.media.decode.video import Facts, Video, cpu_only, upright
+from t2vdata.media.decode.video import Video, VideoInfo, cpu_only, upright
 
 if TYPE_CHECKING:
     import av
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """When the frames that really decode are shown."""
+    """Time stamps and key-frame flags of the frames that really decode."""
 
     pts: tuple[int, ...]
     key_frames: tuple[bool, ...]
@@ -30,10 +31,10 @@ class Timing:
 
 
 def decode(data: bytes, *, channels: int) -> NDArray[np.uint8]:
-    """Return all frames of a video, (T, H, W, channels) uint8, in the order in which they are shown.
+    """Decode all frames of an MP4 file, (T, H, W, channels) uint8, in display order.
 
-    Grey (``channels=1``) is the luma plane, spread from limited to full range. Raises DecodeError for bytes that do not
-    decode to their end.
+    Grey (``channels=1``) is the luma plane, expanded from limited to full range. Raises DecodeError unless the bytes decode to
+    their end.
     """
     import numpy as np
 
@@ -46,7 +47,7 @@ def decode(data: bytes, *, channels: int) -> NDArray[np.uint8]:
 
 
 def read_timing(data: bytes) -> Timing:
-    """Decode a video for what the index says of it: a time stamp and key-frame flag for each frame that decodes."""
+    """Decode an MP4 file and return the time stamp and key-frame flag of each frame that decodes, for the index."""
     pts: list[int] = []
     key_frames: list[bool] = []
     time_base = "1/1"
@@ -65,20 +66,20 @@ def _frames(data: bytes) -> Iterator[Iterator[av.VideoFrame]]:
     import av
 
     try:
-        # mov is the demuxer of mp4: naming it keeps FFmpeg from taking the bytes for a playlist that opens other files.
+        # mov is the demuxer of mp4. Naming it keeps FFmpeg from treating the bytes as a playlist that opens other files.
         with av.open(io.BytesIO(data), "r", format="mov", metadata_errors="replace") as container:
             if not container.streams.video:
                 raise DecodeError("no video stream")
             stream = container.streams.video[0]
-            # One thread: for a small clip, starting more costs longer than decoding it.
+            # One thread: for a small clip, starting more takes longer than decoding it.
             stream.thread_count, stream.thread_type = 1, "NONE"
-            yield _bounded(container.decode(stream), stream.frames)
+            yield _checked(container.decode(stream), stream.frames)
     except av.FFmpegError as error:
         raise DecodeError(f"{error.strerror or error} (FFmpeg)") from error
 
 
-def _bounded(frames: Iterator[av.VideoFrame], promised: int) -> Iterator[av.VideoFrame]:
-    """Yield frames within the limits; raise at the end when there were fewer than the file's index promised."""
+def _checked(frames: Iterator[av.VideoFrame], promised: int) -> Iterator[av.VideoFrame]:
+    """Yield frames. Raises DecodeError for too many pixels, and at the end if there are fewer frames than promised."""
     pixels = count = 0
     for frame in frames:
         count += 1
@@ -91,7 +92,7 @@ def _bounded(frames: Iterator[av.VideoFrame], promised: int) -> Iterator[av.Vide
 
 
 def _rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
-    # One thread: starting more costs ten times what converting a small frame does.
+    # One thread: starting more takes ten times as long as converting a small frame.
     return cast("NDArray[np.uint8]", frame.to_ndarray(format="rgb24", threads=1))
 
 
@@ -102,8 +103,7 @@ def _grey(frame: av.VideoFrame) -> NDArray[np.uint8]:
         return cast("NDArray[np.uint8]", frame.to_ndarray(format="gray"))
     plane = frame.planes[0]
     luma = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : frame.width]
-    spread = ((luma.astype(np.int32) - 16) * 255 + 109) // 219
-    return spread.clip(0, 255).astype(np.uint8)
+    return full_range(luma)
 
 
 def why_not(device: str) -> str | None:
@@ -118,20 +118,20 @@ def version() -> str | None:
 
 
 def ffmpeg_version() -> str:
-    """Return the version of the FFmpeg that PyAV brings."""
+    """Return the version of the FFmpeg bundled with PyAV."""
     import av
 
     return str(av.ffmpeg_version_info)
 
 
 def open(source: bytes | str, device: str) -> Video:
-    """Return a video whose frames PyAV decodes."""
-    found = probing.probe(source)
-    return Video(_Reader(found), Facts.of(found), backend="pyav", device=device)
+    """Open a video file with PyAV."""
+    probe = probing.probe(source)
+    return Video(_Reader(probe), VideoInfo.of(probe), backend="pyav", device=device)
 
 
 class _Reader:
-    """Frames of a file that the pass over it has kept, or that are decoded when asked for."""
+    """Converts the frames that the probe kept, or decodes them again on request."""
 
     def __init__(self, probe: Probe) -> None:
         from av.video.reformatter import VideoReformatter
@@ -143,70 +143,70 @@ class _Reader:
     def frames_at(self, indices: Sequence[int]) -> NDArray[np.uint8]:
         import numpy as np
 
-        made: NDArray[np.uint8] = np.empty((len(indices), self._probe.coded_height, self._probe.coded_width, 3), np.uint8)
-        places: dict[int, list[int]] = {}
-        for place, index in enumerate(indices):
-            places.setdefault(index, []).append(place)
+        pixels: NDArray[np.uint8] = np.empty((len(indices), self._probe.coded_height, self._probe.coded_width, 3), np.uint8)
+        rows: dict[int, list[int]] = {}
+        for row, index in enumerate(indices):
+            rows.setdefault(index, []).append(row)
         kept = self._probe.frames
-        wanted = sorted(places)
-        decoded = self._decoded(wanted) if kept is None else ((index, kept[index]) for index in wanted)
+        distinct = sorted(rows)
+        decoded = self._decoded(distinct) if kept is None else ((index, kept[index]) for index in distinct)
         for index, frame in decoded:
-            made[places.pop(index)] = self._rgb(frame)
-        if places:
-            raise DecodeError(f"frame {min(places)} did not decode again; the file has changed since it was opened")
-        return cast("NDArray[np.uint8]", upright(made, self._probe.turns))
+            pixels[rows.pop(index)] = self._rgb(frame)
+        if rows:
+            raise DecodeError(f"frame {min(rows)} did not decode again; the file has changed since it was opened")
+        return cast("NDArray[np.uint8]", upright(pixels, self._probe.turns))
 
     def close(self) -> None:
         self._reformatter = None
 
     def _rgb(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
-        # Bicubic: what FFmpeg does by itself, and so the other decoders. The range is named, as PyAV takes it for limited.
+        # Bicubic is FFmpeg's default, and so that of the other backends. PyAV would assume limited range.
         rgb = self._reformatter.reformat(
             frame, format="rgb24", interpolation="BICUBIC", src_color_range=frame.color_range or None, threads=1
         )
         return cast("NDArray[np.uint8]", rgb.to_ndarray())
 
-    def _decoded(self, wanted: list[int]) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Yield the frames at ``wanted``, which rise, group by group of pictures."""
-        for key, group in itertools.groupby(wanted, self._key_packet):
+    def _decoded(self, rising: list[int]) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Yield (index, frame) at the rising indices, one group of pictures after the other."""
+        for key, group in itertools.groupby(rising, self._key_packet):
             yield from self._run(key, list(group))
 
     def _key_packet(self, index: int) -> int:
-        """Return the last packet from which the frame decodes: a key packet, shown before it."""
+        """Return the last key packet from which the frame decodes: it is shown no later than the frame."""
         ordinal = self._probe.order[index]
         for key in reversed(self._probe.key_packets):
             if key <= ordinal and self._ranks.get(key, index + 1) <= index:
                 return key
         return 0
 
-    def _run(self, key: int, wanted: list[int]) -> Iterator[tuple[int, av.VideoFrame]]:
+    def _run(self, key: int, indices: list[int]) -> Iterator[tuple[int, av.VideoFrame]]:
         with probing.opened(self._probe.source, self._probe.demuxer) as (container, stream):
-            left = set(wanted)
+            remaining = set(indices)
             for ordinal, packet in self._from(key, container, stream):
                 if packet.size:
                     packet.pts = ordinal
                 for frame in stream.codec_context.decode(None if packet.is_corrupt or not packet.size else packet):
                     rank = self._ranks.get(-1 if frame.pts is None else frame.pts, -1)
-                    if rank in left:
-                        left.remove(rank)
+                    if rank in remaining:
+                        remaining.remove(rank)
                         yield rank, frame
-                if not left or packet.is_corrupt:
+                if not remaining or packet.is_corrupt:
                     return
 
     def _from(self, key: int, container: Any, stream: Any) -> Iterator[tuple[int, av.Packet[Any]]]:
-        """Yield packets with their ordinals, beginning at ``key`` or before it."""
+        """Yield (number, packet), starting at ``key`` or before it."""
         stamp = self._probe.stamps[key]
         if key == 0 or stamp is None or self._probe.stamps.count(stamp) > 1:
             yield from enumerate(probing.packets(container, stream))
             return
         container.seek(stamp, stream=stream)
-        found = probing.packets(container, stream)
-        first = next(found, None)
+        packets = probing.packets(container, stream)
+        first = next(packets, None)
         landed = None if first is None else (first.dts if first.pts is None else first.pts)
         if first is not None and landed in self._probe.stamps and (ordinal := self._probe.stamps.index(landed)) <= key:
             yield ordinal, first
-            yield from enumerate(found, ordinal + 1)
+            yield from enumerate(packets, ordinal + 1)
             return
-        # The container has no index worth the name: from the start, then.
+        # The container has no usable index: read from the start.
         with probing.opened(self._probe.source, self._probe.demuxer) as (again, _):
             yield from enumerate(probing.packets(again, again.streams[stream.index]))

@@ -1,4 +1,4 @@
-"""Some frames of a sample's pixel member, written to where they are wanted: no copy that could be spared."""
+"""Decode selected frames of a sample's pixel member straight into the caller's memory, without avoidable copies."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 def decode(
     extension: str, data: bytes | memoryview, frames: range | NDArray[Any], *, channels: int, out: Array | None = None
 ) -> Array:
-    """Return frames of a pixel member, (T, H, W, channels) uint8: in ``out`` where they fit there, else in memory of their own.
+    """Decode frames of a pixel member, (T, H, W, channels) uint8: into ``out`` if they fit there, else into new memory.
 
-    ``frames`` are T numbers: a range of step 1, or an array in any order, repeats allowed. ``channels`` are those of the
-    member's row in the index. Raises DecodeError when the bytes are not what the extension says, or hold fewer frames.
+    ``frames`` are T numbers: a range of step 1, or an array in any order, repeats allowed. ``channels`` comes from the
+    member's row in the index. Raises DecodeError if the bytes are not what the extension says, or hold fewer frames.
     """
-    whole = bytes(data)
+    content = bytes(data)
     if extension == "mp4":
         from t2vdata.media.decode import fast
 
         numbers = frames if isinstance(frames, range) else frames.tolist()
-        found = fast.decode(whole, numbers, channels=channels, out=out)
-        if found is not None:
-            return found
-    return _take(decoder(extension)(whole, channels), frames, out)
+        pixels = fast.decode(content, numbers, channels=channels, out=out)
+        if pixels is not None:
+            return pixels
+    return _take(decoder(extension)(content, channels), frames, out)
 
 
 def _take(pixels: Array, frames: range | NDArray[Any], out: Array | None) -> Array:
@@ -47,5 +47,5 @@ def _take(pixels: Array, frames: range | NDArray[Any], out: Array | None) -> Arr
     if frames.min() < 0 or frames.max() >= len(pixels):
         raise DecodeError(f"no frame {frames.max()}: there are {len(pixels)}")
     # `clip` writes straight into out; the numbers were checked above.
-    taken: Array = np.take(pixels, frames, axis=0, out=out if fits else None, mode="clip")
-    return taken
+    selected: Array = np.take(pixels, frames, axis=0, out=out if fits else None, mode="clip")
+    return selected

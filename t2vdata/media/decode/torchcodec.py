@@ -1,4 +1,4 @@
-"""Video files through torchcodec: with the machine's FFmpeg on the CPU, with NVDEC on CUDA. Torch is imported here alone."""
+"""The torchcodec backend: the machine's FFmpeg on the CPU, NVDEC on CUDA. The only backend that imports torch."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from t2vdata.media.decode import probe as probing
 from t2vdata.media.decode.packages import installed_version
 from t2vdata.media.decode.probe import Probe
 from t2vdata.media.decode.rewrite import Readable, readable
-from t2vdata.media.decode.video import Facts, Reader, Video, upright
+from t2vdata.media.decode.video import Reader, Video, VideoInfo, upright
 
-# Decoders at work on the GPU at once, of this process. Cards have 1 to 7 NVDEC engines, and each session takes memory there.
+# Decoding sessions of this process on the GPU at once. Cards have 1 to 7 NVDEC engines, and each session takes GPU memory.
 MAX_SESSIONS = 4
 _sessions = threading.BoundedSemaphore(MAX_SESSIONS)
 
 
 class NvdecError(DecodeError):
-    """torchcodec would have decoded on the CPU, though CUDA was asked for."""
+    """torchcodec would have decoded on the CPU although CUDA was requested."""
 
 
 def why_not(device: str) -> str | None:
     """Return why torchcodec cannot decode on ``device``, or None."""
     on_cuda = device == "cuda" or device.startswith("cuda:")
     if device != "cpu" and not on_cuda:
-        return f"no device {device!r}; there is cpu and cuda"
+        return f"no device {device!r}; expected cpu or cuda"
     for name in ("torch", "torchcodec"):
         if importlib.util.find_spec(name) is None:
             return f"{name} is not installed; pip install torch torchcodec"
@@ -45,7 +45,7 @@ def version() -> str | None:
 
 
 def about_torch() -> dict[str, str]:
-    """Return torch's version and the GPUs that it sees, for people to read."""
+    """Return torch's version and its GPUs, as text for `t2vdata doctor`."""
     if importlib.util.find_spec("torch") is None:
         return {"torch": "not installed", "CUDA": "unknown without torch"}
     import torch
@@ -56,21 +56,21 @@ def about_torch() -> dict[str, str]:
 
 
 def open(source: bytes | str, device: str) -> Video:
-    """Return a video whose frames torchcodec decodes; on CUDA they are born there, as a tensor.
+    """Open a video file with torchcodec; on CUDA, frames are decoded there and stay there, as a tensor.
 
-    On CUDA the frames are counted by their packets, without decoding them on the CPU first: damage inside a packet is then
-    not seen. Raises DecodeError where NVDEC cannot decode the file, rather than let torchcodec do it on the CPU unsaid.
+    On CUDA frames are counted by their packets, without decoding them on the CPU first, so damage inside a packet goes
+    unnoticed. Raises DecodeError if NVDEC cannot decode the file, where torchcodec alone would silently use the CPU.
     """
     on_cuda = device != "cpu"
-    found = probing.probe(source, decodes=not on_cuda)
-    reader: Reader = _CudaReader(found, device) if on_cuda else _CpuReader(readable(found))
-    return Video(reader, Facts.of(found), backend="torchcodec", device=device)
+    probe = probing.probe(source, decodes=not on_cuda)
+    reader: Reader = _CudaReader(probe, device) if on_cuda else _CpuReader(readable(probe))
+    return Video(reader, VideoInfo.of(probe), backend="torchcodec", device=device)
 
 
 class _CpuReader:
     def __init__(self, file: Readable) -> None:
         self._file = file
-        with _mapped():
+        with _decode_errors():
             self._decoder: Any = _decoders().VideoDecoder(
                 file.source, dimension_order="NHWC", num_ffmpeg_threads=1, device="cpu"
             )
@@ -78,7 +78,7 @@ class _CpuReader:
             raise DecodeError(f"torchcodec counts {len(self._decoder)} frames of {file.num_frames}; use backend='pyav'")
 
     def frames_at(self, indices: Sequence[int]) -> Any:
-        with _mapped():
+        with _decode_errors():
             frames = self._decoder.get_frames_at([index + self._file.first for index in indices]).data
         return upright(frames.numpy(), self._file.turns)
 
@@ -87,7 +87,7 @@ class _CpuReader:
 
 
 class _CudaReader:
-    """Holds no session between requests: however many videos are open, no more than MAX_SESSIONS decode at once."""
+    """Holds no session between requests: at most MAX_SESSIONS decode at once, however many videos are open."""
 
     def __init__(self, probe: Probe, device: str) -> None:
         if probe.turns:
@@ -100,18 +100,18 @@ class _CudaReader:
     def frames_at(self, indices: Sequence[int]) -> Any:
         with self._session() as decoder:
             frames = decoder.get_frames_at([index + self._file.first for index in indices]).data
-            # FFmpeg's own CUDA path knows only after the first frame.
+            # FFmpeg's own CUDA path reports a fallback only after the first frame.
             _check_nvdec(decoder)
             if frames.device.type != "cuda":
                 raise NvdecError(f"torchcodec gave frames on {frames.device}, expected {self._device}; use device='cpu'")
             return frames
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no session is held between requests."""
 
     @contextmanager
     def _session(self) -> Iterator[Any]:
-        with _sessions, _mapped():
+        with _sessions, _decode_errors():
             decoder = _decoders().VideoDecoder(self._file.source, dimension_order="NHWC", device=self._device)
             _check_nvdec(decoder)
             if len(decoder) != self._file.num_frames:
@@ -120,11 +120,11 @@ class _CudaReader:
 
 
 def uploading(video: Video, device: str) -> Video:
-    """Return ``video``, decoded on the CPU, with its frames copied to ``device`` from pinned memory, asynchronously."""
+    """Return ``video`` so that its frames, decoded on the CPU, are copied to ``device`` asynchronously from pinned memory."""
     inner = video._reader
     if inner is None:
         raise RequestError("the video is closed; open it again")
-    return Video(_Uploading(inner, device), Facts.of(video), backend=video.backend, device="cpu")
+    return Video(_Uploading(inner, device), VideoInfo.of(video), backend=video.backend, device="cpu")
 
 
 class _Uploading:
@@ -142,7 +142,7 @@ class _Uploading:
 def _copied(frames: Any, device: str) -> Any:
     import torch
 
-    # Torch keeps pinned memory until the copy has been made.
+    # Torch keeps pinned memory until the copy is done.
     return torch.from_numpy(frames).pin_memory().to(device, non_blocking=True)
 
 
@@ -169,8 +169,8 @@ def _check_nvdec(decoder: Any) -> None:
 
 
 @contextmanager
-def _mapped() -> Iterator[None]:
-    """Raise what torchcodec says of a file as DecodeError."""
+def _decode_errors() -> Iterator[None]:
+    """Turn torchcodec's errors about a file into DecodeError."""
     try:
         yield
     except (RuntimeError, ValueError, IndexError) as error:

@@ -15,8 +15,8 @@ from support import ROOT, t2vdata
 from t2vdata.cli import main
 from t2vdata.errors import DecodeError
 from t2vdata.media.decode import auto, decord, open_video, pyav, survey
-from t2vdata.media.decode.auto import Verdict
-from t2vdata.media.decode.video import BACKENDS
+from t2vdata.media.decode.auto import BackendReport
+from t2vdata.media.decode.backends import BACKENDS
 
 
 @pytest.fixture(autouse=True)
@@ -24,18 +24,18 @@ def _unjudged() -> None:
     auto._choose.cache_clear()
 
 
-def verdict(backend: str, speed: float | None, why_not: str | None = None) -> Verdict:
-    return Verdict(backend, "cpu", "1.0", why_not, speed)
+def verdict(backend: str, speed: float | None, why_not: str | None = None) -> BackendReport:
+    return BackendReport(backend, "cpu", "1.0", why_not, speed)
 
 
 def test_the_clip_is_small_and_what_its_script_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "tests" / "tools"))
     import make_clip
 
-    assert auto.CLIP.stat().st_size < 20_000
+    assert auto.PROBE_CLIP.stat().st_size < 20_000
     drawn = make_clip.draw()
-    with open_video(auto.CLIP) as video:
-        frames = video.frames_at(range(auto.CLIP_FRAMES))
+    with open_video(auto.PROBE_CLIP) as video:
+        frames = video.frames_at(range(auto.NUM_PROBE_FRAMES))
         assert (video.num_frames, video.fps) == (drawn.num_frames, drawn.fps)
     assert np.abs(frames.astype(int) - drawn.data).mean() < 8
 
@@ -83,7 +83,7 @@ def test_auto_says_once_which_and_why_not_the_others(monkeypatch: pytest.MonkeyP
 
 def test_torch_is_not_loaded_for_the_sake_of_being_judged() -> None:
     code = (
-        f"import sys; from t2vdata.media.decode import open_video; open_video({str(auto.CLIP)!r})\n"
+        f"import sys; from t2vdata.media.decode import open_video; open_video({str(auto.PROBE_CLIP)!r})\n"
         "print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -114,7 +114,7 @@ def test_doctor_shows_what_works_and_what_to_install() -> None:
 
 
 def test_doctor_fails_when_nothing_decodes_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auto, "survey", lambda device: [Verdict("pyav", device, None, "does not load", None)])
+    monkeypatch.setattr(auto, "survey", lambda device: [BackendReport("pyav", device, None, "does not load", None)])
     done = CliRunner().invoke(main, ["doctor"])
     assert done.exit_code == 1
     assert "no decoder works on the CPU; pip install --force-reinstall av" in done.output

@@ -15,7 +15,7 @@ from support import skip_or_fail
 
 from t2vdata.errors import DecodeError
 from t2vdata.media.decode import open_video
-from t2vdata.media.decode.video import load
+from t2vdata.media.decode.backends import load
 
 VIDEO_BACKENDS = ("pyav", "torchcodec", "decord", "opencv")
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from support import skip_or_fail
 
 from t2vdata.errors import DecodeError, RequestError, UnknownNameError
-from t2vdata.media.decode import containers, open_video, probe, video
-from t2vdata.media.decode.video import BACKENDS, load
+from t2vdata.media.decode import containers, open_video, opening, probe
+from t2vdata.media.decode.backends import BACKENDS, load
 from t2vdata.media.encode import Lossless
 from t2vdata.types import Frames
 
@@ -119,7 +119,7 @@ def test_times_give_the_frame_shown_then(backend: str) -> None:
         assert np.array_equal(opened.frames_at_times(asked), frames[shown])
         # A frame's own time finds it, however it was rounded.
         assert np.array_equal(opened.frames_at_times(stamp / RATE for stamp in stamps), frames)
-        with pytest.raises(RequestError, match="is no number"):
+        with pytest.raises(RequestError, match="is not a number"):
             opened.frames_at_times([float("nan")])
 
 
@@ -144,7 +144,7 @@ def test_a_closed_video_is_refused(backend: str) -> None:
 def test_requests_that_cannot_be_met_say_what_to_do(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RequestError, match=r"no file nowhere\.mp4"):
         open_video("nowhere.mp4", backend=backend)
-    with pytest.raises(RequestError, match=f"{backend} on tpu: no device 'tpu'; there is cpu and cuda"):
+    with pytest.raises(RequestError, match=f"{backend} on tpu: no device 'tpu'; expected cpu or cuda"):
         open_video(file("h264"), backend=backend, device="tpu")
     with open_video(file("h264"), backend=backend) as opened:
         with pytest.raises(RequestError, match="ask for one frame or more"):
@@ -235,6 +235,6 @@ def test_names_of_the_package_are_those_of_its_files() -> None:
     from t2vdata.media import decode
 
     assert all(getattr(decode, name) for name in decode.__all__)
-    assert decode.open_video is video.open_video
+    assert decode.open_video is opening.open_video
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         decode.nothing  # noqa: B018

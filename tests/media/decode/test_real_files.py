@@ -12,7 +12,8 @@ from support import skip_or_fail
 from t2vdata.errors import DecodeError
 from t2vdata.media.decode import open_video
 from t2vdata.media.decode import probe as probing
-from t2vdata.media.decode.video import Video, load
+from t2vdata.media.decode.backends import load
+from t2vdata.media.decode.video import Video
 
 pytestmark = pytest.mark.real
 

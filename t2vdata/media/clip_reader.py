@@ -1,0 +1,93 @@
+"""Read the frames of a ``ClipRequest`` from any video or picture, in one decoding.
+
+A damaged file gives the frames before the first damage, as ``open_video`` does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+from t2vdata.media import matching, shots, timed_frames
+from t2vdata.media.clip_request import ClipRequest
+from t2vdata.media.decode import containers
+from t2vdata.media.decode import probe as probing
+from t2vdata.media.decode.probe import Source
+from t2vdata.media.frame_selection import SpanFrames, select_frames
+from t2vdata.media.stills import picture_format, read_still
+from t2vdata.types import Frames
+
+# Pixels of three bytes in memory for one span: 30 s at 30 fps in 640x360.
+MAX_PIXELS = 1 << 28
+
+
+def read_clip(source: Source, request: ClipRequest, *, max_pixels: int = MAX_PIXELS) -> Frames:
+    """Read one clip, as ``ClipReader.read`` does."""
+    return ClipReader(max_pixels=max_pixels).read(source, request)
+
+
+class ClipReader:
+    """Reads clips; keeps the last span in memory, as the next window of a clip usually needs the same span."""
+
+    def __init__(self, *, max_pixels: int = MAX_PIXELS) -> None:
+        self._max_pixels = max_pixels
+        self._last: tuple[object, SpanFrames] | None = None
+
+    def read(self, source: Source, request: ClipRequest) -> Frames:
+        """Return the frames of a video or picture, (T, size, size, 3) uint8; fewer than requested if the span ends earlier.
+
+        ``source`` is the bytes of a file, its absolute path, or an open file. ``Frames.about`` has ``original``: the file's
+        height, width, rate, codec, and whether it is HDR. Raises DecodeError if there is no frame.
+        """
+        kind = picture_format(probing.head_of(source))
+        if kind is not None:
+            return read_still(source, kind, request, max_pixels=self._max_pixels)
+        needs_choice = request.num_windows > 1 or request.shot == "longest"
+        # All windows of a clip are cut from the same span.
+        span = (
+            self._cached_span(source, dataclasses.replace(request, window=0)) if needs_choice else self._span(source, request)
+        )
+        chosen = slice(0, request.num_frames)
+        if request.num_frames is not None:
+            num_spare = max(0, len(span.data) - request.num_frames)
+            first = round(num_spare * request.window / max(1, request.num_windows - 1))
+            chosen = slice(first, first + request.num_frames)
+        about: dict[str, Any] = {"original": span.original}
+        if request.counts_matches:
+            about["matches"] = matching.fewest_matches(span.greys[chosen])
+        if request.measures_seconds:
+            about["seconds"] = round(span.seconds, 3)
+        return Frames(span.data[chosen], span.fps, about)
+
+    def _cached_span(self, source: Source, request: ClipRequest) -> SpanFrames:
+        """Return all frames of the span, or of its longest shot."""
+        key = (source, _file_version(source), request)
+        if self._last is None or self._last[0] != key:
+            # Freed before the next span is read.
+            self._last = None
+            span = self._span(source, request)
+            if request.shot == "longest":
+                shot = shots.longest(span.data)
+                seconds = (shot.stop - shot.start) / span.fps
+                span = dataclasses.replace(span, data=span.data[shot], greys=span.greys[shot], seconds=seconds)
+            self._last = (key, span)
+        return self._last[1]
+
+    def _span(self, source: Source, request: ClipRequest) -> SpanFrames:
+        demuxer = containers.demuxer(probing.head_of(source))
+        if demuxer in timed_frames.SEEKABLE_DEMUXERS:
+            try:
+                frames = timed_frames.stream(source, demuxer, request.start_seconds)
+                return select_frames(frames, request, max_pixels=self._max_pixels)
+            except timed_frames.OutOfOrderError:
+                pass
+        return select_frames(timed_frames.read_all(source), request, max_pixels=self._max_pixels)
+
+
+def _file_version(source: Source) -> tuple[int, ...]:
+    """Return what distinguishes a file from a later one at the same path: scratch files may reuse paths."""
+    if not isinstance(source, str):
+        return ()
+    status = os.stat(source)
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

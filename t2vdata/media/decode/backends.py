@@ -1,0 +1,18 @@
+"""The decoding backends by name: one module each, imported when it is first asked for."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from t2vdata.errors import unknown_name
+
+# Preferred first: of two that are about as fast, ``auto`` takes the earlier.
+BACKENDS = ("pyav", "torchcodec", "decord", "opencv", "lossless")
+
+
+def load(backend: str) -> ModuleType:
+    """Return the module of a backend: ``why_not(device)``, ``version()`` and ``open(source, device)``."""
+    if backend not in BACKENDS:
+        raise unknown_name("backend", backend, [*BACKENDS, "auto"])
+    return importlib.import_module(f"t2vdata.media.decode.{backend}")
