@@ -87,6 +87,55 @@ def test_a_clip_is_in_the_list_when_both_have_all_its_windows(labs: Path) -> Non
     assert compared(labs, "windows-a", "windows-b").common() == []
 
 
+@pytest.fixture(scope="module")
+def cats(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two copies of a table with the clips ``cat`` and ``cat-w3``; copy B has only the second, and a dog."""
+    folder = tmp_path_factory.mktemp("cats")
+    video = video_files.make("h264")
+    for lab, names in (("a", ("cat", "cat-w3", "dog")), ("b", ("cat-w3", "dog"))):
+        (folder / lab).mkdir()
+        rows = ["path,caption,key,split", *(f"{name}.mp4,a pet,{name},train" for name in ("cat", "cat-w3", "dog"))]
+        (folder / lab / "clips.csv").write_text("\n".join(rows) + "\n")
+        for name in names:
+            (folder / lab / f"{name}.mp4").write_bytes(video)
+    return folder
+
+
+def keys_built_from_common_list(folder: Path, tmp_path: Path, windows: int) -> list[str]:
+    """Build both copies, and copy A again with the list that ``diff --clip-list`` writes; return the keys of that build."""
+    for lab in ("a", "b"):
+        build(folder, lab, f"out-{lab}-{windows}", windows=windows)
+    done = t2vdata("diff", folder / f"out-a-{windows}", folder / f"out-b-{windows}", "--clip-list", tmp_path / "both.txt")
+    assert done.returncode == 0, done.stderr
+    again = build(folder, "a", f"again-{windows}", windows=windows, clip_list=tmp_path / "both.txt")
+    assert set(again.manifest.tally.rejected) <= {"not in the clip list"}
+    return list(open_dataset(again.out)["train"].keys)
+
+
+def test_a_clip_list_names_a_clip_whose_own_key_looks_like_a_window(cats: Path, tmp_path: Path) -> None:
+    assert keys_built_from_common_list(cats, tmp_path, windows=1) == ["cat-w3", "dog"]
+    assert (tmp_path / "both.txt").read_text() == "cat-w3\ndog\n"
+
+
+def test_a_clip_list_names_windows_by_their_clip(cats: Path, tmp_path: Path) -> None:
+    assert keys_built_from_common_list(cats, tmp_path, windows=2) == ["cat-w3-w0", "cat-w3-w1", "dog-w0", "dog-w1"]
+    assert (tmp_path / "both.txt").read_text() == "cat-w3\ndog\n"
+
+
+def test_a_clip_list_names_windows_where_the_key_of_their_clip_is_a_window_of_another(cats: Path, tmp_path: Path) -> None:
+    dog, cat = ["dog-w0", "dog-w1", "dog-w2", "dog-w3"], ["cat-w3-w0", "cat-w3-w1", "cat-w3-w2", "cat-w3-w3"]
+    assert keys_built_from_common_list(cats, tmp_path, windows=4) == [*cat, *dog]
+    assert (tmp_path / "both.txt").read_text().split() == [*cat, "dog"]
+
+
+def test_a_clip_of_one_build_is_not_a_window_of_the_other(cats: Path) -> None:
+    for lab, windows in (("a", 1), ("a", 4)):
+        build(cats, lab, f"mixed-{windows}", windows=windows)
+    mixed = compared(cats, "mixed-1", "mixed-4")
+    assert mixed.splits["train"].other_bytes == ("cat-w3",)
+    assert mixed.common() == []
+
+
 def test_what_was_asked_for_otherwise_is_said(labs: Path) -> None:
     build(labs, "a", "larger", size=24)
     found = compared(labs, "out-a", "larger")
