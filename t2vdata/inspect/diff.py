@@ -114,7 +114,8 @@ def diff(a: Dataset, b: Dataset) -> Diff:
 
 
 def _cuts_windows(dataset: Dataset) -> bool:
-    return dataset.manifest.spec["options"].get("windows", 1) > 1
+    num_windows: int = dataset.manifest.spec["options"].get("windows", 1)
+    return num_windows > 1
 
 
 def _spec_differences(a: Dataset, b: Dataset) -> Iterator[tuple[str, str, str]]:
