@@ -250,9 +250,7 @@ def test_captions_that_fit_nothing_are_refused(root: Path, tmp_path: Path) -> No
     with pytest.raises(RawDataError, match="no youtube_id in it is in the annotations"):
         clips(root, captions=path)
     path.write_text("name,title\nx,x\n")
-    with pytest.raises(
-        RawDataError, match=r"no column youtube_id or video_id or id or video; there is 'name', 'title': rename"
-    ):
+    with pytest.raises(RawDataError, match=r"no column youtube_id or video_id or id or video; it has 'name', 'title': rename"):
         clips(root, captions=path)
 
 

@@ -174,8 +174,8 @@ def test_the_cooking_vote_asks_half_of_the_captions(root: Path) -> None:
     cook = clips(root, subset="cooking")[COOK][1]
     assert (cook.meta["cooking_share"], cook.reject_reason) == (pytest.approx(2 / 3), None)
     assert why_not(root, SQUIRREL, subset="cooking") == "not about cooking"
-    assert cooking.vote(["a woman dices tomatoes", "a dog runs"]) == 0.5
-    assert cooking.vote(["a man cuts paper", "a cat eats fish"]) == 0
+    assert cooking.cooking_share(["a woman dices tomatoes", "a dog runs"]) == 0.5
+    assert cooking.cooking_share(["a man cuts paper", "a cat eats fish"]) == 0
 
 
 def test_the_preset_is_the_flags_that_it_names(root: Path) -> None:
@@ -215,7 +215,7 @@ def test_a_list_of_clips_is_followed_exactly(root: Path, tmp_path: Path) -> None
     with pytest.raises(RequestError, match=r"got 'vid1'; that needs youtube_mapping\.txt in --root"):
         clips(root, clip_list=wanted)
     wanted.write_text("\n")
-    with pytest.raises(RequestError, match="names no clip; expected one a line"):
+    with pytest.raises(RequestError, match="names no clip; expected one per line"):
         clips(root, clip_list=wanted)
 
 
@@ -291,7 +291,7 @@ def test_what_is_missing_is_named_with_where_to_get_it(root: Path, tmp_path: Pat
     shutil.rmtree(root / "YouTubeClips")
     assert "no folder YouTubeClips in" in str(missing(root))
     (root / "YouTubeClips.tar").write_bytes(b"")
-    assert "is still packed; run: tar -xf YouTubeClips.tar -C" in str(missing(root))
+    assert "has not been unpacked; run: tar -xf YouTubeClips.tar -C" in str(missing(root))
     with pytest.raises(RawDataError, match=r"msvd: YouTubeClips\.tar in"):
         build(root, tmp_path / "out")
 
@@ -304,9 +304,9 @@ def test_files_that_are_something_else_say_what_was_found(root: Path, tmp_path: 
             "has no column VideoID, Start, End, Description; its first line is 'id,v",
         ),
         ("a.txt", "hello there\n", "has no line such as '-4wsuPCjDBc_5_15 a squirrel is eating'"),
-        ("a.json", "[{", "is it cut short"),
+        ("a.json", "[{", "is it truncated"),
         ("a.json", '{"caption": []}', "expected a list of"),
-        ("a.xml", "", "is no annotation file of MSVD; expected .csv, .txt or .json"),
+        ("a.xml", "", "is not an annotation file of MSVD; expected .csv, .txt or .json"),
     ):
         path = tmp_path / name
         path.write_text(text)
@@ -334,7 +334,7 @@ def test_a_field_that_never_ends_costs_its_row(tmp_path: Path) -> None:
     try:
         table = tmp_path / "video_corpus.csv"
         table.write_text(HEADER + row(SQUIRREL, "x" * 140_000) + row(SQUIRREL, "A cat runs."))
-        found = list(rows.rows(table))
+        found = list(rows.read_rows(table))
     finally:
         csv.field_size_limit(limit)
     assert [one.why_not for one in found] == ["a field of over 128 KiB", None]

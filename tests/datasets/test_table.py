@@ -125,13 +125,16 @@ def test_what_cannot_be_used_is_counted_with_its_line(media: Path, tmp_path: Pat
     [
         (
             "path,words\na,b\n",
-            "none of the columns caption, captions, .*; there is 'path', 'words': say which with --caption-column",
+            "none of the columns caption, captions, .*; it has 'path', 'words': name the column with --caption-column",
         ),
         ("path;caption\na;b\n", "its fields seem to be separated by semicolons; expected commas"),
         ("", "clips.csv is empty; expected a line of column names"),
         ("path,caption\n", "clips.csv has no rows"),
-        ("path,caption\na.mp4,one, two\n", "line 2: 3 fields, but 2 columns; put a text with a comma in it into double quotes"),
-        ('path,caption\na.mp4,"one\nb.mp4,two\n', "line 2: unexpected end of data; a double quote within"),
+        (
+            "path,caption\na.mp4,one, two\n",
+            "line 2: 3 fields, but 2 columns; put a text that contains a comma into double quotes",
+        ),
+        ('path,caption\na.mp4,"one\nb.mp4,two\n', "line 2: unexpected end of data; write a double quote within"),
         ("path,caption,caption\na,b,c\n", "has two columns 'caption'; rename one"),
         (b"path,caption\na.mp4,caf\xe9\n", r"line 2: byte 0xe9 is not UTF-8 \(in Latin-1 the line reads 'a.mp4,café'\)"),
         ("path,caption\na,b\n".encode("utf-16"), "is UTF-16; save it as UTF-8"),
@@ -173,7 +176,7 @@ def test_jsonl_and_parquet_are_read_with_lists_of_captions(media: Path) -> None:
     for path in (jsonl, media / "clips.parquet"):
         first, _ = sorted(everything(path), key=lambda clip: clip.key)
         assert (first.captions, first.start_seconds, first.end_seconds) == (("one", "two"), 1.5, 3.0)
-    with pytest.raises(RawDataError, match=r"line 2: .*; expected one JSON object a line"):
+    with pytest.raises(RawDataError, match=r"line 2: .*; expected one JSON object per line"):
         clips(table(media, '{"path": "a", "caption": "b"}\n{"path": \n', "bad.jsonl"))
 
 
@@ -365,7 +368,7 @@ def test_a_file_that_is_too_large_to_fetch_has_failed(media: Path, tmp_path: Pat
 def test_a_table_that_is_not_on_the_server_is_named(media: Path, tmp_path: Path) -> None:
     with (
         servers.plain_server(media) as url,
-        pytest.raises(RawDataError, match=r"nothing to read at .*/nowhere\.csv \(--table\)"),
+        pytest.raises(RawDataError, match=r"cannot read .*/nowhere\.csv \(--table\)"),
     ):
         build_dataset(BuildSpec("table", {"table": f"{url}/nowhere.csv"}), tmp_path / "out")
 

@@ -176,7 +176,7 @@ def test_an_answer_that_is_not_there_is_none_and_left_out_of_the_flat_string(roo
     clip = clips(root)["42"][1]
     assert clip.meta["dialogue"][-1] == {"question": "who", "answer": None}
     assert clip.meta["dialogue_text"] == "what now? nothing who?"
-    assert dialogues.flat([{"question": "a?", "answer": "b"}, {"question": "c", "answer": None}]) == "a? b c?"
+    assert dialogues.dialogue_text([{"question": "a?", "answer": "b"}, {"question": "c", "answer": None}]) == "a? b c?"
 
 
 def test_captions_lose_newlines_and_stray_blanks_and_empty_ones_go(root: Path) -> None:
@@ -281,10 +281,10 @@ def test_what_is_missing_is_named_with_the_way_to_get_it(root: Path, tmp_path: P
 
 def test_two_versions_in_one_folder_are_to_be_told_apart(root: Path) -> None:
     visdial(root / "visdial_1.0_train.json", TRAIN)
-    assert "files of 0.9 and 1.0 are there; say which with --visdial 0.9" in missing(root)
+    assert "found files of 0.9 and 1.0; choose with --visdial 0.9" in missing(root)
     assert missing(root, visdial="1.0") == "None"
     coco(root / "annotations" / "captions_val2017.json", {25: ["a cow"]})
-    assert "files of 2014 and 2017 are there; say which with --coco 2014" in missing(root, visdial="1.0")
+    assert "found files of 2014 and 2017; choose with --coco 2014" in missing(root, visdial="1.0")
 
 
 def test_pictures_nowhere_are_said_at_once(root: Path) -> None:
@@ -297,7 +297,7 @@ def test_annotations_that_cannot_be_understood_say_where(root: Path) -> None:
     path = root / "visdial_0.9_train.json"
     whole = path.read_text()
     for text, message in (
-        (whole[:-200], r"visdial_0\.9_train\.json, character \d+: .*; the file is damaged or cut short, download it again"),
+        (whole[:-200], r"visdial_0\.9_train\.json, character \d+: .*; the file is damaged or truncated, download it again"),
         (whole.replace('"0.9"', '"1.0"'), r"calls itself version 1\.0; expected 0\.9: was it renamed"),
         (whole.replace('"train"', '"val"'), "calls itself split 'val'; expected 'train'"),
         (whole.replace('"image_id": 25', '"image_id": null'), "dialog 2: TypeError.*; expected image_id, caption"),
@@ -320,7 +320,7 @@ def test_json_is_read_in_pieces_of_any_size(piece_chars: int, tmp_path: Path, mo
     monkeypatch.setattr(_json_items, "_PIECE_CHARS", piece_chars)
     told = {"a": [1, 23.5, '\u00fc\\"]', [], {"b": [None]}], "data": {"c": [], "d": [-7e3], "e": 456}, "f": {}, "g": "x"}
     (tmp_path / "a.json").write_text("\ufeff" + json.dumps(told, indent=1), encoding="utf-8")
-    found = list(_json_items.items(tmp_path / "a.json"))
+    found = list(_json_items.iter_items(tmp_path / "a.json"))
     assert found == [*(("a", item) for item in told["a"]), ("d", -7e3), ("e", 456), ("g", "x")]
 
 
@@ -339,7 +339,7 @@ def test_a_dialogue_takes_a_few_hundred_bytes_of_memory(tmp_path: Path, monkeypa
         sizes.append(path.stat().st_size)
         tracemalloc.start()
         try:
-            found = dialogues.read(path)
+            found = dialogues.read_dialogues(path)
             peaks.append(tracemalloc.get_traced_memory()[1])
         finally:
             tracemalloc.stop()

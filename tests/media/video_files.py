@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 from collections.abc import Iterator, Sequence
@@ -74,8 +75,9 @@ def source(name: str) -> NDArray[np.uint8]:
     return made.mean(axis=3, keepdims=True).repeat(3, axis=3).astype(np.uint8) if name == "grey" else made
 
 
+@functools.cache
 def make(name: str) -> bytes:
-    """Return a file of this kind."""
+    """Return a file of this kind, encoded once per process."""
     if name in ROTATED:
         return rotated(make("h264"), ROTATED[name])
     container, codec, pixel_format, (width, height), options = KINDS[name]

@@ -107,10 +107,10 @@ def missing(root: str | None, options: Options) -> str | None:
         return f"no file {options.captions} (--captions)"
     if (why := media_base.missing(options)) is not None:
         return why
-    if options.annotations is not None and not rows.files(root, options.annotations):
+    if options.annotations is not None and not rows.annotation_files(root, options.annotations):
         what = "holds no train.csv, val.csv or test.csv" if options.annotations.is_dir() else "is not there"
         return f"{options.annotations} {what} (--annotations)"
-    if options.annotations is None and not rows.names(there):
+    if options.annotations is None and not rows.annotation_names(there):
         return _no_annotations(there)
     if next(_files(there), None) is None and not archives(root, options):
         return (
@@ -122,7 +122,7 @@ def missing(root: str | None, options: Options) -> str | None:
 
 def source(root: str | None, options: Options) -> dict[str, Any]:
     """Return the hashes of the annotations, the captions and the list of clips. Media files are not read for it."""
-    told = [path for _, path in rows.files(root, options.annotations)]
+    told = [path for _, path in rows.annotation_files(root, options.annotations)]
     told += filter(None, (options.clip_list, options.captions))
     return {
         # Their names, for the JSON of a clip says "train.csv, line 7".
@@ -186,15 +186,15 @@ def _with_preset(options: Options) -> Options:
 @functools.lru_cache(maxsize=1)
 def _all_clips(root: str | None, options: Options, content: str) -> dict[str, PackedClips]:
     """Return {split: clips}; read once for all splits, and again when the ``content`` has changed."""
-    told = None if options.captions is None else lists.captions(options.captions, _videos(root, options))
-    wanted = None if options.clip_list is None else lists.clip_list(options.clip_list)
+    told = None if options.captions is None else lists.read_captions(options.captions, _videos(root, options))
+    wanted = None if options.clip_list is None else lists.read_clip_list(options.clip_list)
     there = _root.of(root)
-    media, packed = _media_files(there), archived.Packed(there)
+    media, packed = _media_files(there), archived.ArchiveIndex(there)
     places: dict[str, array.array[int]] = {split: array.array("q") for split in SPLITS}
     made = {split: PackedClips(options.windows) for split in SPLITS}
     known, names = set[str](), set[str]()
     has_rows = False
-    for row in rows.rows(root, options.annotations):
+    for row in rows.read_rows(root, options.annotations):
         has_rows = True
         listed = (wanted.get(row.video) or wanted.get(row.name)) if wanted is not None else ("", "")
         if wanted is not None:
@@ -205,7 +205,7 @@ def _all_clips(root: str | None, options: Options, content: str) -> dict[str, Pa
             found = _found(row, media.get(row.name), packed, there)
             made[row.split].add(_clip(row, found, told, listed[0], options))
             # What is in no archive stays behind its neighbour in the annotations.
-            place = packed.place(row.name)
+            place = packed.index(row.name)
             places[row.split].append(place if place is not None else (places[row.split] or [-1])[-1])
     for split, known_places in places.items():
         if packed:
@@ -225,7 +225,7 @@ def _all_clips(root: str | None, options: Options, content: str) -> dict[str, Pa
 
 
 def _videos(root: str | None, options: Options) -> set[str]:
-    return {row.video for row in rows.rows(root, options.annotations)}
+    return {row.video for row in rows.read_rows(root, options.annotations)}
 
 
 def _clip(
@@ -243,7 +243,7 @@ def _clip(
         label, kinetics_label = own or row.label, row.label
     if told is not None:
         said = told.of(row.video, row.span[0])
-        why_not = why_not or (None if said else f"no caption in {told.name}")
+        why_not = why_not or (None if said else f"no caption in {told.file_name}")
     else:
         said = (options.template.replace("{label}", row.label),) if row.label else ()
         why_not = why_not or (None if said else "no label")
@@ -256,18 +256,18 @@ def _clip(
     }
     return Clip(
         # A row that is no clip of its own is counted under the name of its line.
-        row.name if row.why_not is None else re.sub(r"[^A-Za-z0-9_-]+", "-", f"row-{row.where}")[-60:],
+        row.name if row.why_not is None else re.sub(r"[^A-Za-z0-9_-]+", "-", f"row-{row.source}")[-60:],
         # A clip without captions would be counted as that alone.
         media_base.caption_filter(options).kept(said) or ("-",),
         media=media,
-        group=row.video or row.where,
+        group=row.video or row.source,
         meta={name: value for name, value in meta.items() if value is not None},
-        source=row.where,
+        source=row.source,
         reject_reason=why_not,
     )
 
 
-def _found(row: rows.Row, path: str | None, packed: archived.Packed, root: Root) -> MediaRef:
+def _found(row: rows.Row, path: str | None, packed: archived.ArchiveIndex, root: Root) -> MediaRef:
     """Return where the file of a row is: in its folder, unless an archive has a replacement for it, or in an archive."""
     if path is not None and ("replacement" in path.split("/")[0] or not packed.is_replacement(row.name)):
         return root.media(path)
@@ -278,7 +278,7 @@ def _files(root: Root) -> Iterator[tuple[str, str]]:
     """Yield (name without ending, path below the root) of every video below the root, in order."""
     for folder, name in root.files():
         stem, ending = os.path.splitext(name)
-        if ending.lower() in lists.MEDIA and len(stem) > 11 and lists.NAME.fullmatch(stem):
+        if ending.lower() in lists.MEDIA_EXTENSIONS and len(stem) > 11 and lists.CLIP_NAME.fullmatch(stem):
             yield stem, f"{folder}/{name}" if folder else name
 
 
@@ -292,9 +292,9 @@ def _media_files(root: Root) -> dict[str, str]:
 
 
 def _no_annotations(root: Root) -> str:
-    inner = next((one for one in root.names() if root.has_folder(one) and rows.names(root, one)), None)
+    inner = next((one for one in root.names() if root.has_folder(one) and rows.annotation_names(root, one)), None)
     if inner is not None:
         return f"{root.place} holds {inner}; give --root {root.path(inner)}"
-    if not root.is_url and rows.names(Root(str(Path(root.place).resolve().parent))):
+    if not root.is_url and rows.annotation_names(Root(str(Path(root.place).resolve().parent))):
         return f"{root.place} is one part of the release ({root.shown()}); give --root the folder that holds it"
     return f"no annotations in {root.place} ({root.shown()}); {_HOW.format(place=root.path('annotations'))}"

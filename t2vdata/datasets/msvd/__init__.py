@@ -170,20 +170,20 @@ class _Segment:
 def _all_clips(root: str | None, options: Options, seed: int, content: str) -> list[tuple[str, Clip]]:
     """Return (split, clip) of all clips; read once for all splits, and again when the ``content`` has changed."""
     files = layout.find(root, options.annotations)
-    names = rows.mapping(files.mapping) if files.mapping else {}
+    names = rows.read_mapping(files.mapping) if files.mapping else {}
     vids = {clip: vid for vid, clip in names.items()}
     segments = _segments(files.annotations, names, options)
     # By all segments: a list of clips leaves few of them.
     media_base.check_names(options, segments.keys(), frozenset())
     if options.clip_list is not None:
-        wanted = rows.clip_list(options.clip_list, names)
+        wanted = rows.read_clip_list(options.clip_list, names)
         segments = {
             clip: segments.get(clip) or _Segment(where, why_not="not in the annotations") for clip, where in wanted.items()
         }
-    media = layout.media(files)
+    media = layout.media_names(files)
     made = []
     for key, segment in segments.items():
-        path = media.get(key) or media.get(vids.get(key, "")) or f"{files.clips[0]}/{key}.avi"
+        path = media.get(key) or media.get(vids.get(key, "")) or f"{files.clip_folders[0]}/{key}.avi"
         clip = _clip(key, segment, path, vids.get(key), files.root, options)
         if options.split == "official" and key not in vids and clip.reject_reason is None:
             clip = replace(clip, reject_reason="not in youtube_mapping.txt")
@@ -201,11 +201,11 @@ def _segments(annotations: Sequence[Path], names: Mapping[str, str], options: Op
     """Return {clip: its rows}; what cannot be a clip stands under a name of its own, to be counted."""
     found: dict[str, _Segment] = {}
     languages: Counter[str] = Counter()
-    for number, row in enumerate(row for path in annotations for row in rows.rows(path)):
+    for number, row in enumerate(row for path in annotations for row in rows.read_rows(path)):
         key = names.get(row.clip, row.clip) or f"row-{number}"
-        segment = found.setdefault(key, _Segment(row.where))
+        segment = found.setdefault(key, _Segment(row.source))
         segment.why_not = segment.why_not or row.why_not or _no_segment(key)
-        language = row.about.get("Language", "English")
+        language = row.columns.get("Language", "English")
         languages[language] += row.why_not is None
         reason = _why_not_row(row, language, options)
         if reason is None:
@@ -234,16 +234,16 @@ def _no_segment(key: str) -> str | None:
 def _why_not_row(row: rows.Row, language: str, options: Options) -> str | None:
     if language.lower() != options.row_language.lower():
         return "another language"
-    if not row.text:
-        return "not UTF-8" if row.text is None else "empty"
-    letters = [letter for letter in row.text if letter.isalpha()]
+    if not row.caption:
+        return "not UTF-8" if row.caption is None else "empty"
+    letters = [letter for letter in row.caption if letter.isalpha()]
     latin = sum(unicodedata.name(letter, "").startswith("LATIN") for letter in letters)
     # One sentence of the release is Hindi and calls itself English.
     return "another script" if language.lower() == "english" and latin * 2 < len(letters) else None
 
 
 def _choose_rows(segment: _Segment, options: Options) -> None:
-    clean = [row for row in segment.rows if row.about.get("Source", "clean") == "clean"]
+    clean = [row for row in segment.rows if row.columns.get("Source", "clean") == "clean"]
     if options.rows == "clean" or (options.rows == "prefer-clean" and clean):
         segment.left_out["not clean"] += len(segment.rows) - len(clean)
         if segment.rows and not clean:
@@ -254,12 +254,12 @@ def _choose_rows(segment: _Segment, options: Options) -> None:
 
 
 def _clip(key: str, segment: _Segment, path: str, vid: str | None, root: Root, options: Options) -> Clip:
-    texts = [row.text or "" for row in segment.rows]
+    texts = [row.caption or "" for row in segment.rows]
     within = set(media_base.caption_filter(options).kept(texts))
-    rows = [row for row in segment.rows if row.text in within]
+    rows = [row for row in segment.rows if row.caption in within]
     why_not, votes = segment.why_not, None
     if options.subset == "cooking" and why_not is None:
-        votes = cooking.vote(texts)
+        votes = cooking.cooking_share(texts)
         why_not = "not about cooking" if votes < 0.5 else None
     told = KEY.fullmatch(key)
     meta = {
@@ -269,12 +269,12 @@ def _clip(key: str, segment: _Segment, path: str, vid: str | None, root: Root, o
         "cooking_share": votes,
         "rows_left_out": dict(+segment.left_out) or None,
         # The columns of the CSV, a value for each caption.
-        "rows": {name: [row.about[name] for row in rows] for name in (rows[0].about if rows else ())} or None,
+        "rows": {name: [row.columns[name] for row in rows] for name in (rows[0].columns if rows else ())} or None,
     }
     return Clip(
         key,
         # A clip without captions would be counted as that alone.
-        tuple(row.text or "" for row in rows) or ("-",),
+        tuple(row.caption or "" for row in rows) or ("-",),
         media=replace(root.media(path), name=path.rpartition("/")[2]),
         group=told[1] if told else key,
         meta={name: value for name, value in meta.items() if value is not None},

@@ -1,6 +1,6 @@
-"""Which clips of MSVD are about cooking: a vote of their captions, for nobody has published how the papers chose theirs.
+"""Decide which clips of MSVD are about cooking, by a vote of their captions: no paper has published how it chose its clips.
 
-A caption votes for cooking when it has a cooking verb and a food noun, in any of their forms. The lists are ours.
+A caption votes for cooking if it has a cooking verb and a food noun, in any of their forms. The word lists are ours.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ VERBS = """
     rinse roast saute sauté scoop scrape season shred sift simmer skim slice soak sprinkle squeeze steam stir strain stuff
     toast trim whip whisk
 """.split()  # noqa: SIM905  # for the eye
-"""Without those that hands also do elsewhere (make, put, pour, wash, roll), whatever noun stands beside them."""
+"""Without verbs that are as common outside the kitchen (make, put, pour, wash, roll)."""
 
 NOUNS = """
     almond apple asparagus avocado bacon banana basil batter bean beef beet berry biscuit bread broccoli broth burger butter
@@ -31,20 +31,24 @@ NOUNS = """
 """.split()  # noqa: SIM905  # for the eye
 
 
-def vote(texts: Sequence[str]) -> float:
+def cooking_share(captions: Sequence[str]) -> float:
     """Return the share of captions with a cooking verb and a food noun."""
-    found = [set(words(text)) for text in texts]
-    return sum(bool(one & _VERB_FORMS) and bool(one & _NOUN_FORMS) for one in found) / len(found) if found else 0.0
+    if not captions:
+        return 0.0
+    word_sets = [set(words(caption)) for caption in captions]
+    return sum(not unique.isdisjoint(_VERB_FORMS) and not unique.isdisjoint(_NOUN_FORMS) for unique in word_sets) / len(
+        captions
+    )
 
 
 def _forms(word: str, endings: Sequence[str]) -> set[str]:
-    """Return a word and what English makes of it: ``dice`` and ``dicing``, ``chop`` and ``chopped``, ``fry`` and ``fries``."""
-    made = {word} | {word + ending for ending in endings}
+    """Return a word and its inflections: ``dice`` and ``dicing``, ``chop`` and ``chopped``, ``fry`` and ``fries``."""
+    forms = {word} | {word + ending for ending in endings}
     if word.endswith("e"):
-        made |= {word[:-1] + ending for ending in endings}
+        forms |= {word[:-1] + ending for ending in endings}
     if word.endswith("y"):
-        made |= {word[:-1] + "ies", word[:-1] + "ied"}
-    return made | {word + word[-1] + ending for ending in endings if ending in ("ed", "ing")}
+        forms |= {word[:-1] + "ies", word[:-1] + "ied"}
+    return forms | {word + word[-1] + ending for ending in endings if ending in ("ed", "ing")}
 
 
 _VERB_FORMS = frozenset().union(*(_forms(verb, ("s", "es", "ed", "ing")) for verb in VERBS))

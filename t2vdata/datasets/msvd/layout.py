@@ -1,4 +1,4 @@
-"""Where the files of MSVD lie in its folder, and what to do about those that do not."""
+"""Find the files of MSVD below its root, and say how to get those that are missing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from t2vdata.datasets import _root
 from t2vdata.datasets._root import Root
 
-# Each kind of annotations, the best first: with annotators and languages, then whole, then in lower case or half.
+# Each kind of annotations, the best first: with annotators and languages, then complete, then lower-cased or half of them.
 _ANNOTATIONS = (
     ("MSR Video Description Corpus.csv",),
     ("video_corpus.csv",),
@@ -18,84 +18,84 @@ _ANNOTATIONS = (
     ("sents_train_lc_nopunc.txt", "sents_val_lc_nopunc.txt", "sents_test_lc_nopunc.txt"),
     ("training_label.json", "testing_label.json"),
 )
-_CLIPS = (("YouTubeClips",), ("youtubeclips",), ("training_data/video", "testing_data/video"))
+_CLIP_FOLDERS = (("YouTubeClips",), ("youtubeclips",), ("training_data/video", "testing_data/video"))
 _MAPPING = "youtube_mapping.txt"
-_MEDIA = (".avi", ".mp4", ".mkv", ".webm")
+_MEDIA_EXTENSIONS = (".avi", ".mp4", ".mkv", ".webm")
 _SITE = "http://www.cs.utexas.edu/users/ml/clamp/videoDescription"
 
 
 @dataclass(frozen=True)
 class Files:
-    """Those of the root by their names in it."""
+    """The files of a root, by their names below it."""
 
     root: Root
-    own: tuple[str, ...]
-    """Annotations of the root's own."""
-    clips: tuple[str, ...]
-    """Folders."""
+    annotation_names: tuple[str, ...]
+    clip_folders: tuple[str, ...]
     has_mapping: bool
-    told: Path | None = None
-    """Annotations that stand for the root's own."""
+    other_annotations: Path | None = None
+    """Annotations to use instead of the root's own."""
 
     @property
     def annotations(self) -> tuple[Path, ...]:
-        return (self.told,) if self.told else tuple(map(self.root.local, self.own))
+        """Return the annotation files as local paths."""
+        return (self.other_annotations,) if self.other_annotations else tuple(map(self.root.local, self.annotation_names))
 
     @property
     def mapping(self) -> Path | None:
+        """Return youtube_mapping.txt as a local path, or None."""
         return self.root.local(_MAPPING) if self.has_mapping else None
 
 
 def find(root: str | None, annotations: Path | None) -> Files:
-    """Return what is there of a root; ``annotations`` stands for the root's own."""
-    there = _root.of(root)
-    own = _first(_ANNOTATIONS, there.has)
-    return Files(there, own, _first(_CLIPS, there.has_folder), there.has(_MAPPING), annotations)
+    """Return the files of a root; ``annotations`` takes the place of the root's own."""
+    folder = _root.of(root)
+    names, clip_folders = _first_existing(_ANNOTATIONS, folder.has), _first_existing(_CLIP_FOLDERS, folder.has_folder)
+    return Files(folder, names, clip_folders, folder.has(_MAPPING), annotations)
 
 
-def media(files: Files) -> dict[str, str]:
-    """Return {name without its ending: name in the root} of the clips."""
-    found: dict[str, str] = {}
-    for folder in files.clips:
+def media_names(files: Files) -> dict[str, str]:
+    """Return {name without extension: name below the root} of the clips."""
+    names: dict[str, str] = {}
+    for folder in files.clip_folders:
         for name in files.root.names(folder):
-            stem, ending = os.path.splitext(name)
-            if ending.lower() in _MEDIA:
-                found.setdefault(stem, f"{folder}/{name}")
-    return found
+            stem, extension = os.path.splitext(name)
+            if extension.lower() in _MEDIA_EXTENSIONS:
+                names.setdefault(stem, f"{folder}/{name}")
+    return names
 
 
 def missing(root: str | None, annotations: Path | None, clip_list: Path | None, *, needs_mapping: bool) -> str | None:
-    """Return the first thing that is not there, with what is and where to get it, or None."""
+    """Return the first missing file, with what was found and where to get it; None if nothing is missing."""
     if root is None:
         return "give it --root DIR, the folder that holds YouTubeClips and the annotations (see docs/datasets.md)"
-    there = _root.of(root, anew=True)
-    if (why := there.why_not()) is not None:
+    folder = _root.of(root, anew=True)
+    if (why := folder.why_not()) is not None:
         return why
     for path, flag in ((annotations, "--annotations"), (clip_list, "--clip-list")):
         if path is not None and not path.is_file():
             return f"no file {path} ({flag})"
     files = find(root, annotations)
-    # Their endings are known by a listing alone.
-    if not files.clips or there.why_unlisted:
+    # The extensions of the clips are known only where the folder can be listed.
+    if not files.clip_folders or folder.why_unlisted:
         if os.path.basename(os.path.abspath(root)) in ("YouTubeClips", "youtubeclips"):
             return f"{root} is the folder of clips; give --root the folder that holds it"
-        if there.has("YouTubeClips.tar"):
-            return f"YouTubeClips.tar in {root} is still packed; run: tar -xf YouTubeClips.tar -C {root}"
-        return f"no folder YouTubeClips in {root} ({there.shown()}); download and unpack {_SITE}/YouTubeClips.tar"
-    if not files.own and annotations is None:
+        if folder.has("YouTubeClips.tar"):
+            return f"YouTubeClips.tar in {root} has not been unpacked; run: tar -xf YouTubeClips.tar -C {root}"
+        return f"no folder YouTubeClips in {root} ({folder.shown()}); download and unpack {_SITE}/YouTubeClips.tar"
+    if not files.annotation_names and annotations is None:
         return (
-            f"no annotations in {root} ({there.shown()}); expected 'MSR Video Description Corpus.csv' (from "
+            f"no annotations in {root} ({folder.shown()}); expected 'MSR Video Description Corpus.csv' (from "
             "https://www.microsoft.com/en-us/download/details.aspx?id=52422), video_corpus.csv, "
             f"AllVideoDescriptions.txt ({_SITE}/AllVideoDescriptions.txt), sents_train_lc_nopunc.txt or training_label.json"
         )
-    names = [annotations.name] if annotations else list(files.own)
+    names = [annotations.name] if annotations else list(files.annotation_names)
     if not files.has_mapping and (needs_mapping or any(name.startswith("sents_") for name in names)):
         why = "--split official" if needs_mapping else f"{names[0]}, which names clips by number,"
         return f"{why} needs {_MAPPING} in {root}; it is in https://github.com/yaoli/arctic-capgen-vid"
     return None
 
 
-def _first(kinds: tuple[tuple[str, ...], ...], is_there: Callable[[str], bool]) -> tuple[str, ...]:
-    """Return the names of the first kind of which anything is there."""
-    found = (tuple(name for name in kind if is_there(name)) for kind in kinds)
-    return next(filter(None, found), ())
+def _first_existing(kinds: tuple[tuple[str, ...], ...], exists: Callable[[str], bool]) -> tuple[str, ...]:
+    """Return the existing names of the first kind that has any."""
+    existing = (tuple(name for name in kind if exists(name)) for kind in kinds)
+    return next(filter(None, existing), ())

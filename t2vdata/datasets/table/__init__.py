@@ -94,11 +94,11 @@ def source(root: str | None, options: Options) -> dict[str, Any]:
     name = None
     if options.table is not None:
         # Its name, for the JSON of a clip says "clips.csv, line 7".
-        local = parsing.local(str(options.table))
+        local = parsing.local_table(str(options.table))
         name = local.name
         digest.update(local.read_bytes())
     elif options.folder is not None:
-        for one in parsing.names(options.folder):
+        for one in parsing.media_and_text_names(options.folder):
             text = (options.folder / one).read_bytes() if one.endswith(".txt") else b""
             digest.update(json.dumps([one, hashlib.sha256(text).hexdigest()]).encode())
     return {"name": name, "sha256": digest.hexdigest(), "decoder": media_base.identity(options)}
@@ -137,7 +137,7 @@ def _all_clips(root: str | None, options: Options, seed: int, content: str) -> d
     keys = _Keys()
     made = {split: PackedClips(options.windows) for split in SPLITS}
     for entry in entries:
-        split = entry.told.split or split_of(entry.told.group or entry.media, seed, _shares(options))
+        split = entry.fields.split or split_of(entry.fields.group or entry.media, seed, _shares(options))
         made[split].add(_clip(entry, keys.of(entry), listed(entry.media) or _media(entry, base), options))
     made["train"].add_last(media_base.check_lists(options, (clip for some in made.values() for clip in some)))
     return made
@@ -151,9 +151,9 @@ def _no_entries(folder: Path) -> str:
 
 def _entries(options: Options) -> Iterator[parsing.Entry]:
     if options.table is None:
-        return parsing.of_folder(options.folder or Path())
-    told = {name: getattr(options, f"{name}_column") for name in parsing.USUAL}
-    return parsing.of_table(parsing.local(str(options.table)), told)
+        return parsing.folder_entries(options.folder or Path())
+    told = {name: getattr(options, f"{name}_column") for name in parsing.USUAL_COLUMNS}
+    return parsing.table_entries(parsing.local_table(str(options.table)), told)
 
 
 def _media(entry: parsing.Entry, base: str) -> MediaRef | None:
@@ -170,9 +170,9 @@ def _clip(entry: parsing.Entry, key: str, media: MediaRef | None, options: Optio
         media=media,
         start_seconds=start,
         end_seconds=end,
-        group=entry.told.group or entry.media,
-        meta={} if entry.told.label is None else {"label": entry.told.label},
-        source=entry.where,
+        group=entry.fields.group or entry.media,
+        meta={} if entry.fields.label is None else {"label": entry.fields.label},
+        source=entry.source,
         reject_reason=entry.why_not,
     )
 
@@ -187,27 +187,27 @@ class _Keys:
         self._taken: dict[str, str] = {}
 
     def of(self, entry: parsing.Entry) -> str:
-        own = entry.told.key
+        own = entry.fields.key
         if own is not None:
             return self._own(own, entry)
         stem = os.path.splitext(entry.media.rsplit("://", 1)[-1])[0]
         span = "".join(f"-{seconds:g}" for seconds in entry.span if seconds is not None)
         plain = re.sub(r"[^A-Za-z0-9_-]", "_", stem + span)
         if not entry.media or entry.why_not:
-            plain = f"{plain[:50]}-{re.sub('[^0-9]', '', entry.where)[:12]}"
+            plain = f"{plain[:50]}-{re.sub('[^0-9]', '', entry.source)[:12]}"
         key = plain
         if plain != (stem + span).replace("/", "_").replace(".", "_") or len(plain) > self.LONGEST or plain in self._taken:
-            digest = hashlib.sha256(f"{entry.media}\n{entry.span}\n{entry.where if plain in self._taken else ''}".encode())
+            digest = hashlib.sha256(f"{entry.media}\n{entry.span}\n{entry.source if plain in self._taken else ''}".encode())
             key = f"{plain[-self.LONGEST + 9 :]}-{digest.hexdigest()[:8]}"
-        self._taken[key] = entry.where
+        self._taken[key] = entry.source
         return key
 
     def _own(self, key: str, entry: parsing.Entry) -> str:
         if key in self._taken:
-            raise RawDataError(f"{self._taken[key]} and {entry.where} have one key, {key!r}, but other paths or spans")
+            raise RawDataError(f"{self._taken[key]} and {entry.source} have one key, {key!r}, but other paths or spans")
         try:
             Clip(key, ())
         except RequestError as error:
-            raise RawDataError(f"{entry.where}: {error}; leave the column out and keys are made of the paths") from None
-        self._taken[key] = entry.where
+            raise RawDataError(f"{entry.source}: {error}; leave the column out and keys are made of the paths") from None
+        self._taken[key] = entry.source
         return key

@@ -1,4 +1,4 @@
-"""What a table or a folder of one's own says of its clips, with the line that says it."""
+"""Read the clips that a user's table or folder describes, with the line that describes each."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from t2vdata.errors import RawDataError, StorageError
 from t2vdata.text import captions
 from t2vdata.types import MediaRef
 
-# What tables call their columns; the first that is there counts.
-USUAL = {
+# Usual names of columns; the first that exists is used.
+USUAL_COLUMNS = {
     "path": ("path", "video", "image", "file", "filename", "file_name", "media", "url"),
     "caption": ("caption", "captions", "text", "sentence", "description"),
     "start": ("start", "start_seconds", "start_time"),
@@ -34,12 +34,14 @@ USUAL = {
     "key": ("key",),
 }
 _SPLIT_NAMES = {"train": "train", "val": "val", "validation": "val", "valid": "val", "dev": "val", "test": "test"}
-_MEDIA = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".ogv", ".ogg", ".flv",
-          ".wmv", ".asf", ".ivf", ".gif", ".jpg", ".jpeg", ".png", ".webp")  # fmt: skip
+_MEDIA_EXTENSIONS = (
+    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".ogv", ".ogg", ".flv", ".wmv",
+    ".asf", ".ivf", ".gif", ".jpg", ".jpeg", ".png", ".webp",
+)  # fmt: skip
 
 
-class Told(NamedTuple):
-    """What a row may say of its clip."""
+class ClipFields(NamedTuple):
+    """What a row may state about its clip besides its media file and captions."""
 
     label: str | None = None
     group: str | None = None
@@ -49,57 +51,61 @@ class Told(NamedTuple):
 
 @dataclass(slots=True)
 class Entry:
-    """A clip as its rows tell it."""
+    """A clip as its rows describe it."""
 
     media: str
+    """Path or URL, as in the table; empty if the row has none."""
     span: tuple[float | None, float | None]
-    where: str
+    """Start and end in seconds; None is the start or end of the file."""
+    source: str
+    """Where the clip is described: ``clips.csv, line 7``."""
     captions: list[str] = field(default_factory=list)
-    told: Told = field(default_factory=lambda: Told())
+    fields: ClipFields = field(default_factory=lambda: ClipFields())
     why_not: str | None = None
+    """Why the clip cannot be used, or None."""
 
 
-def of_table(path: Path, columns_told: Mapping[str, str | None]) -> Iterator[Entry]:
-    """Yield the clips of a table. Raises RawDataError, with the line, for one that cannot be understood.
+def table_entries(path: Path, requested_columns: Mapping[str, str | None]) -> Iterator[Entry]:
+    """Yield the clips of a table. Raises RawDataError, with the line, for invalid content.
 
-    ``columns_told`` has the names of columns that were asked for, by what they hold.
+    ``requested_columns`` has the user's choice of column, or None, for each key of USUAL_COLUMNS.
     """
-    table = _rows.read(path)
-    flags = {name: f"--{name}-column" for name in USUAL}
-    columns = {name: table.optional(columns_told[name], USUAL[name], flags[name]) for name in USUAL}
-    for name in ("path", "caption"):
-        columns[name] = table.column(columns_told[name], USUAL[name], flags[name])
-    found: dict[object, Entry] = {}
+    table = _rows.open_table(path)
+    columns: dict[str, str | None] = {}
+    for name, candidates in USUAL_COLUMNS.items():
+        choose = table.required_column if name in ("path", "caption") else table.optional_column
+        columns[name] = choose(requested_columns[name], candidates, f"--{name}-column")
+    entries: dict[object, Entry] = {}
     for number, row in table.rows:
         values = {name: None if column is None else row.get(column) for name, column in columns.items()}
         entry = _entry(values, f"{path.name}, {table.unit} {number}")
-        # A row that cannot be used is a clip of its own, to be counted.
-        same: object = number if entry.why_not or not entry.media else (entry.media, entry.span, entry.told.key)
-        known = found.setdefault(same, entry)
-        if known is not entry:
-            _merge(known, entry)
-    yield from found.values()
+        # An unusable row is a clip of its own, so that it is counted.
+        identity: object = number if entry.why_not or not entry.media else (entry.media, entry.span, entry.fields.key)
+        first = entries.setdefault(identity, entry)
+        if first is not entry:
+            _merge(first, entry)
+    yield from entries.values()
 
 
 def why_no_table(table: str) -> str | None:
-    """Return why there is no table at a path or URL, or None."""
+    """Return why the table at a path or URL cannot be read, or None."""
     if not storage.is_url(table):
         return None if os.path.isfile(table) else f"no file {table} (--table)"
     try:
-        local(table)
+        local_table(table)
     except (FileNotFoundError, StorageError) as error:
-        return f"nothing to read at {table} (--table): {error}"
+        return f"cannot read {table} (--table): {error}"
     return None
 
 
 @functools.lru_cache(maxsize=4)
-def local(table: str) -> Path:
-    """Return where a table is on this machine; one at a URL is fetched, once in a process, and removed when that ends."""
+def local_table(table: str) -> Path:
+    """Return a local path of a table; a URL is downloaded once per process and removed when the process exits."""
     if not storage.is_url(table):
         return Path(table)
     folder = tempfile.mkdtemp(prefix="t2vdata-table-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    # Without what a signed URL has behind its path.
+    # Without the query of a signed URL.
     path = Path(folder, re.sub(r"[?#].*", "", table).rsplit("/", 1)[-1])
     storage.copy_here(table, str(path))
     return path
@@ -134,68 +140,67 @@ def folder_of(table: str) -> str:
     return table.rsplit("/", 1)[0] if storage.is_url(table) else str(Path(table).parent)
 
 
-def _entry(values: Mapping[str, Any], where: str) -> Entry:
+def _entry(values: Mapping[str, Any], source: str) -> Entry:
     path = _text(values["path"])
     start, end = _seconds(values["start"]), _seconds(values["end"])
-    why = None if path else "no path"
+    why_not = None if path else "no path"
     if any(value is not None and (math.isnan(value) or value < 0 or value == math.inf) for value in (start, end)):
-        why = "start or end is no number of seconds"
-        where = f"{where} (start {values['start']!r}, end {values['end']!r})"
+        why_not = "start or end is no number of seconds"
+        source = f"{source} (start {values['start']!r}, end {values['end']!r})"
     elif start is not None and end is not None and end <= start:
-        why = "ends before it starts"
-        where = f"{where} (start {start:g}, end {end:g})"
+        why_not = "ends before it starts"
+        source = f"{source} (start {start:g}, end {end:g})"
     texts = values["caption"] if isinstance(values["caption"], list) else [values["caption"]]
-    told = Told(*(sys.intern(_text(values[name])) or None for name in Told._fields))
-    if told.split is not None:
-        known = _SPLIT_NAMES.get(told.split.lower())
-        if known is None:
-            raise RawDataError(f"{where}: no split {told.split!r}; expected one of {', '.join(_SPLIT_NAMES)}")
-        told = told._replace(split=known)
-    return Entry(path, (start, end), where, [text for text in map(_text, texts) if text], told, why)
+    fields = ClipFields(*(sys.intern(_text(values[name])) or None for name in ClipFields._fields))
+    if fields.split is not None:
+        split = _SPLIT_NAMES.get(fields.split.lower())
+        if split is None:
+            raise RawDataError(f"{source}: no split {fields.split!r}; expected one of {', '.join(_SPLIT_NAMES)}")
+        fields = fields._replace(split=split)
+    return Entry(path, (start, end), source, [text for text in map(_text, texts) if text], fields, why_not)
 
 
-def _merge(known: Entry, other: Entry) -> None:
-    """Take the captions of one more row of a clip. Raises RawDataError where two rows contradict each other."""
-    for name, before, value in zip(Told._fields, known.told, other.told, strict=True):
+def _merge(first: Entry, other: Entry) -> None:
+    """Add another row of the same clip. Raises RawDataError if the rows contradict each other."""
+    for name, before, value in zip(ClipFields._fields, first.fields, other.fields, strict=True):
         if value is not None and before not in (None, value):
             raise RawDataError(
-                f"{known.where} and {other.where}: the {name} of {known.media} is {before!r} in one and {value!r} in "
-                "the other; expected one"
+                f"{first.source} and {other.source}: the {name} of {first.media} is {before!r} in one and {value!r} in "
+                "the other; expected the same"
             )
-    known.told = Told(*(before or value for before, value in zip(known.told, other.told, strict=True)))
-    known.captions += other.captions
+    first.fields = ClipFields(*(before or value for before, value in zip(first.fields, other.fields, strict=True)))
+    first.captions += other.captions
 
 
-def of_folder(folder: Path) -> Iterator[Entry]:
-    """Yield the clips of a folder: a media file each, with its text beside it."""
-    found = names(folder)
-    texts = {name[:-4] for name in found if name.endswith(".txt")}
-    for name in found:
-        stem, ending = os.path.splitext(name)
-        if ending == ".txt":
-            if not any(stem + other in found or stem + other.upper() in found for other in _MEDIA):
+def folder_entries(folder: Path) -> Iterator[Entry]:
+    """Yield the clips of a folder: a media file each, with the text file beside it."""
+    names = media_and_text_names(folder)
+    for name in names:
+        stem, extension = os.path.splitext(name)
+        if extension == ".txt":
+            if not any(stem + suffix in names or stem + suffix.upper() in names for suffix in _MEDIA_EXTENSIONS):
                 yield Entry(name, (None, None), name, ["-"], why_not="no media file beside this text")
             continue
-        told: list[str] = []
-        if stem in texts:
+        texts: list[str] = []
+        if f"{stem}.txt" in names:
             data = (folder / f"{stem}.txt").read_bytes()
             try:
-                told = [text for text in map(captions.clean, data.decode("utf-8-sig").splitlines()) if text]
+                texts = [text for text in map(captions.clean, data.decode("utf-8-sig").splitlines()) if text]
             except UnicodeDecodeError:
                 yield Entry(name, (None, None), f"{stem}.txt", why_not="its text is not UTF-8", captions=["-"])
                 continue
-        yield Entry(name, (None, None), name, told)
+        yield Entry(name, (None, None), name, texts)
 
 
-def names(folder: Path) -> dict[str, None]:
+def media_and_text_names(folder: Path) -> dict[str, None]:
     """Return the media files and texts below a folder, sorted: relative paths with slashes."""
-    found = [
-        os.path.relpath(os.path.join(place, name), folder).replace(os.sep, "/")
-        for place, _, names in os.walk(folder)
+    paths = [
+        os.path.relpath(os.path.join(parent, name), folder).replace(os.sep, "/")
+        for parent, _, names in os.walk(folder)
         for name in names
-        if name.lower().endswith((".txt", *_MEDIA))
+        if name.lower().endswith((".txt", *_MEDIA_EXTENSIONS))
     ]
-    return dict.fromkeys(sorted(found))
+    return dict.fromkeys(sorted(paths))
 
 
 def _text(value: Any) -> str:
@@ -203,7 +208,7 @@ def _text(value: Any) -> str:
 
 
 def _seconds(value: Any) -> float | None:
-    """Return a number, None for an empty field, or not-a-number for anything else."""
+    """Return a number of seconds, None for an empty field, or NaN for anything else."""
     text = _text(value)
     if not text:
         return None

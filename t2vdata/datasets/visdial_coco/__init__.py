@@ -185,9 +185,12 @@ def _joined(root: str, options: Options, content: str) -> _Joined:
     """Return all images; read once for all splits, and again when the ``content`` has changed."""
     there = _root.of(root)
     files = _find(there, options)
-    captions = coco.read([there.local(name) for name in files.captions])
+    captions = coco.read_captions([there.local(name) for name in files.captions])
     made = _Joined(
-        [visdial.read(there.local(name)) for name in files.dialogues], captions, {split: [] for split in SPLITS}, files.year
+        [visdial.read_dialogues(there.local(name)) for name in files.dialogues],
+        captions,
+        {split: [] for split in SPLITS},
+        files.year,
     )
     spoken: set[tuple[str, int]] = set()
     for which, one in enumerate(made.dialogues):
@@ -220,7 +223,7 @@ def _name(joined: _Joined, row: _Row) -> str:
 
 
 def _split_of(captions: coco.Captions, image_id: int) -> str:
-    return coco.folder(captions.images[image_id][0])[:-4]
+    return coco.image_folder(captions.images[image_id][0])[:-4]
 
 
 @dataclass(frozen=True)
@@ -272,7 +275,7 @@ def _clip(joined: _Joined, row: _Row, root: str, options: Options) -> Clip:
         "visdial": f"{one.version} {one.split}" if one else None,
         "visdial_caption": own or None,
         "dialogue": turns,
-        "dialogue_text": visdial.flat(turns) if turns else None,
+        "dialogue_text": visdial.dialogue_text(turns) if turns else None,
     }
     return Clip(
         _key(joined, row),
@@ -305,7 +308,7 @@ def _path(joined: _Joined, one: visdial.Dialogues | None, image_id: int, root: R
         names = [f"{folder}/{folder}_{image_id:012d}.jpg"]
     elif image_id in joined.captions.images:
         file, name = joined.captions.images[image_id]
-        names = [f"{coco.folder(file)}/{name}"]
+        names = [f"{coco.image_folder(file)}/{name}"]
     else:
         folders = [f"{split}{joined.year}" for split in ("train", "val")]
         names = [f"{folder}/{coco.image_name(folder, image_id)}" for folder in folders]

@@ -1,4 +1,4 @@
-"""COCO's captions, 2014 or 2017, by image."""
+"""Read COCO's captions, 2014 or 2017, by image."""
 
 from __future__ import annotations
 
@@ -21,38 +21,38 @@ class Captions:
     """The images and captions of one or two files."""
 
     images: dict[int, tuple[Path, str]] = field(default_factory=dict)
-    """{image id: (captions file, name of the image)}"""
+    """{image id: (captions file, file name of the image)}"""
     texts: dict[int, list[tuple[int, str]]] = field(default_factory=dict)
     """{image id: [(annotation id, caption)]}, captions cleaned, in the order of the files."""
 
-    def of(self, image_id: int, most: int) -> list[tuple[int, str]]:
-        """Return (annotation id, caption) of an image, the first ``most`` by annotation id."""
-        return sorted(self.texts.get(image_id, ()))[:most]
+    def of(self, image_id: int, max_captions: int) -> list[tuple[int, str]]:
+        """Return (annotation id, caption) of an image, the first ``max_captions`` by annotation id."""
+        return sorted(self.texts.get(image_id, ()))[:max_captions]
 
 
-def read(paths: list[Path]) -> Captions:
-    """Return the captions of files named as in the release. Raises RawDataError for what is none."""
-    found = Captions()
+def read_captions(paths: list[Path]) -> Captions:
+    """Read captions files named as in the release. Raises RawDataError for a file that is not one."""
+    result = Captions()
     for path in paths:
-        before = len(found.images)
-        for name, item in _json_items.items(path):
+        num_before = len(result.images)
+        for name, item in _json_items.iter_items(path):
             try:
                 if name == "images":
-                    found.images[int(item["id"])] = (path, Path(item["file_name"]).name)
+                    result.images[int(item["id"])] = (path, Path(item["file_name"]).name)
                 elif name == "annotations" and (text := captions.clean(item["caption"])):
-                    found.texts.setdefault(int(item["image_id"]), []).append((int(item["id"]), text))
+                    result.texts.setdefault(int(item["image_id"]), []).append((int(item["id"]), text))
             except (KeyError, TypeError, ValueError) as error:
                 raise RawDataError(f"{path}: {error!r} in {str(item)[:80]}; expected COCO's captions, not instances") from None
-        if len(found.images) == before:
-            raise RawDataError(f"{path} has no images; expected COCO's captions, see {URLS[folder(path)[-4:]]}")
-    return found
+        if len(result.images) == num_before:
+            raise RawDataError(f"{path} has no images; expected COCO's captions, see {URLS[image_folder(path)[-4:]]}")
+    return result
 
 
-def folder(path: Path) -> str:
-    """Return the name of the folder of images that a captions file is about: ``train2014``."""
+def image_folder(path: Path) -> str:
+    """Return the name of the folder of images that a captions file describes: ``train2014``."""
     return path.stem.removeprefix("captions_")
 
 
 def image_name(folder: str, image_id: int) -> str:
-    """Return the name of an image in the release: 2014's say where they are, 2017's do not."""
+    """Return the file name of an image in the release: those of 2014 contain their folder, those of 2017 do not."""
     return f"COCO_{folder}_{image_id:012d}.jpg" if folder.endswith("2014") else f"{image_id:012d}.jpg"

@@ -1,4 +1,4 @@
-"""Where the files of COCO and VisDial lie in their folder, and what to say of those that do not."""
+"""Find the files of COCO and VisDial below their root, and say how to get those that are missing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from t2vdata.datasets.visdial_coco import visdial as visdial_files
 
 @dataclass(frozen=True)
 class Files:
-    """The files of a download that count, by their names in the root, or why there are not enough of them."""
+    """The files to use, by their names below the root, or why they do not suffice."""
 
     dialogues: tuple[str, ...] = ()
     captions: tuple[str, ...] = ()
@@ -20,43 +20,51 @@ class Files:
 
 
 def find(root: Root, coco: str, visdial: str, require: str) -> Files:
-    """Return what is there of a root: of one year, of one version, and no more captions than the dialogues are about."""
+    """Find the files to use: of one year and one version, and no more captions than the dialogues need.
 
-    def there(name: str) -> str | None:
-        return next((place for place in (name, f"annotations/{name}", f"visdial/{name}") if root.has(place)), None)
-
-    captions = {
-        year: {split: path for split in ("train", "val") if (path := there(f"captions_{split}{year}.json"))}
-        for year in ("2014", "2017")
-    }
-    dialogues = {
-        version: {split: path for split in ("train", "val", "test") if (path := there(f"visdial_{version}_{split}.json"))}
-        for version in ("0.9", "1.0")
-    }
-    for flag, told, found in (("coco", coco, captions), ("visdial", visdial, dialogues)):
-        if told == "auto" and all(found.values()):
-            return Files(why_not=f"files of {' and '.join(found)} are there; say which with --{flag} {next(iter(found))}")
-    year = next((year for year, found in captions.items() if coco in (year, "auto") and found), None)
-    version = next((name for name, found in dialogues.items() if visdial in (name, "auto") and found), None)
+    ``coco`` is a year, ``visdial`` a version, or ``auto``; ``require`` is ``dialogue``, ``captions`` or ``both``.
+    """
+    captions = {year: _split_files(root, f"captions_{{split}}{year}.json") for year in ("2014", "2017")}
+    dialogues = {version: _split_files(root, f"visdial_{version}_{{split}}.json") for version in ("0.9", "1.0")}
+    for flag, requested, files in (("coco", coco, captions), ("visdial", visdial, dialogues)):
+        if requested == "auto" and all(files.values()):
+            return Files(why_not=f"found files of {' and '.join(files)}; choose with --{flag} {next(iter(files))}")
+    version = next((name for name, files in dialogues.items() if visdial in (name, "auto") and files), None)
     if version is None and (require != "captions" or visdial != "auto"):
-        wanted = "0.9" if visdial == "auto" else visdial
-        return Files(why_not=f"no visdial_{wanted}_train.json; get {visdial_files.URLS[wanted]}")
-    chosen = dialogues[version] if version else {}
-    known = year or ("2014" if coco == "auto" else coco)
-    # Of 0.9, each file is about one of 2014's; train of 1.0 is about both.
-    needed = (
-        [split for split in ("train", "val") if split in chosen] if version == "0.9" and known == "2014" else ["train", "val"]
-    )
-    absent = [f"captions_{split}{known}.json" for split in needed if split not in captions[known]]
-    enough = bool(captions[known]) if version is None else not absent
-    if not enough and (require != "dialogue" or coco != "auto"):
-        return Files(why_not=f"no {absent[0]}; get {coco_files.URLS[known]}")
-    used = tuple(captions[known][split] for split in needed if split in captions[known])
-    if not any(map(root.has_folder, _folders(known))):
-        return Files(why_not=f"no folder of images, such as train{known}; get {coco_files.URLS[known]}")
-    return Files(tuple(chosen.values()), used, known)
+        expected = "0.9" if visdial == "auto" else visdial
+        return Files(why_not=f"no visdial_{expected}_train.json; get {visdial_files.URLS[expected]}")
+    year = next((name for name, files in captions.items() if coco in (name, "auto") and files), None)
+    year = year or ("2014" if coco == "auto" else coco)
+    return _checked_files(root, captions[year], dialogues[version] if version else {}, year, version, coco, require)
 
 
-def _folders(year: str) -> list[str]:
+def _split_files(root: Root, pattern: str) -> dict[str, str]:
+    """Return {split: name below the root} of the files of a pattern; COCO's have no test."""
+    files = {}
+    for split in ("train", "val", "test") if pattern.startswith("visdial") else ("train", "val"):
+        name = pattern.format(split=split)
+        path = next((path for path in (name, f"annotations/{name}", f"visdial/{name}") if root.has(path)), None)
+        if path is not None:
+            files[split] = path
+    return files
+
+
+def _checked_files(
+    root: Root, captions: dict[str, str], dialogues: dict[str, str], year: str, version: str | None, coco: str, require: str
+) -> Files:
+    # Each file of 0.9 describes one folder of 2014; train of 1.0 describes both.
+    follows_dialogues = version == "0.9" and year == "2014"
+    needed = [split for split in ("train", "val") if split in dialogues] if follows_dialogues else ["train", "val"]
+    absent = [f"captions_{split}{year}.json" for split in needed if split not in captions]
+    is_enough = bool(captions) if version is None else not absent
+    if not is_enough and (require != "dialogue" or coco != "auto"):
+        return Files(why_not=f"no {absent[0]}; get {coco_files.URLS[year]}")
+    if not any(map(root.has_folder, _image_folders(year))):
+        return Files(why_not=f"no folder of images, such as train{year}; get {coco_files.URLS[year]}")
+    used = tuple(captions[split] for split in needed if split in captions)
+    return Files(tuple(dialogues.values()), used, year)
+
+
+def _image_folders(year: str) -> list[str]:
     names = [f"train{year}", f"val{year}", "VisualDialog_val2018", "VisualDialog_test2018"]
     return [*names, *(f"images/{name}" for name in names)]

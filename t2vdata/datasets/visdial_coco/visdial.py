@@ -1,4 +1,4 @@
-"""The dialogues of a file of VisDial 0.9 or 1.0, kept small: turns are numbers into lists of texts."""
+"""Read the dialogues of a VisDial 0.9 or 1.0 file into little memory: turns are indices into lists of texts."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ URLS = {
     "0.9": "https://computing.ece.vt.edu/~abhshkdz/data/visdial/visdial_0.9_{train,val}.zip",
     "1.0": "visdial_1.0_{train,val,test}.zip from https://visualdialog.org/data",
 }
-_NONE = -1
+_NO_ANSWER = -1
 
 
 @dataclass
 class Dialogues:
-    """The dialogues of one file. Its questions and answers are its own: another file's have other numbers."""
+    """The dialogues of one file, with its questions and answers: indices differ between files."""
 
     path: Path
     questions: list[str] = field(default_factory=list)
@@ -41,60 +41,60 @@ class Dialogues:
 
     @property
     def is_coco(self) -> bool:
-        """Whether the images are COCO's: those of 1.0's val and test are Flickr's, and their ids mean something else."""
+        """Return whether the images are COCO's: those of 1.0's val and test come from Flickr, with ids of their own."""
         return self.version == "0.9" or self.split == "train"
 
     def add(self, dialog: Any) -> None:
-        """Take a dialogue as the file has it. Raises KeyError, TypeError or ValueError for what is none."""
+        """Add a dialogue, as the file has it. Raises KeyError, TypeError or ValueError for anything else."""
         rounds = array("i")
         for turn in dialog["dialog"]:
             answer = turn.get("answer")
-            rounds.extend((turn["question"], _NONE if answer is None else answer))
+            rounds.extend((turn["question"], _NO_ANSWER if answer is None else answer))
         self.image_ids.append(dialog["image_id"])
         self.captions.append(captions.clean(dialog.get("caption") or ""))
         self._rounds.extend(rounds)
         self._ends.append(len(self._rounds))
 
-    def turns(self, number: int) -> list[dict[str, str | None]] | None:
-        """Return question and answer of each turn, None for an answer that is not there; None when a text is not there."""
-        start = self._ends[number - 1] if number else 0
-        rounds = self._rounds[start : self._ends[number]]
-        made: list[dict[str, str | None]] = []
+    def turns(self, index: int) -> list[dict[str, str | None]] | None:
+        """Return the question and answer of each turn; an answer may be None. Returns None if the file lacks a text."""
+        start = self._ends[index - 1] if index else 0
+        rounds = self._rounds[start : self._ends[index]]
+        turns: list[dict[str, str | None]] = []
         for question, answer in zip(rounds[::2], rounds[1::2], strict=True):
-            if not 0 <= question < len(self.questions) or not _NONE <= answer < len(self.answers):
+            if not 0 <= question < len(self.questions) or not _NO_ANSWER <= answer < len(self.answers):
                 return None
-            made.append({"question": self.questions[question], "answer": self.answers[answer] if answer >= 0 else None})
-        return made
+            turns.append({"question": self.questions[question], "answer": self.answers[answer] if answer >= 0 else None})
+        return turns
 
 
-def read(path: Path) -> Dialogues:
-    """Return the dialogues of a file named as in the release. Raises RawDataError for what is none, or another release's."""
-    found = Dialogues(path)
-    for name, item in _json_items.items(path):
+def read_dialogues(path: Path) -> Dialogues:
+    """Read a file named as in the release. Raises RawDataError for a file that is not of that release."""
+    result = Dialogues(path)
+    for name, item in _json_items.iter_items(path):
         match name:
             case "questions":
-                found.questions.append(captions.clean(str(item)))
+                result.questions.append(captions.clean(str(item)))
             case "answers":
-                found.answers.append(captions.clean(str(item)))
+                result.answers.append(captions.clean(str(item)))
             case "dialogs":
                 try:
-                    found.add(item)
+                    result.add(item)
                 except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-                    where = f"{path}, dialog {len(found.image_ids) + 1}"
+                    where = f"{path}, dialog {len(result.image_ids) + 1}"
                     raise RawDataError(f"{where}: {error!r}; expected image_id, caption, and a dialog of numbers") from None
-            case "version" if str(item) != found.version:
-                raise RawDataError(f"{path} calls itself version {item}; expected {found.version}: was it renamed?")
-            case "split" if not str(item).startswith(found.split):
-                raise RawDataError(f"{path} calls itself split {item!r}; expected {found.split!r}: was it renamed?")
-    if not found.image_ids:
-        raise RawDataError(f"{path} has no dialogs; expected a JSON file of VisDial, see {URLS[found.version]}")
-    return found
+            case "version" if str(item) != result.version:
+                raise RawDataError(f"{path} calls itself version {item}; expected {result.version}: was it renamed?")
+            case "split" if not str(item).startswith(result.split):
+                raise RawDataError(f"{path} calls itself split {item!r}; expected {result.split!r}: was it renamed?")
+    if not result.image_ids:
+        raise RawDataError(f"{path} has no dialogs; expected a JSON file of VisDial, see {URLS[result.version]}")
+    return result
 
 
-def flat(turns: list[dict[str, str | None]]) -> str:
-    """Return a dialogue as one string: each question with a ``?`` unless it has one, its answer, all apart by a blank.
+def dialogue_text(turns: list[dict[str, str | None]]) -> str:
+    """Return a dialogue as one string, joined by spaces: each question, ending in ``?``, and its answer.
 
-    The ``?`` is that of VisDial's own code (batra-mlp-lab/visdial, data/prepro.py); joining by blanks is ours.
+    Adding ``?`` follows VisDial's own code (batra-mlp-lab/visdial, data/prepro.py); joining by spaces is our choice.
     """
     parts = []
     for turn in turns:
