@@ -62,12 +62,19 @@ def test_the_example_of_a_model_is_the_one_that_is_tested(monkeypatch: pytest.Mo
     assert recipes.checked(yaml.safe_load(recipe)).sections["model"].width == 16
 
 
-def test_every_link_to_a_file_leads_somewhere() -> None:
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.*)", re.sub(r"```.*?```", "", page.read_text(), flags=re.S), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_link_leads_to_a_file_and_heading_that_exist() -> None:
     assert len(PAGES) >= 9
     for page in PAGES:
-        for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):
+        for target, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", page.read_text()):
             if not target.startswith("http"):
-                assert (page.parent / target).exists(), f"{page.name}: {target}"
+                path = page.parent / target if target else page
+                assert path.exists(), f"{page.name}: {target}"
+                assert not anchor or anchor in anchors(path), f"{page.name}: {target}#{anchor}"
 
 
 def test_the_second_command_of_the_readme_is_what_ci_runs() -> None:

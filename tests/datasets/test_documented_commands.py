@@ -1,4 +1,4 @@
-"""Every build command of docs/datasets.md, as it stands but for its output folder, on tiny folders in the official layouts."""
+"""Run every build command of docs/datasets.md and docs/media.md, with another output folder, on tiny official layouts."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from support import ROOT
 from t2vdata.cli import main
 from t2vdata.format.dataset import open_dataset
 
-PAGE = (ROOT / "docs" / "datasets.md").read_text()
-BUILDS = [line for block in re.findall(r"```bash\n(.*?)```", PAGE, re.S) for line in block.splitlines() if " build " in line]
-# This one needs a build of before; tests/test_retry.py has those.
+PAGES = [(ROOT / "docs" / name).read_text() for name in ("datasets.md", "media.md")]
+BLOCKS = [block for page in PAGES for block in re.findall(r"```bash\n(.*?)```", page, re.S)]
+BUILDS = [line for block in BLOCKS for line in block.splitlines() if " build " in line]
+# --retry-failed needs an earlier build; tests/build/test_append.py covers it.
 BUILDS = [line.split("#")[0].strip() for line in BUILDS if "--retry-failed" not in line]
-# Clips of each, of those that are in the layout, that these commands keep.
+# Clips of each layout that these commands keep.
 KEPT = {"table": 12, "msvd": 6, "kinetics": 3, "moments": 3, "visdial-coco": 4}
 
 
