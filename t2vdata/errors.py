@@ -1,22 +1,25 @@
 """Everything t2vdata raises on purpose.
 
     T2VError
-    |-- RequestError            what was asked cannot be done: change the request
-    |   |-- UnknownNameError    no such dataset, split, key, option ...; says what comes close
+    |-- RequestError            the request cannot be met: change it
+    |   |-- UnknownNameError    no such dataset, split, key, option ...; the message suggests the nearest one
     |   |-- OtherSpecError      the output folder holds something else
-    |   `-- RawDataError        the raw files of a dataset are missing or not what was expected
-    |-- DataError               what is on disk is not what it should be
-    |   |-- NotADatasetError    no (readable) manifest there
-    |   `-- ShardError          a shard, index or sample is damaged
+    |   `-- RawDataError        the raw files of a dataset are missing or not as expected
+    |-- DataError               data on disk is damaged or missing
+    |   |-- NotADatasetError    no readable manifest there
+    |   |-- ShardError          a shard, index or sample is damaged
+    |   `-- DamagedError        an archive of raw files is cut short or damaged
     |-- StorageError            the disk or the object store refused: full, read-only, gone
     |   |-- ScratchError        the folder of temporary files refused
+    |   |-- TransientError      the connection broke, or the server is busy: retrying may succeed
     |   `-- StoreAwayError      an object store gave no answer for minutes
-    |-- BuildError              a build that cannot go on
+    |-- BuildError              a build that cannot continue
     |   |-- TooManyFailuresError
     |   `-- WorkerDiedError
-    `-- ClipError               one clip cannot be used: counted in the tally, the build goes on
+    `-- ClipError               one clip cannot be used: it is counted in the tally, and the build continues
         |-- CaptionError
         |-- DecodeError
+        |   `-- NvdecError      the GPU cannot decode this video
         |-- RenderError
         `-- EncodeError
 
@@ -33,11 +36,11 @@ class T2VError(Exception):
 
 
 class RequestError(T2VError, ValueError):
-    """The request cannot be met as it stands."""
+    """The request cannot be met; change it."""
 
 
 class UnknownNameError(RequestError):
-    """A name that is not known, with the nearest one that is."""
+    """A name that does not exist; the message suggests the nearest one."""
 
 
 class OtherSpecError(RequestError):
@@ -60,6 +63,10 @@ class ShardError(DataError):
     """A shard, an index or a sample in it is damaged."""
 
 
+class DamagedError(DataError):
+    """An archive of raw files is cut short or damaged; the files before that position can be read."""
+
+
 class StorageError(T2VError, OSError):
     """Storage refused: no space, no permission, not a folder."""
 
@@ -69,15 +76,19 @@ class StorageError(T2VError, OSError):
 
 
 class ScratchError(StorageError):
-    """The folder of temporary files refused: full, or not there."""
+    """The folder of temporary files refused: full, or missing."""
+
+
+class TransientError(StorageError):
+    """The connection broke, or the server is busy or down: retrying may succeed."""
 
 
 class StoreAwayError(StorageError):
-    """An object store gave no answer, or only errors, for as long as a build waits. Nothing is wrong with what is asked for."""
+    """An object store gave no answer, or only errors, for as long as a build waits. The request itself is fine."""
 
 
 class BuildError(T2VError):
-    """A build that cannot go on."""
+    """A build that cannot continue."""
 
 
 class TooManyFailuresError(BuildError):
@@ -100,21 +111,25 @@ class DecodeError(ClipError):
     """Bytes that cannot be decoded into frames."""
 
 
+class NvdecError(DecodeError):
+    """The GPU cannot decode this video, and decoding on the CPU was not requested."""
+
+
 class RenderError(ClipError):
     """A synthetic clip that cannot be drawn."""
 
 
 class EncodeError(ClipError):
-    """Frames that cannot be encoded as asked."""
+    """Frames that cannot be encoded as requested."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that is most like ``name``, or the first that contains it, or None."""
+    """Return the known name most similar to ``name``, else the first that contains it, else None."""
     import difflib
 
     names = list(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    return close[0] if close else next((one for one in names if len(name) > 2 and name in one), None)
+    return close[0] if close else next((known_name for known_name in names if len(name) > 2 and name in known_name), None)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:

@@ -3,18 +3,51 @@
 from __future__ import annotations
 
 import pickle
+import re
+import subprocess
+import sys
 
 import pytest
 
 from t2vdata import errors
 from t2vdata.errors import T2VError, UnknownNameError, nearest, unknown_name
 
-EVERY = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)]
+EVERY = sorted((value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)), key=str)
+
+
+def drawn_parents(text: str) -> dict[str, str | None]:
+    """Return {error: its parent} of the tree in a docstring."""
+    parents: dict[str, str | None] = {}
+    path: list[str] = []
+    for line in text.splitlines():
+        if match := re.match(r"    ((?:[|`]   |    |\|-- |`-- )*)(\w+Error)\b", line):
+            depth = len(match[1]) // 4
+            path[depth:] = [match[2]]
+            parents[match[2]] = path[depth - 1] if depth else None
+    return parents
 
 
 def test_everything_raised_on_purpose_is_one_family() -> None:
-    assert len(EVERY) == 19
+    assert len(EVERY) == 22
     assert all(issubclass(error, T2VError) for error in EVERY)
+
+
+def test_every_error_of_the_package_is_in_errors() -> None:
+    code = (
+        "import importlib, pkgutil, t2vdata\n"
+        "from t2vdata.errors import T2VError\n"
+        "for module in pkgutil.walk_packages(t2vdata.__path__, 't2vdata.'):\n"
+        "    if not module.name.endswith('__main__'):\n"
+        "        importlib.import_module(module.name)\n"
+        "pending = [T2VError]\n"
+        "while pending:\n"
+        "    error = pending.pop()\n"
+        "    print(error.__module__, error.__name__)\n"
+        "    pending += error.__subclasses__()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.splitlines()) == {f"t2vdata.errors {error.__name__}" for error in EVERY}
 
 
 @pytest.mark.parametrize("error", EVERY)
@@ -24,10 +57,9 @@ def test_an_error_crosses_process_borders_with_its_sentence(error: type[T2VError
     assert str(copy) == "a sentence"
 
 
-def test_the_tree_in_the_docstring_names_them_all() -> None:
-    assert errors.__doc__ is not None
-    named = [word for word in errors.__doc__.replace("|--", "").replace("`--", "").split() if word.endswith("Error")]
-    assert sorted(named) == sorted(error.__name__ for error in EVERY)
+def test_the_tree_in_the_docstring_shows_every_error_under_its_parent() -> None:
+    real = {error.__name__: error.__bases__[0].__name__ if error is not T2VError else None for error in EVERY}
+    assert drawn_parents(errors.__doc__ or "") == real
 
 
 @pytest.mark.parametrize("parent", [ValueError, OSError])
@@ -35,7 +67,7 @@ def test_standard_handlers_catch_them_too(parent: type[Exception]) -> None:
     caught = {error.__name__ for error in EVERY if issubclass(error, parent)}
     expected = {
         ValueError: {"RequestError", "UnknownNameError", "OtherSpecError", "RawDataError"},
-        OSError: {"StorageError", "ScratchError", "StoreAwayError"},
+        OSError: {"StorageError", "ScratchError", "StoreAwayError", "TransientError"},
     }
     assert caught == expected[parent]
 

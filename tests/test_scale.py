@@ -97,11 +97,12 @@ def test_reports_are_merged_in_memory_that_does_not_grow(tmp_path: Path) -> None
 import json
 from pathlib import Path
 from t2vdata.format import tables
+from t2vdata.storage import Folder
 from t2vdata.types import Reject
 rows = tables.read_index(sys.argv[1]).to_pylist()
 lines = "\\n".join(json.dumps(row) for row in rows).encode()
 rejects = [Reject(f"clip-{number}", "train", "clip", "rejected", "too short", f"number {number}") for number in range(1000)]
-with tables.TableWriter(sys.argv[2], rejects_per_group=5000) as writer:
+with tables.TableWriter(Folder(sys.argv[2]), rejects_per_group=5000) as writer:
     for _ in range(int(sys.argv[3])):
         writer.add(lines, rejects)
 """
@@ -118,7 +119,7 @@ with tables.TableWriter(sys.argv[2], rejects_per_group=5000) as writer:
 
 def test_rejects_in_several_parts_are_all_there_in_order(tmp_path: Path) -> None:
     rejects = [Reject(f"clip-{number}", "train", "clip", "rejected", "too short", "") for number in range(10)]
-    with tables.TableWriter(str(tmp_path), rejects_per_group=3) as writer:
+    with tables.TableWriter(storage.Folder(str(tmp_path)), rejects_per_group=3) as writer:
         for first in range(0, 10, 2):
             writer.add(b"", rejects[first : first + 2])
     assert tables.read_rejects(str(tmp_path)) == rejects

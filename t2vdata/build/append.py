@@ -1,39 +1,27 @@
-"""Clips that failed, or whose files were not there, tried once more: those that come out are appended as new shards.
+"""`retry_failed`: try failed and missing clips again, and append those that succeed as new shards.
 
-A finished dataset stays as it is, byte for byte, until the new tables and the new manifest take the place of the old ones;
-its shards stay as they are for good. Stopped anywhere, the same call goes on.
+The shards of the finished dataset never change. Its other files stay byte for byte as they are until the new tables and the
+new manifest replace the old ones. If interrupted, the same call resumes.
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from t2vdata import datasets
-from t2vdata.build import checkpoint, planning
+from t2vdata.build import planning
 from t2vdata.build.finalize import finish
+from t2vdata.build.job import BuildResult, Engine, Job, Progress
 from t2vdata.build.planning import Splits, filtered_shards, shard_name, shard_number
-from t2vdata.build.resume import ExistingShards
-from t2vdata.build.run import (
-    BuildResult,
-    Engine,
-    Progress,
-    check_can_build,
-    default_folder,
-    has_tables,
-    learn_archives,
-    lost_shards,
-    workers_or_all,
-)
-from t2vdata.build.shard import build_shard
+from t2vdata.build.resume import ExistingShards, is_complete
 from t2vdata.build.spec import BuildSpec
 from t2vdata.engines import local
 from t2vdata.errors import BuildError, RequestError
 from t2vdata.format import manifest, tables
 from t2vdata.format.manifest import Manifest, ShardEntry, SplitEntry
+from t2vdata.storage import Folder
 from t2vdata.types import Reject, ShardPlan, ShardReport, Tally
 
 
@@ -45,111 +33,113 @@ def retry_failed(
     on_progress: Callable[[Progress], None] = lambda _: None,
     engine: Engine = local.run,
 ) -> BuildResult:
-    """Try again what is not in a finished dataset because it failed, or was left out before any file was opened.
+    """Retry the clips that a finished dataset lacks because they failed, or were rejected before a file was opened.
 
-    Clips that were decoded and then left out by a filter stay left out. The dataset gets new shards after its old ones, new
+    Clips that were decoded and then rejected by a filter stay rejected. The dataset gets new shards after its old ones, new
     tables, card and vocabulary, and another fingerprint. Raises RequestError when there is no finished dataset of this spec
     in ``out``; otherwise as ``build_dataset``.
     """
-    folder = os.fspath(out) if out is not None else default_folder(spec)
-    num_workers = workers_or_all(num_workers)
-    check_can_build(spec)
-    wanted = spec.as_json()
-    finished = checkpoint.open_folder(folder, wanted)
+    job = Job.prepare(spec, out, engine, num_workers)
+    checkpoint = job.checkpoint
+    finished = checkpoint.open_folder(job.spec_json)
     if finished is None:
         raise RequestError(
-            f"no finished dataset in {folder}, so nothing failed yet; run the command without --retry-failed first"
+            f"no finished dataset in {job.folder}, so nothing failed yet; run the command without --retry-failed first"
         )
-    if not checkpoint.is_appending(folder) and (not has_tables(folder, finished) or lost_shards(folder, finished)):
-        raise RequestError(f"{folder} lost files; run the command without --retry-failed first, it makes them again")
+    if not checkpoint.is_appending() and not is_complete(job.folder, finished):
+        raise RequestError(f"{job.folder} lost files; run the command without --retry-failed first, it restores them")
     splits = planning.splits(spec)
-    with checkpoint.locked(folder) as check_still_ours, checkpoint.swept(folder):
-        checkpoint.start(folder, wanted)
-        splits = learn_archives(spec, folder, engine, num_workers=num_workers) or splits
-        stock = ExistingShards(folder)
-        before = checkpoint.keep_before(folder)
-        old = manifest.read(before)
-        rejects = tables.read_rejects(before)
-        again = {(reject.split, reject.key) for reject in rejects if _is_worth_it(reject)}
-        planned = _plans(spec, splits, old, again, stock.plan)
-        work = functools.partial(build_shard, spec, folder)
-        reports, built = _built(
-            stock, spec, planned, len(again), on_progress, functools.partial(engine, work, num_workers=num_workers)
-        )
-        if sum(report.tally.seen for report in reports) != len(again):
-            raise BuildError(f"{len(again)} clips to try again, but not all were seen; this is a bug in {spec.dataset}")
-        stay = [reject for reject in rejects if (reject.split, reject.key) not in again]
+    with checkpoint.locked() as check_still_ours, checkpoint.swept():
+        checkpoint.start(job.spec_json)
+        splits = job.splits_with_archives() or splits
+        before = checkpoint.keep_before()
+        rejects = before.retry(lambda: tables.read_rejects(before.url))
+        retried = {(reject.split, reject.key) for reject in rejects if _is_worth_retrying(reject)}
+        existing = ExistingShards(checkpoint)
+        plans = _plans(spec, splits, _read_manifest(before), retried, existing.plan)
+        reports, clips_built = _build_missing(job, existing, plans, len(retried), on_progress)
+        if sum(report.tally.seen for report in reports) != len(retried):
+            raise BuildError(f"{len(retried)} clips to retry, but not all were seen; this is a bug in {spec.dataset}")
+        remaining = [reject for reject in rejects if (reject.split, reject.key) not in retried]
         check_still_ours()
-        whole = _append(folder, spec, wanted, before, reports, stay)
-        checkpoint.close_folder(folder)
-    return BuildResult(folder, whole, built)
+        appended = _append(job, before, reports, remaining)
+        checkpoint.close()
+    return BuildResult(job.folder.url, appended, clips_built)
 
 
-def _is_worth_it(reject: Reject) -> bool:
-    """Return whether a clip may come out otherwise this time: nothing but its file, or the reading of it, kept it out."""
+def _is_worth_retrying(reject: Reject) -> bool:
+    """Return whether only the clip's file, or reading it, kept the clip out."""
     return reject.kind == "failed" or reject.stage == "clip"
 
 
+def _read_manifest(folder: Folder) -> Manifest:
+    return Manifest.from_bytes(folder.read_bytes(manifest.MANIFEST), folder.join(manifest.MANIFEST))
+
+
 def _plans(
-    spec: BuildSpec, splits: Splits, old: Manifest, again: set[tuple[str, str]], planned: Callable[[str], Any]
+    spec: BuildSpec, splits: Splits, old: Manifest, retried: set[tuple[str, str]], saved_plan: Callable[[str], Any]
 ) -> Iterator[ShardPlan]:
     for split, clips in splits:
         entry = old.splits.get(split)
         first = 1 + max((shard_number(shard.name) for shard in entry.shards), default=-1) if entry else 0
-        wanted = (clip for clip in clips if (split, clip.key) in again)
-        yield from filtered_shards(spec, split, wanted, first=first, planned=planned)
+        yield from filtered_shards(
+            spec, split, (clip for clip in clips if (split, clip.key) in retried), first=first, saved_plan=saved_plan
+        )
 
 
-def _built(
-    stock: ExistingShards,
-    spec: BuildSpec,
+def _build_missing(
+    job: Job,
+    existing: ExistingShards,
     plans: Iterator[ShardPlan],
-    total: int,
+    num_clips: int,
     on_progress: Callable[[Progress], None],
-    run: Callable[[Iterator[ShardPlan]], Any],
 ) -> tuple[list[ShardReport], int]:
-    """Build the shards that are not there; return the reports of all, in order, and the number of clips tried now."""
-    there: dict[str, ShardReport | None] = {}
-    tried = 0
+    """Build the shards that do not exist; return the reports of all, in order, and the number of clips tried by this call."""
+    report_of: dict[str, ShardReport | None] = {}
+    num_tried = 0
 
     def missing() -> Iterator[ShardPlan]:
-        for one in plans:
-            name = shard_name(spec, one.split, one.index)
-            there[name] = stock.report(name)
-            if there[name] is None:
-                checkpoint.write_plan(stock.out, name, one)
-                yield one
+        for plan in plans:
+            name = shard_name(job.spec, plan.split, plan.index)
+            report_of[name] = existing.report(name)
+            if report_of[name] is None:
+                job.checkpoint.write_plan(name, plan)
+                yield plan
 
-    # Closed, so that no worker outlives an error or Ctrl-C here.
-    with contextlib.closing(run(missing())) as reports:
+    with job.build_shards(missing()) as reports:
         for report in reports:
-            there[report.name] = report
-            tried += report.tally.seen
-            on_progress(Progress(sum(one.tally.seen for one in there.values() if one is not None), total))
-    return [report for report in there.values() if report is not None], tried
+            report_of[report.name] = report
+            num_tried += report.tally.seen
+            num_done = sum(finished.tally.seen for finished in report_of.values() if finished is not None)
+            on_progress(Progress(num_done, num_clips))
+    return [report for report in report_of.values() if report is not None], num_tried
 
 
-def _append(
-    out: str, spec: BuildSpec, wanted: Mapping[str, Any], before: str, reports: Sequence[ShardReport], stay: Sequence[Reject]
-) -> Manifest:
+def _append(job: Job, before: Folder, reports: Sequence[ShardReport], remaining: Sequence[Reject]) -> Manifest:
     """Write tables and manifest of the old shards and the new ones, split after split."""
-    old = manifest.read(before)
-    rejects = [*stay, *(reject for report in reports for reject in report.rejects)]
+    old = _read_manifest(before)
+    rejects = [*remaining, *(reject for report in reports for reject in report.rejects)]
     splits: dict[str, SplitEntry] = {}
-    with tables.TableWriter(out) as writer:
-        for split in datasets.load(spec.dataset).SPLITS:
+    with tables.TableWriter(job.folder) as writer:
+        for split in datasets.load(job.spec.dataset).SPLITS:
             new = [report for report in reports if report.split == split]
-            shards = [*old.splits[split].shards] if split in old.splits else []
             if not new and split not in old.splits:
                 continue
-            for place in old.shard_range(split) if split in old.splits else ():
-                writer.copy(before, place)
+            shards = [*old.splits[split].shards] if split in old.splits else []
+            for index in old.shard_range(split) if split in old.splits else ():
+                writer.copy(before, index)
             for report in new:
                 if report.num_samples:
                     shards.append(ShardEntry(report.name, report.num_samples, report.num_bytes, report.sha256))
-                writer.add(checkpoint.read_rows(out, report.name), ())
-            tally = Tally.of(sum(shard.num_samples for shard in shards), (one for one in rejects if one.split == split))
+                writer.add(job.checkpoint.read_rows(report.name), ())
+            tally = Tally.of(
+                sum(shard.num_samples for shard in shards), (reject for reject in rejects if reject.split == split)
+            )
             splits[split] = SplitEntry(tuple(shards), tally)
         writer.add(b"", rejects)
-    appended = {**old.spec.get(manifest.APPENDED, {}), **{one.name: one.sha256 for one in reports if one.num_samples}}
-    return finish(out, spec, {**wanted, **({manifest.APPENDED: appended} if appended else {})}, splits, writer.files)
+    appended = {
+        **old.spec.get(manifest.APPENDED, {}),
+        **{report.name: report.sha256 for report in reports if report.num_samples},
+    }
+    spec_json = {**job.spec_json, **({manifest.APPENDED: appended} if appended else {})}
+    return finish(job.folder, job.spec, spec_json, splits, writer.files)

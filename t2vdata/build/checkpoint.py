@@ -1,13 +1,12 @@
-"""What of a build is already on disk: its spec, the plan and the report of each shard, and who is writing.
+"""`Checkpoint`: the state of a build on disk: its spec, the plan and report of each shard, and the lock of its writer.
 
-Kept in ``.t2vdata-build`` inside the output folder while a build goes on, and removed when the manifest is written. The folder
-may be in an object store.
+It is kept in ``.t2vdata-build`` inside the output folder during a build and removed once the manifest is written. The output
+folder may be in an object store.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import json
 import os
@@ -16,236 +15,240 @@ from typing import Any
 
 import orjson
 
-from t2vdata import storage
 from t2vdata.errors import NotADatasetError, OtherSpecError, StorageError
 from t2vdata.format import manifest, tables
 from t2vdata.format.manifest import Manifest
-from t2vdata.storage import lease
+from t2vdata.storage import Folder, lease
 from t2vdata.storage.archives import Contents, Member
-from t2vdata.types import ShardPlan, ShardReport
+from t2vdata.types import Reject, SavedPlan, ShardPlan, ShardReport
 
 FOLDER = manifest.BUILD_FOLDER
-REPORTS, PLANS = "reports", "plans"
-_ARCHIVES, _ORDER = "archives", "order.json"
-_SPEC, _LOCK, _BEFORE, _ENDING = "spec.json", "lock", "before", ".jsonl"
-# What a disk puts into its own root; a folder with only these is empty.
+_SPEC, _LOCK, _ORDER, _JSONL = "spec.json", "lock", "order.json", ".jsonl"
+# What file systems put into the root of a disk; a folder with only these is empty.
 _NOT_OURS = ("lost+found",)
 
 
-def open_folder(out: str, spec: Mapping[str, Any]) -> Manifest | None:
-    """Make the output folder where there is none; return its manifest when ``spec`` is already built there.
+class Checkpoint:
+    """The state of the build into an output folder."""
 
-    Raises OtherSpecError when the folder holds a build of another spec, or anything else: nothing in it is touched.
-    """
-    storage.make_folder(out)
-    finished = _finished(out)
-    if finished is not None:
-        # What --retry-failed has appended is none of the request.
-        _same_or_raise(out, {name: value for name, value in finished.spec.items() if name != manifest.APPENDED}, spec)
-        return finished
-    started = _started(out)
-    if started is not None:
-        _same_or_raise(out, started, spec)
-    else:
-        there = storage.patiently(lambda: storage.list_names(out))
-        others = [name for name in there if name not in _NOT_OURS and name != FOLDER]
+    def __init__(self, out: Folder) -> None:
+        self.out = out
+        self._folder = out.below(FOLDER)
+        self._reports = self._folder.below("reports")
+        self._plans = self._folder.below("plans")
+        self._archives = self._folder.below("archives")
+        self._before = self._folder.below("before")
+
+    def open_folder(self, spec: Mapping[str, Any]) -> Manifest | None:
+        """Create the output folder if needed; return its manifest when ``spec`` is already built there.
+
+        Raises OtherSpecError, and changes nothing, when the folder holds a build of another spec or anything else.
+        """
+        self.out.make()
+        finished = self._read_manifest()
+        if finished is not None:
+            # Clips that --retry-failed has appended are not part of the request.
+            requested = {name: value for name, value in finished.spec.items() if name != manifest.APPENDED}
+            self._check_same(requested, spec)
+            return finished
+        started = self._read_spec()
+        if started is not None:
+            self._check_same(started, spec)
+            return None
+        others = [name for name in self.out.list_names() if name not in _NOT_OURS and name != FOLDER]
         if others:
-            raise OtherSpecError(f"{out} is not empty and not a build of ours: it holds {others[0]}; choose another --out")
-    return None
+            raise OtherSpecError(f"{self.out} is not empty and not a build of ours: it holds {others[0]}; choose another --out")
+        return None
 
+    def exists(self) -> bool:
+        """Return whether a build into the folder is running or was interrupted."""
+        # In a store a folder is only a name, which some stores still list when it is empty.
+        return self._folder.exists(_SPEC) if self.out.is_remote else self._folder.exists()
 
-def is_open(out: str) -> bool:
-    """Return whether a build into the folder is going on, or was stopped."""
-    # In a store a folder is a name, which some go on listing when it is empty.
-    return storage.patiently(lambda: storage.exists(_path(out, _SPEC) if storage.is_url(out) else _path(out)))
+    def start(self, spec: Mapping[str, Any]) -> None:
+        """Record which spec is being built, unless a build that is resumed has done so."""
+        self._reports.make()
+        self._plans.make()
+        if self._read_spec() is None:
+            self._folder.write(_SPEC, json.dumps(spec, indent=2).encode())
 
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[Callable[[], None]]:
+        """Lock the output folder against a second build; the lock ends with this process, however that ends.
 
-def start(out: str, spec: Mapping[str, Any]) -> None:
-    """Say which spec is being built; a build that goes on finds it."""
-    storage.make_folder(_path(out, REPORTS))
-    storage.make_folder(_path(out, PLANS))
-    if _started(out) is None:
-        storage.write_whole(_path(out, _SPEC), json.dumps(spec, indent=2).encode())
-
-
-@contextlib.contextmanager
-def locked(out: str) -> Iterator[Callable[[], None]]:
-    """Hold the output folder against a second build at the same time; it is let go when this process ends, however it ends.
-
-    Gives a function that raises OtherSpecError when the folder was lost meanwhile, which only one in a store can be: see
-    ``lease``.
-    """
-    lock = _path(out, _LOCK)
-    if storage.is_url(out):
-        with lease.held(lock) as mine:
-            yield mine.check
-        return
-    storage.make_folder(_path(out))
-    with open(lock, "a+b") as file:
-        try:
-            import fcntl
-        except ImportError:  # Windows has no flock; two builds into one folder are the user's to avoid there.
-            yield lambda: None
+        Yields a function that raises OtherSpecError when the lock was lost meanwhile, which can only happen in a store: see
+        ``lease``.
+        """
+        if self.out.is_remote:
+            with lease.held(self.out, f"{FOLDER}/{_LOCK}") as lock:
+                yield lock.check
             return
+        self._folder.make()
+        with open(self._folder.join(_LOCK), "a+b") as file:
+            try:
+                import fcntl
+            except ImportError:  # Windows has no flock; there, avoiding two builds into one folder is up to the user.
+                yield lambda: None
+                return
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                owner = file.read().decode() or "another process"
+                raise OtherSpecError(f"{owner} is building into {self.out}; wait for it, or choose another --out") from None
+            file.truncate(0)
+            file.write(f"process {os.getpid()}".encode())
+            file.flush()
+            yield lambda: None
+
+    @contextlib.contextmanager
+    def swept(self) -> Iterator[None]:
+        """Remove unfinished files of killed writers: of an earlier build at the start, of this one's workers on an error."""
+        self._sweep()
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            owner = file.read().decode() or "another process"
-            raise OtherSpecError(f"{owner} is building into {out}; wait for it, or choose another --out") from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()}".encode())
-        file.flush()
-        yield lambda: None
+            yield
+        except BaseException:
+            self._sweep()
+            raise
+
+    def close(self) -> None:
+        """Remove the state of the build: our own files, by name."""
+        for folder in (self._reports, self._plans, self._archives, self._before):
+            folder.remove(*folder.list_names())
+            folder.remove_itself()
+        self._folder.remove(_SPEC)
+        self._folder.remove(_LOCK)
+        self._folder.remove_itself()
+
+    # Shards
+
+    def write_report(self, report: ShardReport) -> None:
+        """Record that a shard is finished: one line of JSON for the report, and one for each row of the index.
+
+        Called after the shard has been written.
+        """
+        header = {
+            "name": report.name,
+            "split": report.split,
+            "samples": report.num_samples,
+            "bytes": report.num_bytes,
+            "sha256": report.sha256,
+            "rejects": report.rejects,
+        }
+        self._reports.write(report.name + _JSONL, b"".join((json_line(header), *report.rows)))
+
+    def report_names(self) -> list[str]:
+        """Return the names of the shards that have a report, sorted."""
+        return _shard_names(self._reports)
+
+    def read_report(self, name: str) -> ShardReport | None:
+        """Return the report of a shard, without its rows, or None where there is none or it is damaged."""
+        try:
+            header = orjson.loads(self._reports.read_first_line(name + _JSONL))
+            rejects = tuple(Reject(**reject) for reject in header["rejects"])
+            return ShardReport(header["name"], header["split"], header["samples"], header["bytes"], header["sha256"], rejects)
+        except (FileNotFoundError, orjson.JSONDecodeError, KeyError, TypeError):
+            return None
+
+    def read_rows(self, name: str) -> bytes:
+        """Return the index rows of a finished shard, as lines of JSON."""
+        try:
+            return self._reports.read_bytes(name + _JSONL).split(b"\n", 1)[1]
+        except FileNotFoundError:
+            raise StorageError(
+                f"{name} was built, but its report is not at {self._reports.join(name + _JSONL)}; where workers are on other "
+                "machines, --out must be a folder that all of them share, or a URL"
+            ) from None
+
+    def write_plan(self, name: str, plan: ShardPlan) -> None:
+        """Record how a shard was planned: a resumed build plans it the same way, whatever files were added or removed."""
+        saved = {"num_clips": len(plan.clips) + len(plan.rejects), "rejects": plan.rejects}
+        self._plans.write(name + _JSONL, json_line(saved))
+
+    def plan_names(self) -> list[str]:
+        """Return the names of the shards that have a saved plan, sorted."""
+        return _shard_names(self._plans)
+
+    def read_plan(self, name: str) -> SavedPlan | None:
+        """Return the saved plan of a shard, or None where there is none or it is damaged."""
+        try:
+            saved = orjson.loads(self._plans.read_bytes(name + _JSONL))
+            return SavedPlan(saved["num_clips"], tuple(Reject(**reject) for reject in saved["rejects"]))
+        except (FileNotFoundError, orjson.JSONDecodeError, KeyError, TypeError):
+            return None
+
+    # Archives
+
+    def write_archive_contents(self, contents: Contents) -> None:
+        """Record what an archive contains, so that a resumed build does not read it again for that."""
+        name = hashlib.sha256(contents.name.encode()).hexdigest()[:16] + _JSONL
+        self._archives.make()
+        self._archives.write(name, json_line({**vars(contents), "members": [tuple(member) for member in contents.members]}))
+
+    def write_archive_order(self, names: Sequence[str]) -> None:
+        """Record that these are all archives of the build, in this order."""
+        self._archives.write(_ORDER, json_line(names))
+
+    def read_archive_contents(self) -> tuple[dict[str, Contents], bool]:
+        """Return {archive: its contents} as recorded, and whether these are all archives of the build, in order."""
+        names = [name for name in self._archives.list_names() if not name.startswith(".")]
+        records = {name: orjson.loads(self._archives.read_bytes(name)) for name in names}
+        order = records.pop(_ORDER, None)
+        contents = {
+            record["name"]: Contents(**{**record, "members": [Member(*member) for member in record["members"]]})
+            for record in records.values()
+        }
+        return ({name: contents[name] for name in order}, True) if order is not None else (contents, False)
+
+    # The dataset before clips are appended
+
+    def keep_before(self) -> Folder:
+        """Return a folder with the dataset's tables and manifest as they were before this build changes them."""
+        if not self.is_appending():
+            self._before.make()
+            # The manifest last: once it is there, all are.
+            for name in (tables.INDEX, tables.REJECTS, manifest.MANIFEST):
+                self._before.write(name, self.out.read_bytes(name))
+        return self._before
+
+    def is_appending(self) -> bool:
+        """Return whether clips are being appended to a finished dataset here, or that was interrupted."""
+        return self._before.exists(manifest.MANIFEST)
+
+    def _sweep(self) -> None:
+        self.out.sweep()
+        if not self.out.is_remote:
+            for folder in (self._folder, self._reports, self._plans, self._archives, self._before):
+                folder.sweep()
+
+    def _read_manifest(self) -> Manifest | None:
+        try:
+            return Manifest.from_bytes(self.out.read_bytes(manifest.MANIFEST), self.out.join(manifest.MANIFEST))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except NotADatasetError as error:
+            raise OtherSpecError(f"{error}; choose another --out, nothing here was changed") from error
+
+    def _read_spec(self) -> dict[str, Any] | None:
+        try:
+            spec: dict[str, Any] = orjson.loads(self._folder.read_bytes(_SPEC))
+        except (FileNotFoundError, orjson.JSONDecodeError):
+            return None
+        return spec
+
+    def _check_same(self, existing: Mapping[str, Any], requested: Mapping[str, Any]) -> None:
+        differences = [
+            f"{name} is {theirs} there, {ours} here" for name, theirs, ours in manifest.spec_differences(existing, requested)
+        ]
+        if differences:
+            more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+            raise OtherSpecError(f"{self.out} holds another build: {'; '.join(differences[:3])}{more}; choose another --out")
 
 
-def write_report(out: str, report: ShardReport) -> None:
-    """Say that a shard is whole, after it has its name: one line of JSON for the report, and one for each row of the index."""
-    # The names of the manifest's entries.
-    head = {
-        "name": report.name,
-        "split": report.split,
-        "samples": report.num_samples,
-        "bytes": report.num_bytes,
-        "sha256": report.sha256,
-        "rejects": report.rejects,
-    }
-    storage.write_whole(path(out, REPORTS, report.name), b"".join((line(head), *report.rows)))
-
-
-def names(out: str, folder: str) -> list[str]:
-    """Return the names of the shards that have an entry in a folder of the build, sorted."""
-    found = storage.patiently(lambda: storage.list_names(_path(out, folder)))
-    return [name.removesuffix(_ENDING) for name in found if name.endswith(_ENDING)]
-
-
-def path(out: str, folder: str, name: str) -> str:
-    """Return where the entry of a shard is in a folder of the build, or would be."""
-    return _path(out, folder, name + _ENDING)
-
-
-def read_rows(out: str, name: str) -> bytes:
-    """Return the index rows of a whole shard, as lines of JSON."""
-    place = path(out, REPORTS, name)
-    try:
-        return storage.patiently(lambda: storage.read_bytes(place)).split(b"\n", 1)[1]
-    except FileNotFoundError:
-        raise StorageError(
-            f"{name} was built, but its report is not at {place}; where workers are on other machines, --out must be a folder "
-            "that all of them share, or a URL"
-        ) from None
-
-
-def write_plan(out: str, name: str, plan: ShardPlan) -> None:
-    """Say how a shard was planned: a build that goes on plans it so again, whatever files have come or gone."""
-    planned = {"num_clips": len(plan.clips) + len(plan.rejects), "rejects": plan.rejects}
-    storage.write_whole(path(out, PLANS, name), line(planned))
-
-
-def write_contents(out: str, contents: Contents) -> None:
-    """Keep what is in an archive: a build that goes on reads it no second time for that."""
-    name = hashlib.sha256(contents.name.encode()).hexdigest()[:16] + _ENDING
-    told = {**vars(contents), "members": [tuple(member) for member in contents.members]}
-    storage.make_folder(_path(out, _ARCHIVES))
-    storage.write_whole(_path(out, _ARCHIVES, name), line(told))
-
-
-def write_order(out: str, names: Sequence[str]) -> None:
-    """Say that these are all archives of the build, in this order."""
-    storage.write_whole(_path(out, _ARCHIVES, _ORDER), line(names))
-
-
-def read_contents(out: str) -> tuple[dict[str, Contents], bool]:
-    """Return {archive: what is in it} of the archives that this build has read, and whether these are all, in their order."""
-    found: dict[str, Contents] = {}
-    names = storage.patiently(lambda: storage.list_names(_path(out, _ARCHIVES)))
-    told = {name: orjson.loads(_read(_path(out, _ARCHIVES, name))) for name in names if not name.startswith(".")}
-    order = told.pop(_ORDER, None)
-    for one in told.values():
-        found[one["name"]] = Contents(**{**one, "members": [Member(*member) for member in one["members"]]})
-    return ({name: found[name] for name in order}, True) if order is not None else (found, False)
-
-
-def _read(place: str) -> bytes:
-    return storage.patiently(lambda: storage.read_bytes(place))
-
-
-def keep_before(out: str) -> str:
-    """Return a folder with the dataset's tables and manifest as they were before this build changes them."""
-    before = _path(out, _BEFORE)
-    if not is_appending(out):
-        storage.make_folder(before)
-        # The manifest last: with it, all are there.
-        for name in (tables.INDEX, tables.REJECTS, manifest.MANIFEST):
-            content = storage.patiently(functools.partial(storage.read_bytes, storage.join(out, name)))
-            storage.write_whole(storage.join(before, name), content)
-    return before
-
-
-def is_appending(out: str) -> bool:
-    """Return whether clips are being appended to the finished dataset in the folder, or were when that was stopped."""
-    return storage.patiently(lambda: storage.exists(_path(out, _BEFORE, manifest.MANIFEST)))
-
-
-def close_folder(out: str) -> None:
-    """Remove what only a build in progress needs: files of ours, by name."""
-    for folder in (REPORTS, PLANS, _ARCHIVES, _BEFORE):
-        names = storage.patiently(functools.partial(storage.list_names, _path(out, folder)))
-        storage.remove_all([_path(out, folder, name) for name in names])
-        storage.remove_folder(_path(out, folder))
-    storage.remove(_path(out, _SPEC))
-    storage.remove(_path(out, _LOCK))
-    storage.remove_folder(_path(out))
-
-
-@contextlib.contextmanager
-def swept(out: str) -> Iterator[None]:
-    """Remove what killed writers left aside: those of an earlier build at the start, this one's workers when it fails."""
-    _sweep(out)
-    try:
-        yield
-    except BaseException:
-        _sweep(out)
-        raise
-
-
-def line(value: object) -> bytes:
-    """Return a value as a line of JSON, as reports hold them."""
+def json_line(value: object) -> bytes:
+    """Return a value as a line of JSON, as reports contain them."""
     return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _sweep(out: str) -> None:
-    if storage.is_url(out):
-        storage.sweep(out)
-        return
-    for folder in (out, _path(out), *(_path(out, name) for name in (REPORTS, PLANS, _ARCHIVES, _BEFORE))):
-        storage.sweep(folder)
-
-
-def _path(out: str, *names: str) -> str:
-    return os.path.join(out, FOLDER, *names)
-
-
-def _finished(out: str) -> Manifest | None:
-    place = storage.join(out, manifest.MANIFEST)
-    try:
-        return Manifest.from_bytes(storage.patiently(lambda: storage.read_bytes(place)), place)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except NotADatasetError as error:
-        raise OtherSpecError(f"{error}; choose another --out, nothing here was touched") from error
-
-
-def _started(out: str) -> dict[str, Any] | None:
-    try:
-        started: dict[str, Any] = orjson.loads(storage.patiently(lambda: storage.read_bytes(_path(out, _SPEC))))
-    except (FileNotFoundError, orjson.JSONDecodeError):
-        return None
-    return started
-
-
-def _same_or_raise(out: str, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    differences = [f"{name} is {one} there, {other} here" for name, one, other in manifest.spec_differences(there, wanted)]
-    if differences:
-        more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
-        raise OtherSpecError(f"{out} holds another build: {'; '.join(differences[:3])}{more}; choose another --out")
+def _shard_names(folder: Folder) -> list[str]:
+    return [name.removesuffix(_JSONL) for name in folder.list_names() if name.endswith(_JSONL)]

@@ -9,18 +9,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from t2vdata import datasets, storage
+from t2vdata import datasets
 from t2vdata.build.spec import BuildSpec
 from t2vdata.format import card, manifest
 from t2vdata.format.dataset import Dataset
 from t2vdata.format.manifest import FileEntry, Manifest, SplitEntry
 from t2vdata.inspect import show
 from t2vdata.media import encode
+from t2vdata.storage import Folder
 from t2vdata.text.vocabulary import Vocabulary
 
 
 def finish(
-    out: str, spec: BuildSpec, written: Mapping[str, Any], splits: Mapping[str, SplitEntry], tables: tuple[FileEntry, ...]
+    out: Folder, spec: BuildSpec, written: Mapping[str, Any], splits: Mapping[str, SplitEntry], tables: tuple[FileEntry, ...]
 ) -> Manifest:
     """Make the folder a dataset, with the shards of ``splits`` and the tables in it; return its manifest.
 
@@ -38,12 +39,12 @@ def finish(
         files=tables,
     )
     if "train" in splits:
-        words = storage.patiently(lambda: Vocabulary.build(Dataset(out, whole)["train"]))
-        words.save(Dataset(out, whole).vocabulary_path)
+        vocabulary = out.retry(lambda: Vocabulary.build(Dataset(out.url, whole)["train"]))
+        out.write(manifest.VOCABULARY, vocabulary.to_bytes())
         # With all words of the training captions; ``t2vdata vocab`` makes others.
         whole = replace(whole, files=(*tables, manifest.file_entry(out, manifest.VOCABULARY)))
     if whole.tally.kept:
-        storage.patiently(lambda: show.write_preview(Dataset(out, whole), storage.join(out, card.PICTURE)))
+        out.retry(lambda: show.write_preview(Dataset(out.url, whole), out.join(card.PICTURE)))
     card.write(out, whole, _command(spec, written))
     manifest.write(out, whole)
     return whole

@@ -21,16 +21,16 @@ def splits(spec: BuildSpec) -> Splits:
 
 
 def plan_shards(
-    spec: BuildSpec, splits: Splits, *, planned: Callable[[str], SavedPlan | None] = lambda _: None
+    spec: BuildSpec, splits: Splits, *, saved_plan: Callable[[str], SavedPlan | None] = lambda _: None
 ) -> Iterator[ShardPlan]:
     """Yield the plan of each shard, split after split. Lazy: a plan of millions of clips takes no memory.
 
-    ``planned`` tells how a shard of that name was planned before, if it was: then it is planned so again.
+    ``saved_plan`` returns how an interrupted build planned the shard of that name, if it did: it is planned the same way.
     """
     clip_filters, _ = datasets.filters(spec.dataset, spec.resolved)
     for split, clips in splits:
         if isinstance(clips, list | tuple) or clip_filters:
-            yield from filtered_shards(spec, split, clips, planned=planned)
+            yield from filtered_shards(spec, split, clips, saved_plan=saved_plan)
         else:
             # Sliced, not made: the clips come into being where they are used.
             starts = range(0, len(clips), spec.shard_size)
@@ -43,19 +43,19 @@ def filtered_shards(
     clips: Iterable[Clip],
     *,
     first: int = 0,
-    planned: Callable[[str], SavedPlan | None] = lambda _: None,
+    saved_plan: Callable[[str], SavedPlan | None] = lambda _: None,
 ) -> Iterator[ShardPlan]:
     """Yield full shards, numbered from ``first``, of the clips that pass; each carries the rejects met on its way."""
     clip_filters, _ = datasets.filters(spec.dataset, spec.resolved)
     to_come = iter(clips)
     for index in itertools.count(first):
-        before = planned(shard_name(spec, split, index))
-        if before is None:
+        saved = saved_plan(shard_name(spec, split, index))
+        if saved is None:
             kept, rejects = _next_clips(split, to_come, [HasCaption(), *clip_filters], spec.shard_size)
         else:
-            rejects = list(before.rejects)
+            rejects = list(saved.rejects)
             left_out = {reject.key for reject in rejects}
-            kept = [clip for clip in itertools.islice(to_come, before.num_clips) if clip.key not in left_out]
+            kept = [clip for clip in itertools.islice(to_come, saved.num_clips) if clip.key not in left_out]
         if not kept and not rejects:
             return
         yield ShardPlan(split, index, kept, tuple(rejects))

@@ -1,97 +1,87 @@
-"""What of a build is there already: listed once, and read a few reports ahead where each takes a request."""
+"""What an interrupted build left: which shards, reports and plans exist, from one listing of the output folder."""
 
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
-import orjson
+from t2vdata.build.checkpoint import Checkpoint
+from t2vdata.format.manifest import Manifest
+from t2vdata.storage import Folder
+from t2vdata.types import SavedPlan, ShardReport
 
-from t2vdata import storage
-from t2vdata.build import checkpoint
-from t2vdata.types import Reject, SavedPlan, ShardReport
-
-# How many reports are asked for at once in a store: 20 ms of latency then cost a thousand shards about a second.
-_AT_ONCE = 16
+# Reports requested from a store at once: with 20 ms of latency, a thousand shards then take about a second.
+_READ_AHEAD = 16
 
 Entry = TypeVar("Entry")
 
 
 class ExistingShards:
-    """The shards, reports and plans in an output folder, as they were when it was listed.
+    """The shards, reports and plans in an output folder, as of when it was listed.
 
-    A listing brings a thousand names with each request; to ask for each shard by itself would take hours where there are many.
+    A store lists a thousand names per request; asking for each shard separately would take hours where there are many.
     """
 
-    def __init__(self, out: str) -> None:
-        self.out = out
-        self._shards = storage.patiently(lambda: storage.sizes(out))
-        """{name: bytes}"""
-        self._reports = _Entries(out, checkpoint.REPORTS, self._read_report)
-        self._plans = _Entries(out, checkpoint.PLANS, self._read_plan)
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        is_remote = checkpoint.out.is_remote
+        self._sizes = checkpoint.out.sizes()
+        self._reports = _ReadAhead(checkpoint.report_names(), checkpoint.read_report, is_remote=is_remote)
+        self._plans = _ReadAhead(checkpoint.plan_names(), checkpoint.read_plan, is_remote=is_remote)
 
     def report(self, name: str) -> ShardReport | None:
-        """Return the report of a shard that is whole, without its rows, or None when it must be built."""
+        """Return the report of a finished shard, without its rows, or None when the shard must be built."""
         report = self._reports.get(name)
-        is_there = report is not None and (report.num_samples == 0 or self._shards.get(name) == report.num_bytes)
-        return report if is_there else None
+        is_finished = report is not None and (report.num_samples == 0 or self._sizes.get(name) == report.num_bytes)
+        return report if is_finished else None
 
     def plan(self, name: str) -> SavedPlan | None:
-        """Return how a shard was planned when this build first came to it, or None."""
+        """Return how a shard was first planned by this build, or None."""
         return self._plans.get(name)
 
     def reports(self) -> Iterator[ShardReport]:
-        """Yield the reports of all whole shards, without their rows."""
+        """Yield the reports of all finished shards, without their rows."""
         for name in self._reports.names:
             report = self.report(name)
             if report is not None:
                 yield report
 
-    def _read_report(self, name: str) -> ShardReport | None:
-        try:
-            body = orjson.loads(storage.patiently(lambda: _first_line(checkpoint.path(self.out, checkpoint.REPORTS, name))))
-            rejects = tuple(Reject(**reject) for reject in body["rejects"])
-            return ShardReport(body["name"], body["split"], body["samples"], body["bytes"], body["sha256"], rejects)
-        except (FileNotFoundError, orjson.JSONDecodeError, KeyError, TypeError):
-            return None
 
-    def _read_plan(self, name: str) -> SavedPlan | None:
-        try:
-            body = orjson.loads(
-                storage.patiently(lambda: storage.read_bytes(checkpoint.path(self.out, checkpoint.PLANS, name)))
-            )
-            return SavedPlan(body["num_clips"], tuple(Reject(**reject) for reject in body["rejects"]))
-        except (FileNotFoundError, orjson.JSONDecodeError, KeyError, TypeError):
-            return None
+def is_complete(folder: Folder, finished: Manifest) -> bool:
+    """Return whether a finished dataset still has all of its files, each with its size."""
+    return has_tables(folder, finished) and not lost_shards(folder, finished)
 
 
-class _Entries(Generic[Entry]):
-    """The files of one folder; where they are in a store, those that come next by name are read ahead."""
+def has_tables(folder: Folder, finished: Manifest) -> bool:
+    """Return whether a finished dataset still has its index and its other tables, each with its size."""
+    sizes = folder.sizes()
+    return all(sizes.get(file.name) == file.num_bytes for file in finished.files)
 
-    def __init__(self, out: str, folder: str, read: Callable[[str], Entry | None]) -> None:
-        self.names: Sequence[str] = checkpoint.names(out, folder)
+
+def lost_shards(folder: Folder, finished: Manifest) -> set[str]:
+    """Return the shards of a finished dataset that are missing or have another size."""
+    sizes = folder.sizes()
+    return {shard.name for _, shard in finished.shards() if sizes.get(shard.name) != shard.num_bytes}
+
+
+class _ReadAhead(Generic[Entry]):
+    """Entries that are read by name; in a store, the entries of the next names are read ahead."""
+
+    def __init__(self, names: list[str], read: Callable[[str], Entry | None], *, is_remote: bool) -> None:
+        self.names = names
         self._read = read
-        self._pool = ThreadPoolExecutor(_AT_ONCE) if storage.is_url(out) and self.names else None
-        self._asked: dict[str, Future[Entry | None]] = {}
+        self._pool = ThreadPoolExecutor(_READ_AHEAD) if is_remote and names else None
+        self._pending: dict[str, Future[Entry | None]] = {}
 
     def get(self, name: str) -> Entry | None:
-        """Return what the entry of a shard holds, or None where there is none or a damaged one."""
-        place = bisect.bisect_left(self.names, name)
-        if self.names[place : place + 1] != [name]:
+        """Return the entry of a shard, or None where there is none or it is damaged."""
+        index = bisect.bisect_left(self.names, name)
+        if self.names[index : index + 1] != [name]:
             return None
         if self._pool is None:
             return self._read(name)
-        for near in self.names[place : place + _AT_ONCE]:
-            if near not in self._asked:
-                self._asked[near] = self._pool.submit(self._read, near)
-        return self._asked.pop(name).result()
-
-
-def _first_line(path: str) -> bytes:
-    if storage.is_url(path):
-        # One request; to open it would be two.
-        return storage.read_bytes(path).split(b"\n", 1)[0]
-    with storage.open_read(path) as file:
-        return file.readline()
+        for next_name in self.names[index : index + _READ_AHEAD]:
+            if next_name not in self._pending:
+                self._pending[next_name] = self._pool.submit(self._read, next_name)
+        return self._pending.pop(name).result()

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from t2vdata import datasets, storage
-from t2vdata.build import checkpoint
+from t2vdata import datasets
+from t2vdata.build.checkpoint import Checkpoint, json_line
 from t2vdata.build.planning import shard_name
 from t2vdata.build.spec import BuildSpec
 from t2vdata.errors import ClipError
@@ -15,11 +15,11 @@ from t2vdata.filters import first_reason
 from t2vdata.format.sample import to_row, to_sample
 from t2vdata.format.shards import ShardWriter
 from t2vdata.media import encode
-from t2vdata.storage import prefetch
+from t2vdata.storage import Folder, prefetch
 from t2vdata.types import Reject, Sample, ShardPlan, ShardReport
 
 
-def build_shard(spec: BuildSpec, out: str, plan: ShardPlan) -> ShardReport:
+def build_shard(spec: BuildSpec, out: Folder, plan: ShardPlan) -> ShardReport:
     """Build one shard into ``out`` and write its report. Runs in a worker; found there by its name.
 
     A ClipError counts that clip as failed; anything else is a bug, gets the clip's key as a note, and flies.
@@ -30,18 +30,18 @@ def build_shard(spec: BuildSpec, out: str, plan: ShardPlan) -> ShardReport:
     rows: list[bytes] = []
     size, digest = 0, ""
     if plan.clips:
-        with storage.written_whole(storage.join(out, name)) as file:
+        with out.writing(name) as file:
             writer = ShardWriter(file)
             for sample, row in samples(spec, plan, rejects):
-                rows.append(checkpoint.line({**row, **to_row(sample, writer.add(sample), name)}))
+                rows.append(json_line({**row, **to_row(sample, writer.add(sample), name)}))
             digest = writer.close()
             size = writer.num_bytes
     if not rows:
         # A tar without a sample is no use to a reader, and some fail on it.
-        storage.remove(storage.join(out, name))
+        out.remove(name)
         size, digest = 0, ""
     report = ShardReport(name, plan.split, len(rows), size, digest, tuple(rejects), rows)
-    checkpoint.write_report(out, report)
+    Checkpoint(out).write_report(report)
     # The rows stay on disk: the index is made from there, a shard at a time.
     return replace(report, rows=())
 

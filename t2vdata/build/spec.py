@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from t2vdata import datasets
-from t2vdata.errors import RequestError
+from t2vdata.errors import RawDataError, RequestError
 from t2vdata.media import encode
 
 
@@ -49,3 +50,20 @@ class BuildSpec:
             "encoding": self.encoding.identity(),
             "shard_size": self.shard_size,
         }
+
+
+def default_folder(spec: BuildSpec) -> str:
+    """Return the default output folder: data/DATASET."""
+    return os.path.join("data", datasets.short_name(spec.dataset))
+
+
+def check_can_build(spec: BuildSpec) -> None:
+    """Raise RawDataError when raw files are missing, RequestError when the encoding cannot hold the clips."""
+    if getattr(spec.resolved, "keep_original", False) and spec.encoding.extension != "jpg":
+        raise RequestError(f"--keep-original keeps JPEG files, but --encoding is {spec.encoding.name}; add --encoding jpeg")
+    why = datasets.missing(spec.dataset, spec.root, spec.resolved)
+    if why is not None:
+        raise RawDataError(f"{spec.dataset}: {why}")
+    size = datasets.frame_size(spec.dataset, spec.resolved)
+    if size is not None:
+        spec.encoding.check(*size)

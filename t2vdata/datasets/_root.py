@@ -18,9 +18,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from t2vdata import storage
-from t2vdata.errors import StorageError, StoreAwayError
+from t2vdata.errors import StorageError, StoreAwayError, TransientError
+from t2vdata.storage import patience
 from t2vdata.storage.archives import ENDINGS, Archive, Contents
-from t2vdata.storage.remote import TransientError
 from t2vdata.types import MediaRef
 
 _serials = itertools.count()
@@ -160,7 +160,7 @@ class Root:
         found: dict[str, dict[str, int | None]] = {}
         try:
             # A web server is not waited for: see ``storage.blocks``.
-            found = _tree(self.place) if self._is_web else storage.patiently(lambda: _tree(self.place))
+            found = _tree(self.place) if self._is_web else patience.retry(lambda: _tree(self.place), patience.PATIENCE_SECONDS)
         except FileNotFoundError:
             pass
         except (StoreAwayError, TransientError):

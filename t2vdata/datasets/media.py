@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from t2vdata import filters, storage
-from t2vdata.errors import DecodeError, RequestError, ScratchError, StorageError, StoreAwayError, unknown_name
+from t2vdata.errors import DamagedError, DecodeError, RequestError, ScratchError, StorageError, StoreAwayError, unknown_name
 from t2vdata.filters import ClipFilter, FrameFilter
 from t2vdata.media import matching, sandbox, shots
 from t2vdata.media.clip_request import ClipRequest
 from t2vdata.storage import prefetch
-from t2vdata.storage.archives import DamagedError
 from t2vdata.text import language
 from t2vdata.types import Clip, Frames, without_window
 

@@ -18,7 +18,7 @@ import types
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from t2vdata.errors import WorkerDiedError
+from t2vdata.errors import RequestError, WorkerDiedError
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -31,6 +31,15 @@ Report = TypeVar("Report")
 def usable_cores() -> int:
     """Return how many cores this process may run on, which can be fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def resolve_num_workers(requested: int | None) -> int:
+    """Return the number of worker processes: the requested one, or one for each usable core. Raises RequestError below 1."""
+    if requested is None:
+        return usable_cores()
+    if requested < 1:
+        raise RequestError(f"--workers {requested}: expected 1 process or more")
+    return requested
 
 
 def child_environment(**settings: str) -> dict[str, str]:

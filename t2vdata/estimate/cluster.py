@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from t2vdata import storage
 from t2vdata.build import planning
 from t2vdata.build.planning import plan_shards
-from t2vdata.build.run import check_can_build
-from t2vdata.build.spec import BuildSpec
+from t2vdata.build.spec import BuildSpec, check_can_build
 from t2vdata.errors import RequestError
 from t2vdata.estimate import dry_run
 from t2vdata.format import tables
@@ -192,7 +191,7 @@ def _index_costs(rows: Sequence[bytes]) -> tuple[float, float, float]:
     count = len(rows) * (1000 // len(rows))
     lines = b"".join(rows) * (1000 // len(rows))
     with tempfile.TemporaryDirectory() as folder:
-        with tables.TableWriter(folder) as writer:
+        with tables.TableWriter(storage.Folder(folder)) as writer:
             writer.add(lines, ())
             begun = time.perf_counter()
             writer.add(lines, ())

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from t2vdata import datasets
-from t2vdata.build import checkpoint, planning
+from t2vdata.build import planning
+from t2vdata.build.checkpoint import json_line
 from t2vdata.build.planning import plan_shards, shard_name
-from t2vdata.build.run import check_can_build, workers_or_all
 from t2vdata.build.shard import samples
-from t2vdata.build.spec import BuildSpec
+from t2vdata.build.spec import BuildSpec, check_can_build
+from t2vdata.engines import local
 from t2vdata.format.sample import to_row
 from t2vdata.format.shards import ShardWriter
 from t2vdata.storage import archives
@@ -73,7 +74,7 @@ def forecast(spec: BuildSpec, *, num_workers: int | None = None) -> Forecast:
 
     Raises what ``build_dataset`` raises for a spec that cannot be built, or for raw files that are missing.
     """
-    workers = workers_or_all(num_workers)
+    workers = local.resolve_num_workers(num_workers)
     check_can_build(spec)
     in_archives = peek(spec)
     counts: dict[str, list[int]] = {}
@@ -156,6 +157,6 @@ def make(spec: BuildSpec, chosen: Sequence[tuple[str, Clip]], *, on_stage: Calla
     begun = time.perf_counter()
     for split, clip in chosen:
         for sample, row in samples(spec, ShardPlan(split, 0, [clip]), rejects, on_stage=on_stage):
-            rows.append(checkpoint.line({**row, **to_row(sample, writer.add(sample), shard_name(spec, split, 0))}))
+            rows.append(json_line({**row, **to_row(sample, writer.add(sample), shard_name(spec, split, 0))}))
     seconds = time.perf_counter() - begun
     return Made(Tally.of(writer.num_samples, rejects), writer.num_bytes, seconds, rows)

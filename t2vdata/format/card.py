@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 
-from t2vdata import storage
 from t2vdata.format.manifest import Manifest
+from t2vdata.storage import Folder
 
 NAME, PICTURE = "README.md", "preview.png"
 # Hugging Face's word for it; it gives the split this name when it goes by file names alone, too.
 _HUB_NAMES = {"val": "validation"}
 
 
-def write(folder: str, manifest: Manifest, command: str) -> None:
+def write(folder: Folder, manifest: Manifest, command: str) -> None:
     """Write the card of a dataset that ``command`` builds again."""
-    storage.write_whole(storage.join(folder, NAME), text(manifest, command).encode())
+    folder.write(NAME, text(manifest, command).encode())
 
 
 def text(manifest: Manifest, command: str) -> str:

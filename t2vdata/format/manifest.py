@@ -14,6 +14,7 @@ from typing import Any
 
 from t2vdata import storage
 from t2vdata.errors import NotADatasetError, StorageError
+from t2vdata.storage import Folder
 from t2vdata.types import Tally
 
 FORMAT = "t2vdata/1"
@@ -196,12 +197,11 @@ def _why_no_dataset(folder: str) -> str:
     return f"no dataset at {folder}: it has no {MANIFEST}"
 
 
-def file_entry(folder: str, name: str) -> FileEntry:
+def file_entry(folder: Folder, name: str) -> FileEntry:
     """Return the entry of a file that was just written."""
-    path = storage.join(folder, name)
-    return storage.patiently(lambda: FileEntry(name, storage.size(path) or 0, storage.sha256(path)))
+    return FileEntry(name, folder.size(name) or 0, folder.sha256(name))
 
 
-def write(folder: str, manifest: Manifest) -> None:
+def write(folder: Folder, manifest: Manifest) -> None:
     """Write manifest.json: from now on the folder is a dataset."""
-    storage.write_whole(storage.join(folder, MANIFEST), manifest.to_bytes())
+    folder.write(MANIFEST, manifest.to_bytes())

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from t2vdata import storage
 from t2vdata.errors import DataError, StorageError
 from t2vdata.format.manifest import FileEntry, file_entry
+from t2vdata.storage import Folder
 from t2vdata.types import Reject
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class TableWriter:
     >>> tables.files
     """
 
-    def __init__(self, folder: str, *, rejects_per_group: int = 100_000) -> None:
+    def __init__(self, folder: Folder, *, rejects_per_group: int = 100_000) -> None:
         self._folder = folder
         self._rejects_per_group = rejects_per_group
         self._stack = contextlib.ExitStack()
@@ -70,10 +71,10 @@ class TableWriter:
             self._write_rejects()
         _write_rows(self._open(), rows)
 
-    def copy(self, folder: str, shard: int) -> None:
+    def copy(self, folder: Folder, shard: int) -> None:
         """Add the rows of a shard from the index of another folder, by the shard's place in it."""
         writer = self._open()
-        rows = storage.patiently(lambda: read_index(folder, shards=range(shard, shard + 1)))
+        rows = folder.retry(lambda: read_index(folder.url, shards=range(shard, shard + 1)))
         # An index of an older version has fewer columns; those that are new may be null.
         for place, column in enumerate(writer.schema):
             if column.name not in rows.column_names:
@@ -100,7 +101,7 @@ class TableWriter:
         return self._writer
 
     def _table(self, name: str, schema: pa.Schema) -> Any:
-        file = self._stack.enter_context(storage.written_whole(storage.join(self._folder, name)))
+        file = self._stack.enter_context(self._folder.writing(name))
         return self._stack.enter_context(parquet_writer(file, schema))
 
     def _write_rejects(self) -> None:
@@ -109,9 +110,9 @@ class TableWriter:
         self._rejects.clear()
 
 
-def write_rejects(folder: str, rejects: Sequence[Reject]) -> None:
+def write_rejects(folder: Folder, rejects: Sequence[Reject]) -> None:
     """Write rejects.parquet: with the index, or alone when a build stops early and has to show why."""
-    with storage.written_whole(storage.join(folder, REJECTS)) as file, parquet_writer(file, _rejects_schema()) as table:
+    with folder.writing(REJECTS) as file, parquet_writer(file, _rejects_schema()) as table:
         _write_rows(table, _reject_lines(rejects))
 
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from t2vdata.errors import RequestError, ShardError, StorageError
+from t2vdata.errors import RequestError, ShardError, StorageError, TransientError
 from t2vdata.format.manifest import ShardEntry
 from t2vdata.storage import remote
 
@@ -41,7 +41,7 @@ def steady_blocks(
             raise ShardError(
                 f"no shard {entry.name}: {error}; expected {entry.num_bytes} bytes there: copy it again"
             ) from error
-        except remote.TransientError as error:
+        except TransientError as error:
             problem = StorageError(f"{error} (at byte {at} of {entry.num_bytes})")
             problem.__cause__ = error
         if at < end:

@@ -1,31 +1,40 @@
-"""Files and object stores: the only door to them. Local paths directly, URLs through ``remote`` and ``upload``."""
+"""Access to local files and object stores; nothing else in t2vdata opens a URL. ``Folder`` is where a build writes."""
 
 from t2vdata.storage.files import (
-    ASIDE,
     blocks,
     copy_here,
-    create,
     exists,
     fetched,
     files_below,
     is_folder,
-    is_url,
-    join,
     list_names,
-    make_folder,
     map_file,
     open_read,
-    patiently,
     read_bytes,
+    read_first_line,
     read_range,
-    remove,
-    remove_all,
-    remove_folder,
-    scratch,
-    scratch_errors,
     sha256,
     size,
     sizes,
+)
+from t2vdata.storage.folder import (
+    Folder,
+)
+from t2vdata.storage.paths import (
+    is_url,
+    join,
+    parent,
+)
+from t2vdata.storage.scratch import (
+    scratch,
+    scratch_errors,
+)
+from t2vdata.storage.writing import (
+    ASIDE,
+    make_folder,
+    remove,
+    remove_all,
+    remove_folder,
     sweep,
     write_whole,
     written_whole,
@@ -33,9 +42,9 @@ from t2vdata.storage.files import (
 
 __all__ = [
     "ASIDE",
+    "Folder",
     "blocks",
     "copy_here",
-    "create",
     "exists",
     "fetched",
     "files_below",
@@ -46,8 +55,9 @@ __all__ = [
     "make_folder",
     "map_file",
     "open_read",
-    "patiently",
+    "parent",
     "read_bytes",
+    "read_first_line",
     "read_range",
     "remove",
     "remove_all",

@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from t2vdata import storage
-from t2vdata.errors import DataError
-from t2vdata.storage.remote import TransientError
+from t2vdata.errors import DamagedError, TransientError
 
 ENDINGS = (".tar", ".tar.gz", ".tgz")
 
@@ -28,10 +27,6 @@ _MAX_TOLD_BYTES = 1 << 20
 _PIECE = 1 << 18
 # Before a broken line to a web server is taken up again.
 _PAUSES_SECONDS = (0.1, 1.0, 5.0)
-
-
-class DamagedError(DataError):
-    """An archive is cut short or broken; what comes before the place can be read."""
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
-"""A folder in an object store, held by one build at a time: a lock file whose owner keeps saying that it is alive.
+"""A lock on a folder in an object store: a lock file that its owner renews every few seconds.
 
-The lock is made only where none is (on S3 by a conditional write, so that of two builds that start at once one has it), and
-written anew every few seconds. One that is not written for ``LEASE_SECONDS``, by the watcher's clock, had an owner that was
-killed, and is taken over; so is one at once whose owner was a process of this machine that is gone.
+The lock is created only where there is none; on S3 by a conditional write, so that of two builds that start at once only one
+gets it. A lock that was not renewed for ``LEASE_SECONDS``, by the observer's clock, belonged to a killed process and is taken
+over; at once if its owner was a process of this machine that has ended.
 
-Should two builds hold one folder all the same, because the first was cut off for so long, nothing is lost: a shard is a pure
-function of its plan, so both write the same bytes, and the first one stops when it sees that it lost the lock.
+If two builds write to one folder anyway, because the first was cut off for that long, no data is lost: a shard is a pure
+function of its plan, so both write the same bytes, and the first one stops when it notices that it lost the lock.
 """
 
 from __future__ import annotations
@@ -21,22 +21,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from t2vdata import storage
 from t2vdata.errors import OtherSpecError, StorageError
+from t2vdata.storage.folder import Folder
 
 RENEW_SECONDS = 3.0
-# Several renewals, so that a slow one costs nobody the lock.
+# Several renewals, so that a slow one does not lose the lock.
 LEASE_SECONDS = 20.0
-# How long after a lock was taken over it must still be ours: two who took it over at once have both written it by then.
-_SETTLE_SECONDS = 1.0
-_LOOK_SECONDS = 0.2
+# After taking over a lock, wait this long and check that it is still ours: of two that took it over at once, both have written
+# it by then.
+SETTLE_SECONDS = 1.0
+_POLL_SECONDS = 0.2
 
 
 class Lease:
-    """The lock on a folder, held."""
+    """A lock on a folder that this process holds."""
 
-    def __init__(self, path: str, holder: dict[str, Any]) -> None:
-        self._path = path
+    def __init__(self, folder: Folder, name: str, holder: dict[str, Any]) -> None:
+        # A store that is away for a moment is no reason to wait: the next renewal may succeed.
+        self._folder = folder.impatient()
+        self._name = name
         self._holder = holder
         self._lost_to: str | None = None
         self._ended = threading.Event()
@@ -44,96 +47,90 @@ class Lease:
         self._thread.start()
 
     def check(self) -> None:
-        """Raise OtherSpecError when another build has taken the folder over meanwhile."""
+        """Raise OtherSpecError if another build has taken over the folder."""
         if self._lost_to is not None:
             raise OtherSpecError(
-                f"{self._lost_to} took over {_folder(self._path)} while this build could not reach it, and goes on from "
-                "what is there; run the same command again later"
+                f"{self._lost_to} took over {self._folder} while this build could not reach it, and continues from the "
+                "finished shards; run the same command again later"
             )
 
     def release(self) -> None:
-        """Let another build have the folder."""
+        """Release the lock, so that another build may take it."""
         self._ended.set()
         self._thread.join(timeout=LEASE_SECONDS)
-        # A store that is away must not hide why the build ended, nor hold it up; the lock runs out by itself.
+        # A store that is away must not hide why the build ended, nor delay its end; the lock expires by itself.
         with contextlib.suppress(StorageError):
             if self._lost_to is None:
-                storage.remove(self._path, patient=False)
+                self._folder.remove(self._name)
 
     def _renew(self) -> None:
-        count = 0
+        num_renewals = 0
         while not self._ended.wait(RENEW_SECONDS):
-            count += 1
-            # Away for a moment: the next renewal may go well.
+            num_renewals += 1
             with contextlib.suppress(StorageError):
-                found = _read(self._path)
-                if found is not None and found["token"] != self._holder["token"]:
-                    self._lost_to = found["owner"]
+                current = _read(self._folder, self._name)
+                if current is not None and current["token"] != self._holder["token"]:
+                    self._lost_to = current["owner"]
                     return
-                storage.write_whole(self._path, json.dumps({**self._holder, "renewals": count}).encode(), patient=False)
+                self._folder.write(self._name, json.dumps({**self._holder, "renewals": num_renewals}).encode())
 
 
 @contextlib.contextmanager
-def held(path: str) -> Iterator[Lease]:
-    """Hold the lock file at ``path``. Raises OtherSpecError with its owner when another build does."""
+def held(folder: Folder, name: str) -> Iterator[Lease]:
+    """Hold the lock file ``name`` below a folder. Raises OtherSpecError, with the owner, when another build holds it."""
     holder = {
         "owner": f"process {os.getpid()} on {platform.node()}",
         "token": secrets.token_hex(8),
         "machine": _machine(),
         "process": os.getpid(),
     }
-    _take(path, holder)
-    lease = Lease(path, holder)
+    _take(folder, name, holder)
+    lease = Lease(folder, name, holder)
     try:
         yield lease
     finally:
         lease.release()
 
 
-def _take(path: str, holder: dict[str, Any]) -> None:
-    while not storage.create(path, json.dumps(holder).encode()):
-        found = storage.patiently(lambda: _read(path))
-        if found is None:
+def _take(folder: Folder, name: str, holder: dict[str, Any]) -> None:
+    while not folder.create(name, json.dumps(holder).encode()):
+        current = _read(folder, name)
+        if current is None:
             continue
-        if found["token"] == holder["token"]:
-            # Our own: its first answer was lost on the way.
+        if current["token"] == holder["token"]:
+            # Our own: the answer to our first attempt was lost.
             return
-        if not _is_gone(found):
-            later = _watched(path, found)
+        if not _is_dead(current):
+            later = _watch(folder, name, current)
             if later is None:
                 continue
-            if later != found:
-                raise OtherSpecError(f"{later['owner']} is building into {_folder(path)}; wait for it, or choose another --out")
-        storage.write_whole(path, json.dumps(holder).encode())
-        time.sleep(_SETTLE_SECONDS)
-    # Also of stores that write without looking: the last one has it.
-    found = storage.patiently(lambda: _read(path))
-    if found is not None and found["token"] != holder["token"]:
-        raise OtherSpecError(f"{found['owner']} began to build into the same folder; wait for it, or choose another --out")
+            if later != current:
+                raise OtherSpecError(f"{later['owner']} is building into {folder}; wait for it, or choose another --out")
+        folder.write(name, json.dumps(holder).encode())
+        time.sleep(SETTLE_SECONDS)
+    # Also for stores without conditional writes: the last writer has it.
+    current = _read(folder, name)
+    if current is not None and current["token"] != holder["token"]:
+        raise OtherSpecError(f"{current['owner']} began to build into the same folder; wait for it, or choose another --out")
 
 
-def _watched(path: str, found: dict[str, Any]) -> dict[str, Any] | None:
-    """Watch a lock until it is let go, its owner is heard of, or it runs out; return what it says then."""
+def _watch(folder: Folder, name: str, current: dict[str, Any]) -> dict[str, Any] | None:
+    """Watch a lock until it is released, renewed or expired; return its content then."""
     deadline = time.monotonic() + LEASE_SECONDS
     while time.monotonic() < deadline:
-        later = storage.patiently(lambda: _read(path))
-        if later != found:
+        later = _read(folder, name)
+        if later != current:
             return later
-        time.sleep(_LOOK_SECONDS)
-    return found
+        time.sleep(_POLL_SECONDS)
+    return current
 
 
-def _folder(path: str) -> str:
-    """Return the dataset's folder, of a lock that lies in the build's own folder below it."""
-    return os.path.dirname(os.path.dirname(path))
-
-
-def _is_gone(found: dict[str, Any]) -> bool:
+def _is_dead(holder: dict[str, Any]) -> bool:
     """Return whether a lock's owner was a process of this machine that has ended."""
-    if not found["machine"] or found["machine"] != _machine():
+    if not holder["machine"] or holder["machine"] != _machine():
         return False
     try:
-        os.kill(found["process"], 0)
+        os.kill(holder["process"], 0)
     except ProcessLookupError:
         return True
     except PermissionError:
@@ -142,16 +139,16 @@ def _is_gone(found: dict[str, Any]) -> bool:
 
 
 def _machine() -> str:
-    """Return what tells this machine, and this container on it, from others until it is started again; else nothing."""
+    """Return an identifier of this machine, or container, and its current boot; empty where there is none."""
     with contextlib.suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{platform.node()} {boot} {os.readlink('/proc/self/ns/pid')}"
     return ""
 
 
-def _read(path: str) -> dict[str, Any] | None:
+def _read(folder: Folder, name: str) -> dict[str, Any] | None:
     try:
-        found: dict[str, Any] = json.loads(storage.read_bytes(path))
+        holder: dict[str, Any] = json.loads(folder.read_bytes(name))
     except FileNotFoundError:
         return None
-    return found
+    return holder

@@ -14,7 +14,7 @@ import urllib.parse
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import IO, Any, TypeVar
 
-from t2vdata.errors import RequestError, StorageError
+from t2vdata.errors import RequestError, StorageError, TransientError
 
 # A request asks for this much at most, where a request is a block: 20 ms of latency then cost little, and memory stays small.
 BLOCK = 4 << 20
@@ -24,10 +24,6 @@ _PIECE = 1 << 18
 TIMEOUT_SECONDS = 60.0
 
 Answer = TypeVar("Answer")
-
-
-class TransientError(StorageError):
-    """The connection broke, or the server is busy or down: another try may go well."""
 
 
 def blocks(url: str, start: int = 0, end: int | None = None, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Iterator[bytes]:

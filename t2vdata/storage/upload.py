@@ -1,7 +1,7 @@
-"""Files into object stores: whole under their name, or not at all. The other back room of ``storage``.
+"""Writing to object stores: an object appears complete under its name, or not at all.
 
-A file of a few MiB is one request. A larger one goes up in parts, which become an object when all are there; a writer that
-was killed leaves parts that are no object, and ``abandon`` has the store forget them.
+A file of a few MiB is one request. A larger one is uploaded in parts, which become an object once all have arrived; a writer
+that is killed leaves parts that are no object, and ``abandon`` discards them. Nothing here is retried; see ``patience``.
 """
 
 from __future__ import annotations
@@ -9,88 +9,59 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import time
 from collections.abc import Callable, Sequence
 from typing import IO, Any, TypeVar
 
-from t2vdata.errors import StorageError, StoreAwayError
+from t2vdata.errors import StorageError
 from t2vdata.storage import remote
 
-# Of a multipart upload. S3 asks for 5 MiB at least and takes 10,000 parts: of 16 MiB, an object of 156 GiB.
+# Size of a part in bytes. S3 wants at least 5 MiB and takes 10,000 parts: with 16 MiB, an object of 156 GiB.
 PART = 16 << 20
 _MAX_PARTS = 10_000
-# How long a build waits for a store that is away: longer than a restart, shorter than a night.
-PATIENCE_SECONDS = 180.0
-_MAX_WAIT_SECONDS = 10.0
-# Stores without folders: there is nothing to make, and some libraries would make a bucket of the user's instead.
+# Stores without folders: some libraries would create a bucket instead.
 _WITHOUT_FOLDERS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
 
 Answer = TypeVar("Answer")
 
 
-def patiently(work: Callable[[], Answer]) -> Answer:
-    """Return what ``work`` returns; try again as long as the store is away or busy.
-
-    Raises StoreAwayError after ``PATIENCE_SECONDS``.
-    """
-    wait = 0.1
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            return work()
-        except remote.TransientError as error:
-            if time.monotonic() + wait > deadline:
-                raise StoreAwayError(
-                    f"{error}; gave up after {PATIENCE_SECONDS:.0f} s; run the same command again, whole shards are kept"
-                ) from error
-        time.sleep(wait)
-        wait = min(2 * wait, _MAX_WAIT_SECONDS)
-
-
-def put(file: IO[bytes], url: str, *, patient: bool = True) -> None:
-    """Upload an open file, all of it, in place of what is at ``url``. Waits for a store that is away, if ``patient``."""
+def put(file: IO[bytes], url: str) -> None:
+    """Upload all of an open file, replacing what is at ``url``."""
     num_bytes = file.seek(0, os.SEEK_END)
-
-    def once() -> None:
-        _make_parent(url)
-        file.seek(0)
-        _tell(url, lambda system: _put(system, file, url, num_bytes))
-
-    patiently(once) if patient else once()
+    _make_parent(url)
+    file.seek(0)
+    _write(url, lambda system: _put(system, file, url, num_bytes))
 
 
 def create(url: str, data: bytes) -> bool:
-    """Write a small file unless there is one; return whether it was written. Waits for a store that is away.
+    """Write a small file unless one exists; return whether it was written.
 
-    Of two who try at once, one is told True by a store that has conditional writes, as S3 has; by others both may be.
+    If two processes try at once, only one gets True from a store with conditional writes, such as S3; others may return True
+    to both.
     """
 
-    def once(system: Any) -> bool:
+    def create_with(system: Any) -> bool:
         try:
             system.pipe_file(url, data, mode="create")
         except FileExistsError:
             return False
         except OSError as error:
-            # What s3fs makes of HTTP 412.
+            # s3fs raises this for HTTP 412.
             if error.errno == errno.EINVAL and "pre-condition" in str(error):
                 return False
             raise
         return True
 
-    def with_parent() -> bool:
-        _make_parent(url)
-        return _tell(url, once)
-
-    return patiently(with_parent)
+    _make_parent(url)
+    return _write(url, create_with)
 
 
-def remove(urls: Sequence[str], *, patient: bool = True) -> None:
-    """Remove files of ours; those that are not there are passed over. Waits for a store that is away, if ``patient``."""
+def remove(urls: Sequence[str]) -> None:
+    """Remove those of our files that exist, all in one store."""
 
-    def once(system: Any) -> None:
+    def remove_with(system: Any) -> None:
         paths = [system._strip_protocol(url) for url in urls]
         if len(urls) > 1 and urls[0].startswith(("s3://", "s3a://")):
-            # A request for each thousand, which has no objection to those that are not there.
+            # One request for each thousand; S3 ignores those that do not exist.
             system.rm(paths)
             return
         for path in paths:
@@ -98,22 +69,22 @@ def remove(urls: Sequence[str], *, patient: bool = True) -> None:
                 system.rm_file(path)
 
     if urls:
-        patiently(lambda: _tell(urls[0], once)) if patient else _tell(urls[0], once)
+        _write(urls[0], remove_with)
 
 
 def abandon(folder: str) -> None:
-    """Have the store forget the parts of uploads below ``folder`` that were never completed, where it can list them."""
+    """Discard the parts of uploads below ``folder`` that were never completed, if the store can list them."""
 
-    def once(system: Any) -> None:
-        # Of fsspec's file systems, s3fs can; Google and Azure forget by themselves, after a week.
+    def abandon_with(system: Any) -> None:
+        # Of fsspec's file systems, s3fs can; Google and Azure discard them by themselves, after a week.
         if not hasattr(system, "list_multipart_uploads"):
             return
         bucket, _, prefix = system._strip_protocol(folder).partition("/")
-        for begun in system.list_multipart_uploads(bucket):
-            if begun["Key"].startswith(f"{prefix}/"):
-                system.call_s3("abort_multipart_upload", Bucket=bucket, Key=begun["Key"], UploadId=begun["UploadId"])
+        for started in system.list_multipart_uploads(bucket):
+            if started["Key"].startswith(f"{prefix}/"):
+                system.call_s3("abort_multipart_upload", Bucket=bucket, Key=started["Key"], UploadId=started["UploadId"])
 
-    patiently(lambda: _tell(folder, once))
+    _write(folder, abandon_with)
 
 
 def _put(system: Any, file: IO[bytes], url: str, num_bytes: int) -> None:
@@ -128,7 +99,7 @@ def _put(system: Any, file: IO[bytes], url: str, num_bytes: int) -> None:
         target.close()
         target.commit()
     except BaseException:
-        # Marked as closed first: the destructor of a file that is not would complete it.
+        # Marked as closed first: otherwise its destructor would complete the upload.
         with contextlib.suppress(AttributeError):
             target.closed = True
         with contextlib.suppress(Exception):
@@ -139,12 +110,12 @@ def _put(system: Any, file: IO[bytes], url: str, num_bytes: int) -> None:
 def _make_parent(url: str) -> None:
     protocol, _, rest = url.partition("://")
     if protocol not in _WITHOUT_FOLDERS and "/" in rest:
-        _tell(url, lambda system: system.makedirs(url.rpartition("/")[0], exist_ok=True))
+        _write(url, lambda system: system.makedirs(url.rpartition("/")[0], exist_ok=True))
 
 
-def _tell(url: str, order: Callable[[Any], Answer]) -> Answer:
-    """Do something with the file system of a URL, with its errors as ours."""
+def _write(url: str, operation: Callable[[Any], Answer]) -> Answer:
+    """Run an operation on the file system of a URL; map its errors to ours."""
     try:
-        return remote.ask(url, order, doing="write")
+        return remote.ask(url, operation, doing="write")
     except FileNotFoundError as error:
-        raise StorageError(f"cannot write {url}: {error}; make the bucket first, or choose another --out") from error
+        raise StorageError(f"cannot write {url}: {error}; create the bucket first, or choose another --out") from error

@@ -24,13 +24,13 @@ from media import video_files
 from support import TINY, hashes, t2vdata, tiny_spec
 
 from t2vdata import storage
-from t2vdata.build import checkpoint
 from t2vdata.build.append import retry_failed
+from t2vdata.build.checkpoint import FOLDER, Checkpoint
 from t2vdata.build.run import BuildResult, BuildSpec, build_dataset
 from t2vdata.errors import OtherSpecError, StorageError, StoreAwayError
 from t2vdata.format import manifest
 from t2vdata.inspect.verify import verify
-from t2vdata.storage import lease, upload
+from t2vdata.storage import Folder, lease, patience, upload
 
 FLAGS = ["--frames", "8", "--size", "24", "--digit-size", "12", "--holdout", "4"]
 MiB = 1 << 20
@@ -48,7 +48,7 @@ def brief_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     """Locks that run out soon."""
     monkeypatch.setattr(lease, "RENEW_SECONDS", 0.1)
     monkeypatch.setattr(lease, "LEASE_SECONDS", 1.0)
-    monkeypatch.setattr(lease, "_SETTLE_SECONDS", 0.3)
+    monkeypatch.setattr(lease, "SETTLE_SECONDS", 0.3)
 
 
 def remote_hashes(url: str) -> dict[str, str]:
@@ -164,7 +164,7 @@ def test_failed_clips_are_tried_again_in_s3(out: str, tmp_path: Path) -> None:
     again = retry_failed(spec, out, num_workers=1)
     assert again.manifest.tally.kept == 2
     assert verify(out).is_sound
-    assert not [path for path in remote_hashes(out) if checkpoint.FOLDER in path]
+    assert not [path for path in remote_hashes(out) if FOLDER in path]
 
 
 # Large shards go up in parts
@@ -257,14 +257,14 @@ def test_a_build_goes_on_from_the_shards_that_are_there(out: str) -> None:
     process = start_build(out, 20_000)
     wait_for_shards(out, 5)
     kill_group(process)
-    stock = set(checkpoint.names(out, checkpoint.REPORTS))
-    assert len(stock) >= 3
+    reported = set(Checkpoint(Folder(out)).report_names())
+    assert len(reported) >= 3
     store = fsspec.filesystem("s3", use_listings_cache=False)
-    before = {name: store.info(f"{out}/{name}")["LastModified"] for name in stock}
+    before = {name: store.info(f"{out}/{name}")["LastModified"] for name in reported}
     process = start_build(out, 20_000)
-    wait_for_shards(out, len(stock) + 3)
+    wait_for_shards(out, len(reported) + 3)
     kill_group(process)
-    assert {name: store.info(f"{out}/{name}")["LastModified"] for name in stock} == before
+    assert {name: store.info(f"{out}/{name}")["LastModified"] for name in reported} == before
 
 
 @pytest.fixture
@@ -299,10 +299,10 @@ def test_a_store_that_stops_in_mid_build_and_comes_back_is_waited_for(
 def test_a_store_that_stays_away_ends_the_build_with_what_to_do(
     own_server: servers.S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upload, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.5)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     own_server.kill()
-    with pytest.raises(StorageError, match=r"gave up after 0 s; run the same command again, whole shards are kept"):
+    with pytest.raises(StorageError, match=r"gave up after 0 s; run the same command again, finished shards are kept"):
         build_dataset(tiny_spec(), "s3://builds/out", num_workers=1)
 
 
@@ -346,7 +346,7 @@ def test_a_store_that_stays_away_is_no_reason_to_leave_out_clips(
     s3: str, remote_clips: BuildSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    monkeypatch.setattr(upload, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.1)
     with servers.moody_proxy(s3, refuse=lambda n: n >= 3) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
         fsspec.filesystem("s3").clear_instance_cache()
@@ -374,7 +374,7 @@ def test_of_many_that_take_a_lock_at_once_one_gets_it(out: str, brief_lease: Non
     def take(number: int) -> None:
         together.wait()
         try:
-            with lease.held(f"{out}/build/lock"):
+            with lease.held(Folder(out), "build/lock"):
                 held.append(number)
                 done.wait()
         except OtherSpecError:
@@ -391,7 +391,7 @@ def test_of_many_that_take_a_lock_at_once_one_gets_it(out: str, brief_lease: Non
 
 
 def foreign_lock(out: str, **changes: object) -> str:
-    path = f"{out}/{checkpoint.FOLDER}/lock"
+    path = f"{out}/{FOLDER}/lock"
     holder = {"owner": "process 7 on elsewhere", "token": "theirs", "machine": "elsewhere", "process": 7, **changes}
     storage.write_whole(path, json.dumps(holder).encode())
     return path
@@ -410,8 +410,8 @@ def test_a_build_that_lost_its_folder_stops_before_it_finishes(out: str, brief_l
         foreign_lock(out)
         time.sleep(0.5)
 
-    with pytest.raises(OtherSpecError, match=r"process 7 on elsewhere took over s3://.* goes on from what is there"):
+    with pytest.raises(OtherSpecError, match=r"process 7 on elsewhere took over s3://.* continues from the finished shards"):
         build_dataset(tiny_spec(), out, num_workers=1, on_progress=interfere)
     assert not storage.exists(f"{out}/{manifest.MANIFEST}")
     # The lock is the other's, and stays.
-    assert storage.exists(f"{out}/{checkpoint.FOLDER}/lock")
+    assert storage.exists(f"{out}/{FOLDER}/lock")

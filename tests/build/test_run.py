@@ -20,7 +20,11 @@ import pytest
 from support import ROOT, TINY, hashes, skip_or_fail, t2vdata, tiny_spec
 
 from t2vdata import datasets, storage
-from t2vdata.build.run import BuildResult, BuildSpec, Progress, build_dataset
+from t2vdata.build.checkpoint import Checkpoint
+from t2vdata.build.planning import plan_shards
+from t2vdata.build.run import BuildResult, Progress, build_dataset
+from t2vdata.build.shard import build_shard
+from t2vdata.build.spec import BuildSpec
 from t2vdata.errors import (
     OtherSpecError,
     RequestError,
@@ -32,6 +36,7 @@ from t2vdata.format import manifest, shards, tables
 from t2vdata.format.dataset import open_dataset
 from t2vdata.inspect import stats
 from t2vdata.media.encode import H264, Lossless, encoding
+from t2vdata.storage import Folder
 
 FLAGS = ["--frames", "8", "--size", "24", "--digit-size", "12", "--holdout", "4"]
 EXAMPLES = ROOT / "tests" / "examples"
@@ -456,7 +461,7 @@ def test_bad_ways_of_building_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="--gop does not apply to --encoding lossless"):
         encoding("lossless", gop=5)
     with pytest.raises(
-        RequestError, match="cannot write to https://host/x: http takes no files; use a folder, or a store such as"
+        RequestError, match="cannot write to https://host/x: http servers take no files; use a folder, or a store such as"
     ):
         build_dataset(tiny_spec(), "https://host/x")
     odd = BuildSpec("mnist-motion", options={**TINY, "size": 25}, encoding=H264())
@@ -472,13 +477,9 @@ def test_progress_reaches_the_total_and_never_falls(tmp_path: Path) -> None:
 
 
 def test_shards_do_not_depend_on_the_others(built: BuildResult, tmp_path: Path) -> None:
-    from t2vdata.build import checkpoint
-    from t2vdata.build.planning import plan_shards
-    from t2vdata.build.shard import build_shard
-
-    spec = tiny_spec()
-    checkpoint.start(str(tmp_path), spec.as_json())
+    spec, folder = tiny_spec(), Folder(str(tmp_path))
+    Checkpoint(folder).start(spec.as_json())
     clips = datasets.load("mnist-motion").clips(None, "train", spec.resolved, 0)
     last = list(plan_shards(spec, [("train", clips)]))[-1]
-    report = build_shard(spec, str(tmp_path), last)
+    report = build_shard(spec, folder, last)
     assert report.sha256 == built.manifest.splits["train"].shards[-1].sha256

@@ -14,8 +14,9 @@ import pytest
 import servers
 
 from t2vdata import storage
+from t2vdata.errors import DamagedError
 from t2vdata.storage import archives
-from t2vdata.storage.archives import Archive, Contents, DamagedError, Stream
+from t2vdata.storage.archives import Archive, Contents, Stream
 
 FILES = {f"train/{number:02d}.mp4": random.Random(number).randbytes(700 + 300 * number) for number in range(8)}
 

@@ -133,7 +133,7 @@ def test_folders_are_made_with_their_parents_and_twice_if_need_be(tmp_path: Path
 
 def test_nothing_is_written_over_http(tmp_path: Path) -> None:
     with pytest.raises(
-        RequestError, match=r"cannot write to http://host/x: http takes no files; use a folder, or a store such as"
+        RequestError, match=r"cannot write to http://host/x: http servers take no files; use a folder, or a store such as"
     ):
         storage.make_folder("http://host/x")
 
@@ -144,8 +144,8 @@ def test_stores_are_written_listed_and_removed_from(memory: str) -> None:
     assert storage.read_bytes(path) == b"new"
     assert storage.sizes(memory) == {"a.tar": 10, "b.json": 2}
     assert storage.list_names(memory) == ["a.tar", "b.json", "deeper"]
-    assert not storage.create(path, b"other")
-    assert storage.create(storage.join(memory, "d.bin"), b"other")
+    assert not storage.Folder(memory).create("deeper/c.bin", b"other")
+    assert storage.Folder(memory).create("d.bin", b"other")
     with pytest.raises(ZeroDivisionError):
         write_to_store_and_fail(path)
     assert storage.read_bytes(path) == b"new"
@@ -209,7 +209,9 @@ def test_urls_are_read_whole_or_in_part(memory: str) -> None:
 def test_a_read_past_the_end_says_where_it_ends(tmp_path: Path, memory: str, offset: int) -> None:
     storage.write_whole(str(tmp_path / "a.tar"), b"0123456789")
     for path in (str(tmp_path / "a.tar"), storage.join(memory, "a.tar")):
-        with pytest.raises(StorageError, match=rf"a\.tar ends at byte \d+, before {offset + 5}; is it cut short\? run verify"):
+        with pytest.raises(
+            StorageError, match=rf"a\.tar ends at byte \d+, before {offset + 5}; it may be cut short: run `t2vdata verify`"
+        ):
             storage.read_range(path, offset, 5)
 
 

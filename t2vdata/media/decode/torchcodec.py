@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from t2vdata.errors import DecodeError, RequestError
+from t2vdata.errors import DecodeError, NvdecError, RequestError
 from t2vdata.media.decode import probe as probing
 from t2vdata.media.decode.packages import installed_version
 from t2vdata.media.decode.probe import Probe
@@ -18,10 +18,6 @@ from t2vdata.media.decode.video import Reader, Video, VideoInfo, upright
 # Decoding sessions of this process on the GPU at once. Cards have 1 to 7 NVDEC engines, and each session takes GPU memory.
 MAX_SESSIONS = 4
 _sessions = threading.BoundedSemaphore(MAX_SESSIONS)
-
-
-class NvdecError(DecodeError):
-    """torchcodec would have decoded on the CPU although CUDA was requested."""
 
 
 def why_not(device: str) -> str | None:

@@ -1,0 +1,29 @@
+"""What an operating system's error means to the user, in one sentence."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from t2vdata.errors import StorageError
+
+
+def storage_error(error: OSError, path: str) -> StorageError:
+    """Return a StorageError that says what happened at ``path`` and what to do next."""
+    return StorageError(_sentence(error, path))
+
+
+def _sentence(error: OSError, path: str) -> str:
+    folder = os.path.dirname(path) or "."
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
+            why = "file size limit reached" if error.errno == errno.EFBIG else "no space left"
+            return f"{why} while writing {path}; make room and run the same command again, finished shards are kept"
+        case errno.EROFS | errno.EACCES | errno.EPERM:
+            return f"no permission for {path}; choose another --out, or give yourself access to {folder}"
+        case errno.ENOTDIR | errno.EEXIST:
+            return f"{path} is, or lies under, a file; expected a folder: choose another --out"
+        case errno.EISDIR:
+            return f"{path} is a folder; expected a file"
+        case _:
+            return f"{path}: {error.strerror or error}"
