@@ -1,4 +1,4 @@
-"""What the documents say is so."""
+"""The documentation is true: its commands run, its examples are the tested ones, its links lead somewhere."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from t2vdata.datasets.media import MediaOptions
 from t2vdata.format import tables
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-# Clips that the builds of docs/scale.md try, of those that are in the layout.
-TRIED = {"kinetics": 5, "table": 1}
+# Number of clips that the builds of docs/scale.md process.
+NUM_CLIPS = {"kinetics": 5, "table": 1}
 TOOLS = ROOT / "tests" / "tools"
 
 
@@ -34,26 +34,26 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.S)
 
 
-def test_the_command_line_page_is_what_help_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_line_page_matches_help(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(TOOLS))
     import cli_page
 
     assert cli_page.PAGE.read_text() == cli_page.page(), "run `python tests/tools/cli_page.py`"
 
 
-def test_the_package_map_is_what_the_docstrings_say(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_contributing_page_matches_docstrings_and_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(TOOLS))
     import package_map
 
     assert package_map.PAGE.read_text() == package_map.page(), "run `python tests/tools/package_map.py`"
 
 
-def test_the_example_in_the_page_is_the_one_that_is_tested() -> None:
+def test_example_dataset_on_its_page_is_the_tested_one() -> None:
     (example,) = [block for block in blocks(ROOT / "docs" / "add-a-dataset.md", "python") if "VERSION" in block]
     assert example == (ROOT / "tests" / "examples" / "mydata" / "wavy_lines.py").read_text()
 
 
-def test_the_example_of_a_model_is_the_one_that_is_tested(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_example_model_on_its_page_is_the_tested_one(monkeypatch: pytest.MonkeyPatch) -> None:
     page = ROOT / "docs" / "recipes.md"
     (example,) = blocks(page, "python")
     assert example == (ROOT / "tests" / "examples" / "mymodel" / "regression.py").read_text()
@@ -77,14 +77,14 @@ def test_every_link_leads_to_a_file_and_heading_that_exist() -> None:
                 assert not anchor or anchor in anchors(path), f"{page.name}: {target}#{anchor}"
 
 
-def test_the_second_command_of_the_readme_is_what_ci_runs() -> None:
+def test_ci_runs_the_test_command_of_the_readme() -> None:
     commands = [line for block in blocks(ROOT / "README.md", "bash") for line in block.splitlines()]
     (tests,) = [line for line in commands if "pytest" in line]
     assert tests in (ROOT / ".ci" / "run").read_text().splitlines()
     assert tests in (ROOT / "docs" / "contributing.md").read_text().splitlines()
 
 
-def test_commands_of_the_documents_have_flags_that_exist() -> None:
+def test_documented_commands_have_options_that_exist() -> None:
     from click import Context
 
     from t2vdata.cli import VERBS, main
@@ -105,11 +105,11 @@ def test_commands_of_the_documents_have_flags_that_exist() -> None:
     assert checked >= 6
 
 
-def test_every_dataset_of_raw_files_has_a_section_with_tree_command_options_licence_and_citation() -> None:
+def test_every_dataset_of_raw_files_is_documented_with_tree_command_options_licence_and_citation() -> None:
     _, *sections = re.split(r"^## ", (ROOT / "docs" / "datasets.md").read_text(), flags=re.M)
-    told = {section.split("\n")[0]: section for section in sections}
-    assert sorted(told) == [name for name in datasets.names() if name != "mnist-motion"]
-    for name, section in told.items():
+    documented = {section.split("\n")[0]: section for section in sections}
+    assert sorted(documented) == [name for name in datasets.names() if name != "mnist-motion"]
+    for name, section in documented.items():
         assert re.search(r"^```\n\S+/\s", section, re.M), f"{name}: no tree"
         assert f"```bash\nt2vdata build {name} " in section
         assert re.search(r"licence", section, re.I)
@@ -122,14 +122,14 @@ def test_every_dataset_of_raw_files_has_a_section_with_tree_command_options_lice
                 assert f"--{option.replace('_', '-')}" in section, f"{name}: --{option.replace('_', '-')}"
 
 
-def test_every_column_of_the_index_is_described() -> None:
+def test_every_index_column_is_documented() -> None:
     page = (ROOT / "docs" / "format.md").read_text()
     for column in tables.index_schema().names:
         assert f"`{column}`" in page
 
 
-def test_a_reader_written_from_the_format_page_reads_a_clip(built: BuildResult) -> None:
-    # Nothing of ours: pyarrow for the table, a seek and a read for the clip.
+def test_reader_written_from_the_format_page_reads_a_clip(built: BuildResult) -> None:
+    # Without t2vdata: pyarrow for the index, a seek and a read for the clip.
     code = """
 import io, json, pathlib, sys
 import numpy as np, pyarrow.parquet as pq, zstandard
@@ -154,7 +154,7 @@ print(frames.shape, frames.dtype)
     assert done.stdout.strip() == "(8, 24, 24, 1) uint8", done.stderr
 
 
-def test_the_python_of_the_quickstart_runs(tmp_path: Path, built: BuildResult) -> None:
+def test_python_of_the_quickstart_runs(tmp_path: Path, built: BuildResult) -> None:
     read, words, build = blocks(ROOT / "docs" / "quickstart.md", "python")[:3]
     small = build.replace("data/small", str(tmp_path / "small")).replace("1000", "20")
     code = (read + words).replace("data/mnist-motion", built.out) + "assert batch.tokens.shape == (2, 5)\n" + small
@@ -163,7 +163,7 @@ def test_the_python_of_the_quickstart_runs(tmp_path: Path, built: BuildResult) -
     assert "Tally(kept=26" in done.stdout
 
 
-def test_the_commands_of_the_scale_page_run(tmp_path: Path, s3_settings: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_of_the_scale_page_run(tmp_path: Path, s3_settings: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fsspec.filesystem("s3").makedirs("bucket", exist_ok=True)
     video = video_files.of_pictures(video_files.scene(1, 110, width=160, height=120))
     monkeypatch.setattr(video_files, "make", lambda _: video)
@@ -182,23 +182,23 @@ def test_the_commands_of_the_scale_page_run(tmp_path: Path, s3_settings: str, mo
         table = (raw / "annotations" / f"{split}.csv").read_bytes()
         storage.write_whole(f"s3://bucket/k400_targz/annotations/{split}.csv", table)
     lines = [line for block in blocks(ROOT / "docs" / "scale.md", "bash") for line in block.splitlines()]
-    # A cluster at --ray-address is tested with the engine.
-    wanted = [line for line in lines if line.startswith("t2vdata ") and "--ray-address" not in line]
-    assert len(wanted) >= 5
-    for line in wanted:
-        # As written, but for fewer clips.
+    # --ray-address needs a cluster; tests/engines covers it.
+    commands = [line for line in lines if line.startswith("t2vdata ") and "--ray-address" not in line]
+    assert len(commands) >= 5
+    for line in commands:
+        # As written, with fewer clips.
         done = t2vdata(*shlex.split(line.replace("--n 40000", "--n 40 --val 4 --test 4"))[1:], cwd=tmp_path)
         assert done.returncode == 0, (line, done.stderr)
-        tried = 48 if "mnist" in line else TRIED[line.split()[2]]
-        assert ("limited by" if " estimate " in line else f"{tried} clips in") in done.stdout, line
+        num_clips = 48 if "mnist" in line else NUM_CLIPS[line.split()[2]]
+        assert ("limited by" if " estimate " in line else f"{num_clips} clips in") in done.stdout, line
 
 
-def test_nothing_names_a_machine_or_a_registry() -> None:
+def test_no_file_names_a_machine_or_registry() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     names = listed.stdout.split() or [str(path.relative_to(ROOT)) for path in ROOT.rglob("*.md")]
     forbidden = re.compile(r"/root/|/work/|files\.pythonhosted|pypi\.org|/tmp/|farm-")
     for name in names:
         path = ROOT / name
         if path.suffix in (".py", ".md", ".toml", ".txt", "") and path.is_file() and name != "tests/test_docs.py":
-            found = forbidden.search(path.read_text(errors="replace"))
-            assert not found, f"{name}: {found and found.group()}"
+            match = forbidden.search(path.read_text(errors="replace"))
+            assert not match, f"{name}: {match and match.group()}"

@@ -144,7 +144,7 @@ def compare(versions: Sequence[Version], repeats: int) -> None:
             own.append(timed(version))
             _say(f"round {repeat + 1} of {repeats}: {version.name}, {version.encoding}: {own[-1]:.2f} s")
     rates = [[version.num_clips / one for one in own] for version, own in zip(versions, seconds, strict=True)]
-    print(f"Median (least to most) of {repeats} rounds; ratio: clips/s to the last row's in the same round.\n")
+    print(f"Median (min to max) of {repeats} rounds; ratio: clips/s to the last row's in the same round.\n")
     print("| version | encoding | clips | seconds | clips/s | ratio | peak memory | as RSS |")
     print("|---|---|--:|--:|--:|--:|--:|--:|")
     for version, own, rate, peak in zip(versions, seconds, rates, peaks, strict=True):
@@ -165,7 +165,7 @@ def compare(versions: Sequence[Version], repeats: int) -> None:
 def compare_memory(sizes: Sequence[int]) -> None:
     """Build once with each number of training clips, and print the peaks."""
     print("One run each.\n")
-    print("| training clips | clips | seconds, while watched | peak memory | as RSS |")
+    print("| training clips | clips | seconds, monitored | peak memory | as RSS |")
     print("|--:|--:|--:|--:|--:|")
     for n in sizes:
         version = ours(n, "lossless")

@@ -161,7 +161,7 @@ def main() -> None:
             found[name].append(json.loads(done.stdout))
     median = {name: statistics.median(second for one in some for second in one["seconds"]) for name, some in found.items()}
     yardstick = chosen[0]
-    print("| version | parameters | step, ms (least to most) | ratio | first step, s | peak memory, MB |\n|---|" + "--:|" * 5)
+    print("| version | parameters | step, ms (min to max) | ratio | first step, s | peak memory, MB |\n|---|" + "--:|" * 5)
     for name, some in found.items():
         seconds = [second for one in some for second in one["seconds"]]
         print(

@@ -1,8 +1,8 @@
 """How fast batches are loaded, next to other ways to load the same clips (loading_yardsticks.py).
 
-``python tests/benchmarks/bench_loading.py --videos FOLDER`` prints Markdown for docs/loading.md; FOLDER holds the real videos
-that real_clips.py cuts. ``--folder`` keeps the datasets for the next time, ``--rows mnist`` needs no videos, ``--only SPDL``
-leaves out other yardsticks. Nothing is asserted about speed: machines differ, and are noisy.
+``python tests/benchmarks/bench_loading.py --videos FOLDER`` prints Markdown for docs/benchmarks.md; FOLDER holds the real
+videos that real_clips.py cuts. ``--folder`` keeps the datasets for the next time, ``--rows mnist`` needs no videos,
+``--only SPDL`` leaves out other yardsticks. No speed is asserted: machines differ, and are noisy.
 
 Ours and the yardsticks take turns within each round, each in a new process; a ratio is taken within a round. Measured is the
 steady state: two batches are loaded before the clock starts, and the number of those that count is even, as two workers
@@ -278,7 +278,7 @@ def print_table(row: Row, tasks: dict[str, Task], runs: dict[str, list[Measured]
     """Print medians of a row, and how many times as fast as each ours was in the same round."""
     sizes = ", ".join(f"{name} {len(task.clips):,} clips of {_kilobytes(task)}" for name, task in tasks.items())
     print(f"\n### {row.title}\n\n{sizes}\n")
-    print("| loader | clips/s | ours to this | CPU ms/clip | first batch, s | imports, s | peak RSS |")
+    print("| loader | clips/s | t2vdata / this | CPU ms/clip | first batch, s | imports, s | peak RSS |")
     print("|---|--:|--:|--:|--:|--:|--:|")
     reference = next((own for name, own in runs.items() if name.startswith("t2vdata")), [])
     for name, own in runs.items():
@@ -310,7 +310,7 @@ def print_header(asked: argparse.Namespace) -> None:
     print(
         f"- batches of {BATCH_SIZE}; {CORES} worker threads or processes each, none where it says so; one thread in a decoder"
     )
-    print(f"- median (least to most) of {asked.rounds} rounds of {asked.seconds:g} s, twice that for 256x256; files in memory")
+    print(f"- median (min to max) of {asked.rounds} rounds of {asked.seconds:g} s, twice that for 256x256; files in memory")
 
 
 def _version(package: str) -> str:
