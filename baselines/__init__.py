@@ -1,14 +1,14 @@
-"""Baseline models and the trainer they share; run from a checkout, ``python -m baselines.train recipes/x.yaml``.
+"""Baseline models and the trainer they share; run from a checkout: ``python -m baselines.train recipes/x.yaml``.
 
-A model family is a folder here, ``gan`` or ``glow``; a recipe names it. There is no base class. A family module offers
+A model family is a package here, ``gan`` or ``glow``, that a recipe names. There is no base class. A family's module offers
 
-- ``SECTIONS``: {name of a section of the recipe: the frozen dataclass that it fills}, beside those that all recipes have;
-- ``Trainer(recipe, setting)`` with
+- ``SECTIONS``: {name of a recipe section: the frozen dataclass it fills}, besides the sections of every recipe;
+- ``Trainer(recipe, setup)`` with
 
-  - ``step(batches, draws)``: one update of all that learns; returns scalars to be logged;
-  - ``sample(captions, draws)``: clips (N, C, T, H, W) uint8, one for each caption, of the averaged weights;
-  - ``state_dict()``, ``load_state_dict(state)``: nested dicts and lists of tensors, numbers and texts;
-  - and where it has a measure of its own, ``evaluate(batches, draws)``: {name: number}.
+  - ``step(batches, random)``: one update of all networks; returns scalars to log;
+  - ``sample(captions, random)``: clips (N, C, T, H, W) uint8, one per caption, from the averaged weights;
+  - ``state_dict()``, ``load_state_dict(state)``: nested dicts and lists of tensors, numbers and strings;
+  - optionally ``evaluate(batches, random)``: {metric: number}.
 
-docs/recipes.md shows how one is added.
+docs/recipes.md shows how to add one.
 """

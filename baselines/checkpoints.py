@@ -1,7 +1,7 @@
-"""What a run can go on from: the newest checkpoints and the best one, each a folder that appears whole or not at all.
+"""The checkpoints of a run: the newest ones and the best, each a folder that appears complete or not at all.
 
-A checkpoint is ``state.safetensors``, all tensors, and ``state.json``, everything else, with the tensors' names where they
-belong.
+A checkpoint has ``state.safetensors`` with all tensors, and ``state.json`` with everything else and the tensors' names in
+their positions.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _BEST = "best.json"
 
 
 class Checkpoints:
-    """The checkpoints of a run, in a folder of their own."""
+    """The checkpoints in a folder."""
 
     def __init__(self, folder: Path, *, keep: int = 2) -> None:
         self.folder, self._keep = folder, keep
@@ -35,54 +35,57 @@ class Checkpoints:
         """Return the steps of all checkpoints, oldest first."""
         if not self.folder.is_dir():
             return []
-        found = (_NAME.fullmatch(name) for name in os.listdir(self.folder))
-        return sorted(int(match[1]) for match in found if match)
+        matches = (_NAME.fullmatch(name) for name in os.listdir(self.folder))
+        return sorted(int(match[1]) for match in matches if match)
 
     def best(self) -> dict[str, Any] | None:
-        """Return {step, value} of the best one, or None."""
+        """Return {step, value} of the best checkpoint, or None."""
         path = self.folder / _BEST
         return json.loads(path.read_bytes()) if path.exists() else None
 
     def save(self, step: int, state: dict[str, Any]) -> None:
-        """Write a checkpoint, then let go of those that are neither among the newest nor the best."""
+        """Write a checkpoint, then delete those that are neither among the newest nor the best."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in os.listdir(self.folder):
-            # Of a run that was killed while it wrote.
+            # Left by a run that was killed while writing.
             if name.startswith(".step-"):
                 shutil.rmtree(self.folder / name)
-        aside = self.folder / f".step-{step:08d}"
-        aside.mkdir()
+        partial = self.folder / f".step-{step:08d}"
+        partial.mkdir()
         tensors: dict[str, torch.Tensor] = {}
-        plain = _parted(state, "", tensors)
-        save_file(tensors, aside / "state.safetensors")
-        storage.write_whole(str(aside / "state.json"), json.dumps(plain, indent=1).encode())
-        with open(aside / "state.safetensors", "rb") as file:
+        values = _without_tensors(state, "", tensors)
+        save_file(tensors, partial / "state.safetensors")
+        storage.write_whole(str(partial / "state.json"), json.dumps(values, indent=1).encode())
+        with open(partial / "state.safetensors", "rb") as file:
             os.fsync(file.fileno())
-        place = self.folder / f"step-{step:08d}"
-        if place.exists():
-            # The same step again, after a return to the one before.
-            shutil.rmtree(place)
-        os.replace(aside, place)
-        self._let_go()
+        path = self._path(step)
+        if path.exists():
+            # The same step again, after a return to an earlier checkpoint.
+            shutil.rmtree(path)
+        os.replace(partial, path)
+        self._delete_old()
 
     def mark_best(self, step: int, value: float) -> None:
-        """Remember a checkpoint that is there as the best, and by what number."""
+        """Record an existing checkpoint as the best, with the value that made it so."""
         storage.write_whole(str(self.folder / _BEST), json.dumps({"step": step, "value": value}).encode())
-        self._let_go()
+        self._delete_old()
 
     def load(self, which: str = "last", *, device: torch.device | str = "cpu") -> tuple[int, dict[str, Any]]:
-        """Return step and state of the ``last`` checkpoint, the ``best``, or that of a step.
+        """Return step and state of a checkpoint: ``last``, ``best`` or a step.
 
-        Raises RequestError where there is no such checkpoint, DataError for one that is damaged.
+        Raises RequestError for a missing checkpoint, DataError for a damaged one.
         """
         step = self._step(which)
-        place = self.folder / f"step-{step:08d}"
+        path = self._path(step)
         try:
-            tensors = load_file(place / "state.safetensors", device=str(device))
-            plain = json.loads((place / "state.json").read_bytes())
-            return step, _joined(plain, tensors)
+            tensors = load_file(path / "state.safetensors", device=str(device))
+            values = json.loads((path / "state.json").read_bytes())
+            return step, _with_tensors(values, tensors)
         except (OSError, SafetensorError, ValueError, KeyError) as error:
-            raise DataError(f"{place} is damaged ({error}); remove it, and the run goes on from the one before") from error
+            raise DataError(f"{path} is damaged ({error}); delete it to resume from the checkpoint before") from error
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"step-{step:08d}"
 
     def _step(self, which: str) -> int:
         steps, best = self.steps(), self.best()
@@ -92,35 +95,38 @@ class Checkpoints:
             return steps[-1]
         step = int(best["step"]) if which == "best" and best else int(which) if which.isdecimal() else -1
         if step not in steps:
-            raise RequestError(f"no checkpoint {which!r}; there is last, best, {', '.join(map(str, steps))}")
+            raise RequestError(f"no checkpoint {which!r}; choose from last, best, {', '.join(map(str, steps))}")
         return step
 
-    def _let_go(self) -> None:
+    def _delete_old(self) -> None:
         best = self.best()
         kept = {*self.steps()[-self._keep :], *([best["step"]] if best else [])}
         for step in self.steps():
             if step not in kept:
-                shutil.rmtree(self.folder / f"step-{step:08d}")
+                shutil.rmtree(self._path(step))
 
 
-def _parted(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:
-    """Return a nested state as JSON values, its tensors put aside under their paths."""
+def _without_tensors(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:
+    """Return a nested state as JSON values; move its tensors to ``tensors``, under their paths."""
     if isinstance(value, torch.Tensor):
-        # A copy: tensors that share memory cannot be told apart in a file.
+        # A copy, because a safetensors file cannot hold tensors that share memory.
         tensors[name] = value.detach().to("cpu", copy=True).contiguous()
         return {_TENSOR: name}
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value):
-            raise TypeError(f"{name}: a state has texts as keys, not {[*value][:3]}")
-        return {key: _parted(one, f"{name}/{key}" if name else key, tensors) for key, one in value.items()}
+            raise TypeError(f"{name}: a state's keys are strings, not {[*value][:3]}")
+        return {key: _without_tensors(item, f"{name}/{key}" if name else key, tensors) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_parted(one, f"{name}/{place}", tensors) for place, one in enumerate(value)]
+        return [_without_tensors(item, f"{name}/{index}", tensors) for index, item in enumerate(value)]
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise TypeError(f"{name}: a state is of tensors, numbers and texts, not {type(value).__name__}")
+    raise TypeError(f"{name}: a state holds tensors, numbers and strings, not {type(value).__name__}")
 
 
-def _joined(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+def _with_tensors(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    """Undo ``_without_tensors``."""
     if isinstance(value, dict):
-        return tensors[value[_TENSOR]] if _TENSOR in value else {key: _joined(one, tensors) for key, one in value.items()}
-    return [_joined(one, tensors) for one in value] if isinstance(value, list) else value
+        if _TENSOR in value:
+            return tensors[value[_TENSOR]]
+        return {key: _with_tensors(item, tensors) for key, item in value.items()}
+    return [_with_tensors(item, tensors) for item in value] if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""How the commands here end."""
+"""Exit codes and error reporting of the commands."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from t2vdata.errors import T2VError
 
 
 def run(command: click.Command) -> None:
-    """Run a command and exit: 0 done, 1 an error that is told in one line, 2 wrong usage, 130 stopped by Ctrl-C."""
+    """Run a command and exit: 0 success, 1 an error reported in one line, 2 wrong usage, 130 interrupted by Ctrl-C."""
     try:
         command(standalone_mode=False)
     except (click.Abort, KeyboardInterrupt):

@@ -1,4 +1,4 @@
-"""Several processes that train one model, as ``torchrun`` starts them; or one alone."""
+"""Data-parallel training: the processes that ``torchrun`` starts, or a single one."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ import torch
 
 
 @dataclass(frozen=True)
-class Ranks:
-    """Which of how many processes this is."""
+class ProcessGroup:
+    """The rank of this process, and collective operations over all of them. The default is a single process."""
 
     rank: int = 0
     world: int = 1
     local_rank: int = 0
-    """Which one on this machine, and so which of its GPUs."""
+    """Rank on this machine, which selects the GPU."""
 
     @property
-    def is_first(self) -> bool:
-        """Whether this process writes what there is to write."""
+    def is_main(self) -> bool:
+        """Whether this process writes the run's files."""
         return self.rank == 0
 
-    def means(self, numbers: Mapping[str, float], device: torch.device) -> dict[str, float]:
-        """Return the mean of each number over all ranks, which have the same names."""
+    def average(self, numbers: Mapping[str, float], device: torch.device) -> dict[str, float]:
+        """Return the mean of each number over all ranks; every rank must pass the same names."""
         if self.world == 1:
             return dict(numbers)
         total = torch.tensor([*numbers.values()], device=device)
         torch.distributed.all_reduce(total)
         return dict(zip(numbers, (total / self.world).tolist(), strict=True))
 
-    def wait(self) -> None:
-        """Go on when all ranks are here."""
+    def barrier(self) -> None:
+        """Wait for all ranks."""
         if self.world > 1:
             torch.distributed.barrier()
 
 
 @contextlib.contextmanager
-def joined(device: str) -> Iterator[Ranks]:
-    """Join the other processes that ``torchrun`` has started, where it did, for as long as the block runs."""
+def joined_group(device: str) -> Iterator[ProcessGroup]:
+    """Join the process group of ``torchrun`` for the duration of the block; without torchrun, yield a single process."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
-        yield Ranks()
+        yield ProcessGroup()
         return
     torch.distributed.init_process_group("nccl" if device == "cuda" else "gloo")
     try:
-        yield Ranks(torch.distributed.get_rank(), world, int(os.environ.get("LOCAL_RANK", "0")))
+        yield ProcessGroup(torch.distributed.get_rank(), world, int(os.environ.get("LOCAL_RANK", "0")))
     finally:
         torch.distributed.destroy_process_group()

@@ -1,4 +1,4 @@
-"""``python -m baselines.evaluate RUN``: the table of a trained model, with the controls that say what its numbers mean."""
+"""``python -m baselines.evaluate RUN``: score a trained model, next to the controls that show what its numbers mean."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 from baselines import evaluation
 from baselines.command import run
 from baselines.pictures import as_clips
+from baselines.run_folder import RunFolder
 from baselines.trained import Trained, open_run
 from t2vdata import storage
 from t2vdata.cli import _tables
@@ -23,76 +24,76 @@ _SEED = 3
 
 
 def evaluate(
-    trained: Trained, split: str, num_clips: int, *, gan_train_steps: int | None = None
+    model: Trained, split: str, num_clips: int, *, gan_train_steps: int | None = None
 ) -> tuple[dict[str, Full], dict[str, float]]:
-    """Return the scores of a model's clips and of the controls, and what the model's family measures, on a split.
+    """Return the scores of a model's clips and of the controls, and the metrics of its family, on a split.
 
-    The model gets the captions of the real clips beside it, ``num_clips`` that are evenly chosen.
+    The model gets the captions of the real clips that it is compared with: ``num_clips``, evenly spread over the split.
     """
-    device = trained.setting.device
-    batches = evaluation.clips(trained.recipe, trained.dataset, split, num_clips, trained.setting.vocabulary, seed=_SEED)
-    found = evaluation.measured(trained.trainer, batches, seed=_SEED, device=device)
+    device = model.setup.device
+    batches = evaluation.read_clips(model.recipe, model.dataset, split, num_clips, model.setup.vocabulary, seed=_SEED)
+    metrics = evaluation.family_metrics(model.trainer, batches, seed=_SEED, device=device)
     if not evaluation.can_be_scored(evaluation.captions_of(batches)):
-        return {}, found
-    real = Real.of_dataset(trained.dataset.path, split, num_clips=num_clips)
-    made = as_clips(evaluation.sample(trained.trainer, real.captions, seed=_SEED, device=device))
-    return score.table({"model": (made, real.captions)}, real, gan_train_steps=gan_train_steps), found
+        return {}, metrics
+    real = Real.of_dataset(model.dataset.path, split, num_clips=num_clips)
+    clips = as_clips(evaluation.sample(model.trainer, real.captions, seed=_SEED, device=device))
+    return score.table({"model": (clips, real.captions)}, real, gan_train_steps=gan_train_steps), metrics
 
 
-def numbers(scores: dict[str, Full], found: dict[str, float]) -> dict[str, float]:
-    """Return the model's numbers by their names, as columns of a table have them.
+def model_numbers(scores: dict[str, Full], metrics: dict[str, float]) -> dict[str, float]:
+    """Return the model's numbers by name, as tables use them for their columns.
 
-    ``caption_of_real`` and ``diversity_of_real`` are the model's over those of real clips.
+    ``caption_of_real`` and ``diversity_of_real`` are the model's divided by those of real clips.
     """
-    told = {name: _plain(one) for name, one in scores.items()}
-    made, real = told.get("model", {}), told.get("real", {})
-    both = [name for name in ("caption", "diversity") if real.get(name) and name in made]
-    return {**made, **{f"{name}_of_real": made[name] / real[name] for name in both}, **found}
+    flat = {name: _flat(result) for name, result in scores.items()}
+    model, real = flat.get("model", {}), flat.get("real", {})
+    compared = [name for name in ("caption", "diversity") if real.get(name) and name in model]
+    return {**model, **{f"{name}_of_real": model[name] / real[name] for name in compared}, **metrics}
 
 
-def _plain(one: Full) -> dict[str, float]:
-    """Return the numbers of a score without their intervals; parts of a part are named ``memory_ratio``."""
-    plain: dict[str, float] = {}
-    for name, value in one.as_json().items():
+def _flat(result: Full) -> dict[str, float]:
+    """Return the numbers of a score without their intervals; nested ones are named like ``memory_ratio``."""
+    flat: dict[str, float] = {}
+    for name, value in result.as_json().items():
         if isinstance(value, dict) and "share" in value:
-            plain[name] = value["share"]
+            flat[name] = value["share"]
         elif isinstance(value, dict):
-            plain |= {f"{name}_{part}": number for part, number in value.items() if isinstance(number, float)}
+            flat |= {f"{name}_{part}": number for part, number in value.items() if isinstance(number, float)}
         elif value is not None:
-            plain[name] = value
-    return plain
+            flat[name] = value
+    return flat
 
 
 @click.command(epilog="Example: python -m baselines.evaluate runs/tgansc-mnist-motion-cpu --split test")
 @click.argument("path", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--split", default="test", show_default=True, help="Split whose captions and clips are taken.")
-@click.option("--n", "number", type=click.IntRange(min=2), default=400, show_default=True, help="Clips.")
+@click.option("--split", default="test", show_default=True, help="Split of the captions and real clips.")
+@click.option("--n", "num_clips", type=click.IntRange(min=2), default=400, show_default=True, help="Number of clips.")
 @click.option("--checkpoint", default="best", show_default=True, help="best, last or a step.")
 @click.option("--gan-train", "with_gan_train", is_flag=True, help="Also train a classifier on each row's clips: minutes.")
-@click.option("--device", default="auto", show_default=True)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-def command(path: Path, split: str, number: int, checkpoint: str, with_gan_train: bool, device: str, as_json: bool) -> None:
-    """Say how good the model of RUN is on clips it has not seen.
+def command(path: Path, split: str, num_clips: int, checkpoint: str, with_gan_train: bool, device: str, as_json: bool) -> None:
+    """Evaluate the model of RUN on clips it was not trained on.
 
-    What is printed is also written to RUN/evaluation-SPLIT.json.
+    The result is printed and written to RUN/evaluation-SPLIT.json.
     """
-    trained = open_run(path, checkpoint, device=device)
-    scores, found = evaluate(trained, split, number, gan_train_steps=TRAINING_STEPS if with_gan_train else None)
-    written: dict[str, Any] = {
+    model = open_run(path, checkpoint, device=device)
+    scores, metrics = evaluate(model, split, num_clips, gan_train_steps=TRAINING_STEPS if with_gan_train else None)
+    result: dict[str, Any] = {
         "split": split,
-        "clips": number,
-        "step": trained.step,
-        "numbers": numbers(scores, found),
-        "scores": {name: one.as_json() for name, one in scores.items()},
+        "clips": num_clips,
+        "step": model.step,
+        "numbers": model_numbers(scores, metrics),
+        "scores": {name: row.as_json() for name, row in scores.items()},
     }
-    storage.write_whole(str(path / f"evaluation-{split}.json"), json.dumps(written, indent=1).encode())
+    storage.write_whole(str(RunFolder(path).evaluation(split)), json.dumps(result, indent=1).encode())
     if as_json:
-        click.echo(json.dumps(written, indent=1))
+        click.echo(json.dumps(result, indent=1))
         return
-    click.echo(f"{path}, step {trained.step:,}, split {split}")
+    click.echo(f"{path}, step {model.step:,}, split {split}")
     if scores:
         _tables.print_scores(scores)
-    for name, value in found.items():
+    for name, value in metrics.items():
         click.echo(f"{name}: {value:.4f}")
 
 

@@ -1,4 +1,4 @@
-"""How good a model is: whether its clips show what their captions ask for, and what else its family measures."""
+"""Evaluate a model: score its clips against their captions, and add the metrics of its family."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from baselines.family import Measured, Trainer
+from baselines.family import SupportsEvaluate, Trainer
 from baselines.pictures import as_clips
-from baselines.randomness import Draws
+from baselines.randomness import StepRandom
 from baselines.recipe import Recipe
 from t2vdata.errors import RequestError
 from t2vdata.format.dataset import Dataset
@@ -19,29 +19,30 @@ from t2vdata.scoring import grammar
 from t2vdata.scoring.score import Score, score
 from t2vdata.text.vocabulary import Vocabulary
 
-_AT_ONCE = 50
+_BATCH_SIZE = 50
 
 
-def clips(recipe: Recipe, dataset: Dataset, split: str, number: int, words: Vocabulary, *, seed: int = 0) -> list[Batch]:
-    """Return clips of a split as the recipe's loader gives them, in batches: which ones, the seed decides."""
-    size = min(number, len(dataset[split]))
-    if not size:
-        raise RequestError(
-            f"split {split!r} of {dataset.path} has no clips to look at; name another, such as data.held_out=train"
-        )
-    spec = dataclasses.replace(recipe.load, batch_size=min(_AT_ONCE, size), drop_last=False, shuffle=True, flip=False)
-    with loader(dataset[split], spec, vocabulary=words, seed=seed, rank=0, world=1) as reading:
-        found, left = [], size
+def read_clips(
+    recipe: Recipe, dataset: Dataset, split: str, num_clips: int, vocabulary: Vocabulary, *, seed: int = 0
+) -> list[Batch]:
+    """Return clips of a split in batches, loaded as the recipe says; the seed determines which clips."""
+    num_clips = min(num_clips, len(dataset[split]))
+    if not num_clips:
+        raise RequestError(f"split {split!r} of {dataset.path} has no clips; name another, such as data.held_out=train")
+    batch_size = min(_BATCH_SIZE, num_clips)
+    spec = dataclasses.replace(recipe.load, batch_size=batch_size, drop_last=False, shuffle=True, flip=False)
+    batches, num_left = [], num_clips
+    with loader(dataset[split], spec, vocabulary=vocabulary, seed=seed, rank=0, world=1) as reading:
         for batch in reading:
-            found.append(_first(batch, left))
-            left -= len(found[-1])
-            if left == 0:
+            batches.append(_first(batch, num_left))
+            num_left -= len(batches[-1])
+            if num_left == 0:
                 break
-    return found
+    return batches
 
 
 def captions_of(batches: Sequence[Batch]) -> list[str]:
-    """Return a caption for each clip of some batches."""
+    """Return one caption for each clip, its first."""
     return [caption if isinstance(caption, str) else caption[0] for batch in batches for caption in batch.captions]
 
 
@@ -54,44 +55,44 @@ def sample(
     temperature: float | None = None,
     first: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return a clip for each caption, (N, C, T, H, W) uint8 on the CPU; what is random depends on the seed alone.
+    """Return a clip for each caption, (N, C, T, H, W) uint8 on the CPU, determined by the seed.
 
     ``temperature`` and ``first``, frames (N, C, H, W) uint8, are for families whose ``sample`` takes them.
     """
-    made = []
-    for start in range(0, len(captions), _AT_ONCE):
-        draws, some = Draws(seed, start, use="sample", device=device), slice(start, start + _AT_ONCE)
+    clips = []
+    for start in range(0, len(captions), _BATCH_SIZE):
+        random, rows = StepRandom(seed, start, purpose="sample", device=device), slice(start, start + _BATCH_SIZE)
         options: dict[str, Any] = {} if temperature is None else {"temperature": temperature}
-        options |= {} if first is None else {"first": first[some]}
-        made.append(trainer.sample(captions[some], draws, **options).cpu())
-    return torch.cat(made)
+        options |= {} if first is None else {"first": first[rows]}
+        clips.append(trainer.sample(captions[rows], random, **options).cpu())
+    return torch.cat(clips)
 
 
-def judge(trainer: Trainer, batches: Sequence[Batch], *, seed: int, device: torch.device) -> dict[str, float]:
-    """Return numbers by which a run is judged on its way: the score's shares, and what the trainer itself measures."""
-    found: dict[str, float] = {}
+def evaluate(trainer: Trainer, batches: Sequence[Batch], *, seed: int, device: torch.device) -> dict[str, float]:
+    """Return the metrics of an evaluation during training: shares of the score, and the metrics of the family."""
+    metrics: dict[str, float] = {}
     captions = captions_of(batches)
     if can_be_scored(captions):
-        told = scored(trainer, captions, seed=seed, device=device)
-        found |= {name: getattr(told, name).value for name in ("caption", "digit", "direction")}
-        found |= {name: getattr(told, name) for name in ("constancy", "diversity") if getattr(told, name) is not None}
-    return found | measured(trainer, batches, seed=seed, device=device)
+        result = score_samples(trainer, captions, seed=seed, device=device)
+        metrics |= {name: getattr(result, name).value for name in ("caption", "digit", "direction")}
+        metrics |= {name: getattr(result, name) for name in ("constancy", "diversity") if getattr(result, name) is not None}
+    return metrics | family_metrics(trainer, batches, seed=seed, device=device)
 
 
-def measured(trainer: Trainer, batches: Sequence[Batch], *, seed: int, device: torch.device) -> dict[str, float]:
-    """Return what the model's family measures itself, if anything."""
-    if not isinstance(trainer, Measured):
+def family_metrics(trainer: Trainer, batches: Sequence[Batch], *, seed: int, device: torch.device) -> dict[str, float]:
+    """Return the metrics of the model's family; empty if it has none."""
+    if not isinstance(trainer, SupportsEvaluate):
         return {}
-    return trainer.evaluate((batch.to(device) for batch in batches), Draws(seed, use="evaluate", device=device))
+    return trainer.evaluate((batch.to(device) for batch in batches), StepRandom(seed, purpose="evaluate", device=device))
 
 
-def scored(trainer: Trainer, captions: Sequence[str], *, seed: int, device: torch.device) -> Score:
-    """Return how well generated clips show their captions."""
+def score_samples(trainer: Trainer, captions: Sequence[str], *, seed: int, device: torch.device) -> Score:
+    """Return how well generated clips match their captions."""
     return score(as_clips(sample(trainer, captions, seed=seed, device=device)), captions)
 
 
 def can_be_scored(captions: Sequence[str]) -> bool:
-    """Return whether captions are those of one moving digit, so that the score knows what should be seen."""
+    """Return whether all captions are of one moving digit, as the score requires."""
     try:
         for caption in set(captions):
             grammar.meaning_of(caption)
@@ -100,13 +101,13 @@ def can_be_scored(captions: Sequence[str]) -> bool:
     return True
 
 
-def _first(batch: Batch, number: int) -> Batch:
-    """Return the first clips of a batch, copied out of the loader's memory."""
+def _first(batch: Batch, num_clips: int) -> Batch:
+    """Return the first clips of a batch, copied out of the loader's buffers."""
     return Batch(
-        video=batch.video[:number].clone(),
-        captions=batch.captions[:number],
-        keys=batch.keys[:number],
-        labels=batch.labels[:number],
-        tokens=None if batch.tokens is None else batch.tokens[:number],
-        lengths=None if batch.lengths is None else batch.lengths[:number],
+        video=batch.video[:num_clips].clone(),
+        captions=batch.captions[:num_clips],
+        keys=batch.keys[:num_clips],
+        labels=batch.labels[:num_clips],
+        tokens=None if batch.tokens is None else batch.tokens[:num_clips],
+        lengths=None if batch.lengths is None else batch.lengths[:num_clips],
     )

@@ -1,4 +1,4 @@
-"""What a model family and the loop know of one another."""
+"""The interface between a model family and the training loop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 
-from baselines.randomness import Draws
+from baselines.randomness import StepRandom
 from baselines.recipe import Recipe
 from t2vdata import plugins
 from t2vdata.errors import RequestError, unknown_name
@@ -22,33 +22,33 @@ from t2vdata.text.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
-class Setting:
-    """Where a trainer works, and on what."""
+class TrainerSetup:
+    """What a trainer needs to know of its data and its device."""
 
     vocabulary: Vocabulary
     labels: tuple[str, ...]
-    """The label of each number in ``Batch.labels``."""
+    """The name of each label in ``Batch.labels``."""
     shape: tuple[int, int, int, int]
     """(C, T, H, W) of every clip."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     autocast: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext
-    """A context in which matrix products may be of bfloat16, where the recipe says so."""
+    """Makes a context in which matrix products may run in bfloat16, if the recipe asks for it."""
     rank: int = 0
     world: int = 1
 
 
 class Trainer(Protocol):
-    """A model that learns."""
+    """A model and how it is trained."""
 
-    def step(self, batches: Sequence[Batch], draws: Draws) -> dict[str, torch.Tensor]:
-        """Update all that learns once, by one or more batches on the setting's device; return scalars to be logged."""
+    def step(self, batches: Sequence[Batch], random: StepRandom) -> dict[str, torch.Tensor]:
+        """Run one update on one or more batches, on the setup's device; return scalars to log."""
         ...
 
-    def sample(self, captions: Sequence[str], draws: Draws) -> torch.Tensor:
+    def sample(self, captions: Sequence[str], random: StepRandom) -> torch.Tensor:
         """Return a clip for each caption, (N, C, T, H, W) uint8.
 
-        A family may take more by name, see ``sample_options``: ``temperature``, a number from 0, at which clips are the most
-        likely ones; ``first``, first frames that clips go on from, (N, C, H, W) uint8.
+        Keyword-only arguments of a family become command-line options, see ``sample_options``: ``temperature``, from 0 for
+        the most likely clips upwards; ``first``, first frames that clips continue, (N, C, H, W) uint8.
         """
         ...
 
@@ -58,49 +58,49 @@ class Trainer(Protocol):
 
 
 class Family(Protocol):
-    """A family module."""
+    """The module of a model family."""
 
     SECTIONS: Mapping[str, type]
-    Trainer: Callable[[Recipe, Setting], Trainer]
+    Trainer: Callable[[Recipe, TrainerSetup], Trainer]
 
 
 @runtime_checkable
-class Measured(Protocol):
-    """A trainer with a measure of its own, such as the likelihood of clips."""
+class SupportsEvaluate(Protocol):
+    """A trainer with metrics of its own, such as the likelihood of clips."""
 
-    def evaluate(self, batches: Iterable[Batch], draws: Draws) -> dict[str, float]: ...
+    def evaluate(self, batches: Iterable[Batch], random: StepRandom) -> dict[str, float]: ...
 
 
 @runtime_checkable
-class Judging(Protocol):
+class HasDiscriminator(Protocol):
     """A trainer with a discriminator."""
 
     def realness(self, video: torch.Tensor, captions: Sequence[str]) -> torch.Tensor:
-        """Return (N,) scores of clips (N, C, T, H, W) uint8 with their captions: over 0 is taken for real."""
+        """Return scores (N,) of clips (N, C, T, H, W) uint8 with their captions; above 0 means real."""
         ...
 
 
 def sample_options(trainer: Trainer) -> list[str]:
-    """Return what a trainer's ``sample`` takes by name alone, beside captions and draws."""
+    """Return the keyword-only arguments of a trainer's ``sample``."""
     parameters = inspect.signature(trainer.sample).parameters.values()
-    return [one.name for one in parameters if one.kind is one.KEYWORD_ONLY]
+    return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
 
 
 def names() -> list[str]:
-    """Return the families that there are: the folders beside this file."""
+    """Return the names of the built-in families: the packages beside this file."""
     return sorted(entry.name for entry in pkgutil.iter_modules([str(Path(__file__).parent)]) if entry.ispkg)
 
 
 def load(name: str) -> Family:
-    """Return the module of a family: a folder here, or the dotted path of a module of your own.
+    """Return the module of a family: a package in ``baselines``, or the dotted path of your own module.
 
-    Raises UnknownNameError for one that is not there, RequestError for a module that is no family.
+    Raises UnknownNameError for an unknown name, RequestError for a module that is not a family.
     """
     if "." not in name and name not in names():
         raise unknown_name("family", name, names())
     path = name if "." in name else f"baselines.{name}"
     module = plugins.imported(path)
-    lacking = [part for part in ("SECTIONS", "Trainer") if not hasattr(module, part)]
-    if lacking:
-        raise RequestError(f"{name} is no family: it has no {', '.join(lacking)}; see docs/recipes.md")
+    missing = [attribute for attribute in ("SECTIONS", "Trainer") if not hasattr(module, attribute)]
+    if missing:
+        raise RequestError(f"{name} is not a model family: it lacks {', '.join(missing)}; see docs/recipes.md")
     return cast(Family, module)

@@ -1,8 +1,8 @@
-"""A network that learns: its optimiser, its schedule, its clipping, its average over time.
+"""A network with its optimiser, learning-rate schedule, gradient clipping and weight average (EMA).
 
-A family has one for each player: a GAN one for the generator and one for the discriminators, a flow one for each part that is
-clipped apart. Gradients are averaged over ranks here, in one call for all parameters, and not by DistributedDataParallel, whose
-hooks on the forward pass do not see gradient penalties and two players.
+A family has one learner per player: a GAN has one for the generator and one for the discriminators, a flow has one for each
+part with its own clipping. Gradients are averaged over ranks here, in one call for all parameters, instead of by
+DistributedDataParallel, whose forward hooks do not handle gradient penalties and two players.
 """
 
 from __future__ import annotations
@@ -18,41 +18,41 @@ from torch import nn
 
 from t2vdata.errors import RequestError
 
-# Updates before the average of the gradients' norms says what is usual.
-_JUDGED_AFTER = 100
-_NORM_MEMORY = 0.99
+# Updates before the running mean of gradient norms is reliable enough to detect spikes.
+_SPIKES_AFTER = 100
+_NORM_DECAY = 0.99
 
 
 class DivergedError(ArithmeticError):
-    """Gradients that are not finite, or far larger than they were: the loop returns to the last checkpoint."""
+    """Gradients are not finite or far larger than usual; the loop returns to the last checkpoint."""
 
 
 @dataclass(frozen=True)
 class OptimiserSpec:
-    """How a network learns."""
+    """Optimiser, schedule, clipping and averaging of a network."""
 
     name: Literal["adam", "adamw", "adamax", "rmsprop", "sgd"] = "adam"
     lr: float = 2.0e-4
     betas: tuple[float, float] = (0.5, 0.999)
-    """Of Adam and Adamax. SGD takes the first as momentum, RMSprop the second as smoothing."""
+    """Betas of Adam and Adamax. SGD uses the first as its momentum, RMSprop the second as its smoothing constant."""
     eps: float = 1.0e-8
     weight_decay: float = 0.0
     warmup_steps: int = 0
-    """Updates over which the rate grows to ``lr``, in a line."""
+    """Updates over which the rate grows linearly to ``lr``."""
     decay: Literal["none", "linear", "cosine", "halve"] = "none"
-    """What becomes of the rate: it falls to 0 over ``decay_steps``, or is halved whenever so many have passed."""
+    """How the rate decays: linear and cosine reach 0 after ``decay_steps``, halve halves it every ``decay_steps``."""
     decay_start: int = 0
-    """Updates before it begins to fall."""
+    """Updates before the decay starts."""
     decay_steps: int | None = None
     clip_norm: float | None = None
-    """Largest norm of the gradient of all parameters together."""
+    """Maximum norm of the gradient over all parameters."""
     clip_weights: float | None = None
-    """Largest absolute value of a parameter, as WGAN's critic has it."""
+    """Maximum absolute value of a parameter, as in WGAN's critic."""
     ema: float | None = None
-    """Share that an average of the weights keeps of itself in an update: 0.999 looks back over a thousand. The averaged weights
-    are those that are judged."""
+    """Decay of the exponential moving average of the weights: 0.999 averages over about a thousand updates. Evaluation and
+    sampling use the averaged weights."""
     spike: float | None = None
-    """How many times its usual value the gradient's norm may be, before the run returns to its last checkpoint."""
+    """Multiple of its running mean that the gradient norm may reach before the run returns to its last checkpoint."""
 
     def __post_init__(self) -> None:
         for name in ("lr", "eps", "clip_norm", "clip_weights", "decay_steps"):
@@ -67,22 +67,22 @@ class OptimiserSpec:
             raise RequestError(f"decay {self.decay!r} with decay_steps {self.decay_steps}; give both, or neither")
 
     def rate(self, update: int) -> float:
-        """Return the learning rate of an update, counted from 0."""
+        """Return the learning rate of an update; the first update is 0."""
         rate = self.lr * min(1.0, (update + 1) / self.warmup_steps) if self.warmup_steps else self.lr
         if self.decay_steps is None:
             return rate
-        passed = max(0, update - self.decay_start) / self.decay_steps
+        progress = max(0, update - self.decay_start) / self.decay_steps
         match self.decay:
             case "linear":
-                return rate * max(0.0, 1 - passed)
+                return rate * max(0.0, 1 - progress)
             case "cosine":
-                return rate * (1 + math.cos(math.pi * min(1.0, passed))) / 2
+                return rate * (1 + math.cos(math.pi * min(1.0, progress))) / 2
             case _:
-                return rate * 0.5 ** int(passed)
+                return rate * 0.5 ** int(progress)
 
 
 class Learner:
-    """A network and what makes it learn."""
+    """A network and its optimisation."""
 
     def __init__(self, module: nn.Module, spec: OptimiserSpec, *, world: int = 1) -> None:
         self.module, self.spec, self._world = module, spec, world
@@ -94,22 +94,22 @@ class Learner:
 
     @property
     def averaged(self) -> nn.Module:
-        """The network with its average weights; the network itself where none are kept. Call it under ``eval()``."""
+        """The network with averaged weights, or the network itself if ``ema`` is off. Call ``eval()`` on it before use."""
         return self.module if self._averaged is None else self._averaged
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Add the gradient of a loss to what the next update takes; other networks that the loss runs through get none."""
+        """Accumulate the gradient of a loss for the next update; other networks in its graph receive none."""
         torch.autograd.backward(loss, inputs=self._parameters)
 
     def update(self) -> torch.Tensor:
-        """Take one step against the gradient, averaged over all ranks; return its norm, a scalar.
+        """Apply the gradient, averaged over all ranks; return its norm, a scalar.
 
-        Raises DivergedError, and changes nothing, where the norm is not finite or ``spike`` times what it usually is.
+        Raises DivergedError, and changes nothing, if the norm is not finite or over ``spike`` times its running mean.
         """
         self._average_over_ranks()
         gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
-        self._judge(float(norm))
+        self._check_norm(float(norm))
         if self.spec.clip_norm is not None:
             nn.utils.clip_grads_with_norm_(self._parameters, self.spec.clip_norm, norm)
         for group in self._optimiser.param_groups:
@@ -129,8 +129,8 @@ class Learner:
         return {
             "module": self.module.state_dict(),
             "averaged": {} if self._averaged is None else self._averaged.state_dict(),
-            # The rate and the like are the recipe's.
-            "optimiser": {str(place): values for place, values in optimiser["state"].items()},
+            # Parameter groups, such as the learning rate, come from the recipe.
+            "optimiser": {str(index): values for index, values in optimiser["state"].items()},
             "num_updates": self.num_updates,
             "usual_norm": self._usual_norm,
         }
@@ -139,26 +139,26 @@ class Learner:
         self.module.load_state_dict(state["module"])
         if self._averaged is not None:
             self._averaged.load_state_dict(state["averaged"])
-        # Copied, for the optimiser keeps the very tensors that it is given.
-        values = {int(place): copy.deepcopy(values) for place, values in state["optimiser"].items()}
+        # Copied, because the optimiser does not copy the tensors that it loads.
+        values = {int(index): copy.deepcopy(values) for index, values in state["optimiser"].items()}
         self._optimiser.load_state_dict({"state": values, "param_groups": self._optimiser.state_dict()["param_groups"]})
         self._optimiser.zero_grad(set_to_none=True)
         self.num_updates, self._usual_norm = state["num_updates"], state["usual_norm"]
 
-    def _judge(self, norm: float) -> None:
+    def _check_norm(self, norm: float) -> None:
         if not math.isfinite(norm):
-            raise DivergedError(f"the gradient's norm is {norm}")
+            raise DivergedError(f"gradient norm is {norm}")
         usual, spike = self._usual_norm, self.spec.spike
-        if spike is not None and self.num_updates >= _JUDGED_AFTER and norm > spike * usual:
-            raise DivergedError(f"the gradient's norm is {norm:.4g}, over {spike:g} times its usual {usual:.4g}")
-        memory = min(_NORM_MEMORY, self.num_updates / (self.num_updates + 1))
-        self._usual_norm = memory * usual + (1 - memory) * norm
+        if spike is not None and self.num_updates >= _SPIKES_AFTER and norm > spike * usual:
+            raise DivergedError(f"gradient norm is {norm:.4g}, over {spike:g} times its usual {usual:.4g}")
+        decay = min(_NORM_DECAY, self.num_updates / (self.num_updates + 1))
+        self._usual_norm = decay * usual + (1 - decay) * norm
 
     def _average_over_ranks(self) -> None:
         if self._world == 1:
             return
         for parameter in self._parameters:
-            # Every rank sends the same: one that did not use a parameter sends zeros.
+            # All ranks must send equal sizes: zeros for a parameter that this rank did not use.
             parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
         flat = torch.cat([gradient.flatten() for gradient in gradients])
@@ -171,11 +171,11 @@ class Learner:
     def _average_over_time(self) -> None:
         if self._averaged is None or self.spec.ema is None:
             return
-        # Early on the average looks back over less, so that the first weights, which know nothing, are soon forgotten.
-        kept = min(self.spec.ema, self.num_updates / (self.num_updates + 10))
+        # A shorter average at the start, so that the initial weights are soon forgotten.
+        decay = min(self.spec.ema, self.num_updates / (self.num_updates + 10))
         averages: list[torch.Tensor] = [*self._averaged.parameters()]
         values: list[torch.Tensor] = [*self.module.parameters()]
-        torch._foreach_lerp_(averages, values, 1 - kept)
+        torch._foreach_lerp_(averages, values, 1 - decay)
         for average, value in zip(self._averaged.buffers(), self.module.buffers(), strict=True):
             average.copy_(value)
 

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: metrics.jsonl, TensorBoard's events, and a bar or lines on standard error."""
+"""Metrics of a run in progress: metrics.jsonl, TensorBoard events, and a progress bar or lines on standard error."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
+from t2vdata.loading import Loader
+
 METRICS = "metrics.jsonl"
-# Seconds between two printed lines where there is no terminal: a log of an hour has some hundred.
-_EVERY = 10.0
+# Seconds between printed lines when there is no terminal: some hundred lines per hour.
+_PRINT_EVERY_SECONDS = 10.0
 
 
-class Journal:
-    """Writes down a run, from a step on; what an earlier try wrote about later steps is dropped, for they come again."""
+class MetricsLog:
+    """Writes a run's metrics from a given step on; what an earlier attempt wrote about later steps is dropped first."""
 
     def __init__(self, folder: Path, *, step: int, steps: int, size_bytes: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -31,18 +33,18 @@ class Journal:
         os.truncate(self._path, min(size_bytes, self._path.stat().st_size))
         self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
         self._steps, self._printed = steps, 0.0
-        self._bar = _bar() if sys.stderr.isatty() else None
+        self._bar = _progress_bar() if sys.stderr.isatty() else None
         if self._bar is not None:
             self._task = self._bar.add_task("", total=steps, completed=step)
             self._bar.start()
 
     @property
     def size_bytes(self) -> int:
-        """How much of metrics.jsonl is written: belongs into a checkpoint."""
+        """Size of metrics.jsonl; checkpoints store it, so that a resumed run can drop later lines."""
         return self._path.stat().st_size
 
     def write(self, step: int, numbers: Mapping[str, Any]) -> None:
-        """Write down what was measured up to a step."""
+        """Append a line to metrics.jsonl, and its numbers to TensorBoard."""
         with open(self._path, "a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **numbers}) + "\n")
         for name, value in numbers.items():
@@ -50,16 +52,16 @@ class Journal:
                 self._events.add_scalar(name, value, step)
 
     def show(self, step: int, numbers: Mapping[str, Any]) -> None:
-        """Show on the terminal how far the run is."""
+        """Show progress and numbers on the terminal."""
         text = "  ".join(f"{name} {_short(name, value)}" for name, value in numbers.items() if name != "clips")
         if self._bar is not None:
             self._bar.update(self._task, completed=step, description=text)
-        elif time.monotonic() - self._printed > _EVERY or step == self._steps:
+        elif time.monotonic() - self._printed > _PRINT_EVERY_SECONDS or step == self._steps:
             self._printed = time.monotonic()
-            self.say(f"step {step:,} of {self._steps:,}  {text}")
+            self.print(f"step {step:,} of {self._steps:,}  {text}")
 
-    def say(self, text: str) -> None:
-        """Print a line that stays."""
+    def print(self, text: str) -> None:
+        """Print a line, above the progress bar."""
         if self._bar is not None:
             self._bar.console.print(text, highlight=False)
         else:
@@ -70,15 +72,15 @@ class Journal:
             self._bar.stop()
         self._events.close()
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> MetricsLog:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
 
 
-class Means:
-    """The means of named scalars since the last line; they stay on their device until they are asked for."""
+class RunningMeans:
+    """Means of named scalars since the last ``take``; sums stay on their device until then."""
 
     def __init__(self) -> None:
         self._sums: dict[str, torch.Tensor] = {}
@@ -91,13 +93,36 @@ class Means:
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def take(self) -> dict[str, float]:
-        """Return the means, and begin anew. A name that not every step gives is a mean over those that gave it."""
-        found = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+        """Return the means and reset. A scalar that some steps lack is averaged over the steps that have it."""
+        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
         self._sums, self._counts = {}, {}
-        return found
+        return means
 
 
-def _bar() -> Progress:
+class Stopwatch:
+    """Times training steps, and how much of that time is spent waiting for data."""
+
+    def __init__(self, reading: Loader) -> None:
+        self._reading = reading
+        self._seconds, self._num_steps, self._waited_seconds = 0.0, 0, reading.waited_seconds
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(self, *error: object) -> None:
+        self._seconds += time.perf_counter() - self._started
+        self._num_steps += 1
+
+    def take(self, clips_per_step: int) -> dict[str, float]:
+        """Return clips per second and the share of time spent waiting for data, and reset."""
+        waited = self._reading.waited_seconds - self._waited_seconds
+        seconds = max(self._seconds, 1e-9)
+        numbers = {"clips_per_second": self._num_steps * clips_per_step / seconds, "waiting": waited / seconds}
+        self._seconds, self._num_steps, self._waited_seconds = 0.0, 0, self._reading.waited_seconds
+        return numbers
+
+
+def _progress_bar() -> Progress:
     columns = (BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     return Progress(*columns, console=Console(stderr=True))
 

@@ -1,4 +1,4 @@
-"""Pictures of what a model makes: real clips beside generated ones, their captions below; still and moving."""
+"""Pictures of real clips beside generated ones, with captions: PNG contact sheets and GIF animations."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from t2vdata.format.dataset import Item
 from t2vdata.inspect import show
 from t2vdata.types import Frames
 
-# Grey between the two.
+# A grey bar between the two, in pixels.
 _GAP, _GREY = 2, 128
 
 
-def write_pair(real: torch.Tensor, made: torch.Tensor, captions: Sequence[str], fps: float, path: Path) -> None:
-    """Write ``path`` with .png and with .gif: for each caption, a real clip on the left and a generated one on the right.
+def write_pairs(real: torch.Tensor, generated: torch.Tensor, captions: Sequence[str], fps: float, path: Path) -> None:
+    """Write ``path``.png and, for clips of several frames, ``path``.gif: each real clip left of the generated one.
 
-    ``real`` and ``made`` are (N, C, T, H, W) uint8.
+    ``real`` and ``generated`` are (N, C, T, H, W) uint8.
     """
-    gap = torch.full((*made.shape[:4], _GAP), _GREY, dtype=torch.uint8)
-    both = as_clips(torch.cat([real, gap, made], dim=4))
-    write(both, captions, fps, path.with_suffix(".png"))
-    if made.shape[2] > 1:
-        write(both, captions, fps, path.with_suffix(".gif"))
+    gap = torch.full((*generated.shape[:4], _GAP), _GREY, dtype=torch.uint8)
+    pairs = as_clips(torch.cat([real, gap, generated], dim=4))
+    write(pairs, captions, fps, path.with_suffix(".png"))
+    if generated.shape[2] > 1:
+        write(pairs, captions, fps, path.with_suffix(".gif"))
 
 
 def write(clips: Sequence[NDArray[np.uint8]], captions: Sequence[str], fps: float, path: Path) -> None:
-    """Write clips (T, H, W, C) with their captions as .png, a clip a row, or .gif."""
+    """Write clips (T, H, W, C) with their captions: a .png with one clip per row, or a .gif."""
     path.parent.mkdir(parents=True, exist_ok=True)
     items = [Item("", Frames(clip, fps), (caption,), {}) for clip, caption in zip(clips, captions, strict=True)]
     storage.write_whole(str(path), show.contact_sheet(items) if path.suffix == ".png" else show.animation(items))

@@ -1,6 +1,6 @@
-"""Random numbers of a training step: a pure function of (seed, step, what for), dealt out to ranks as the loader deals clips.
+"""Random numbers of a training step: a pure function of (seed, step, purpose), split over ranks as the loader splits clips.
 
-So there is no state of a generator to be saved, and W ranks with B clips each see what one process with W x B clips sees.
+There is no generator state to save, and W ranks with B clips each see the numbers that one process with W x B clips sees.
 """
 
 from __future__ import annotations
@@ -12,36 +12,43 @@ import torch
 from t2vdata.errors import RequestError
 
 
-class Draws:
-    """The random numbers of one step on one rank, in the order in which they are asked for."""
+class StepRandom:
+    """The random numbers of one step on one rank, in the order of the calls."""
 
     def __init__(
-        self, seed: int, step: int = 0, *, use: str = "train", rank: int = 0, world: int = 1, device: torch.device | str = "cpu"
+        self,
+        seed: int,
+        step: int = 0,
+        *,
+        purpose: str = "train",
+        rank: int = 0,
+        world: int = 1,
+        device: torch.device | str = "cpu",
     ) -> None:
         if not 0 <= rank < world:
             raise RequestError(f"rank {rank} of {world} ranks; expected 0 to {world - 1}")
         self.rank, self.world, self.device = rank, world, torch.device(device)
-        self.generator = torch.Generator(self.device).manual_seed(_mixed(seed, step, use))
-        """The same on all ranks: take rows of their own from ``normal`` and ``uniform``."""
-        self.own_seed = _mixed(seed, step, f"{use}/{rank}")
-        """For torch's global generator, from which dropout and the like draw."""
+        self.generator = torch.Generator(self.device).manual_seed(_mixed(seed, step, purpose))
+        """The same on all ranks; ``normal`` and ``uniform`` return rows that differ by rank."""
+        self.rank_seed = _mixed(seed, step, f"{purpose}/{rank}")
+        """Seed for torch's global generator, which dropout uses."""
 
     def normal(self, num_rows: int, *shape: int) -> torch.Tensor:
-        """Return (num_rows, *shape) float32 from the standard normal distribution, other rows on each rank."""
-        everyones = torch.randn(num_rows * self.world, *shape, generator=self.generator, device=self.device)
-        return everyones[self.rank :: self.world]
+        """Return (num_rows, *shape) float32 from the standard normal distribution, different rows on each rank."""
+        all_rows = torch.randn(num_rows * self.world, *shape, generator=self.generator, device=self.device)
+        return all_rows[self.rank :: self.world]
 
     def uniform(self, num_rows: int, *shape: int) -> torch.Tensor:
-        """Return (num_rows, *shape) float32 from 0 to less than 1, other rows on each rank."""
-        everyones = torch.rand(num_rows * self.world, *shape, generator=self.generator, device=self.device)
-        return everyones[self.rank :: self.world]
+        """Return (num_rows, *shape) float32 in [0, 1), different rows on each rank."""
+        all_rows = torch.rand(num_rows * self.world, *shape, generator=self.generator, device=self.device)
+        return all_rows[self.rank :: self.world]
 
-    def permutation(self, number: int) -> torch.Tensor:
-        """Return the numbers below ``number`` in random order, (number,) int64, the same on all ranks."""
-        return torch.randperm(number, generator=self.generator, device=self.device)
+    def permutation(self, size: int) -> torch.Tensor:
+        """Return the integers below ``size`` in random order, (size,) int64, the same on all ranks."""
+        return torch.randperm(size, generator=self.generator, device=self.device)
 
 
-def _mixed(seed: int, step: int, use: str) -> int:
-    """Return 63 bits that neighbouring seeds and steps do not share."""
-    digest = hashlib.blake2b(f"{seed}/{step}/{use}".encode(), digest_size=8).digest()
+def _mixed(seed: int, step: int, purpose: str) -> int:
+    """Return a 63-bit seed, unrelated for neighbouring seeds and steps."""
+    digest = hashlib.blake2b(f"{seed}/{step}/{purpose}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1

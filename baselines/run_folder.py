@@ -1,73 +1,98 @@
-"""The folder of a run: what experiment it is, on which data, and all that is needed to use its model without them."""
+"""The folder of a run: its recipe, the facts of its data, and everything needed to use its model without that data."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
-from baselines import recipe as recipes
-from baselines.family import Setting
-from baselines.recipe import Recipe
+from baselines import recipe_file
+from baselines.family import TrainerSetup
+from baselines.recipe import MAY_CHANGE, Recipe
 from t2vdata import storage
 from t2vdata.bench import machine
 from t2vdata.errors import OtherSpecError, RequestError
 from t2vdata.text.vocabulary import Vocabulary
 
-RECIPE, RUN, VOCABULARY = "recipe.yaml", "run.json", "vocabulary.json"
+_RECIPE, _FACTS, _VOCABULARY = "recipe.yaml", "run.json", "vocabulary.json"
 
 
-def begin(folder: Path, recipe: Recipe, setting: Setting, fingerprint: str, fps: float) -> None:
-    """Write the whole recipe and the facts of its data, or see that the folder's are the same.
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of a run."""
 
-    Raises OtherSpecError, with the differences, for a folder that holds another run or none.
-    """
-    if (folder / RUN).exists():
-        differences = list(_differences(read(folder).as_values(), recipe.as_values()))
-        before = json.loads((folder / RUN).read_bytes())["fingerprint"]
+    path: Path
+
+    @property
+    def exists(self) -> bool:
+        """Whether the folder holds a run."""
+        return (self.path / _RECIPE).exists()
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def pictures(self) -> Path:
+        return self.path / "pictures"
+
+    def evaluation(self, split: str) -> Path:
+        """Return the path of the model's evaluation on a split."""
+        return self.path / f"evaluation-{split}.json"
+
+    def create(self, recipe: Recipe, setup: TrainerSetup, fingerprint: str, fps: float) -> None:
+        """Write the recipe and the facts of the data; in an existing run, check that they are the same.
+
+        Raises OtherSpecError, with the differences, for a folder that holds another run or other files.
+        """
+        if (self.path / _FACTS).exists():
+            self._check_same(recipe, fingerprint)
+        elif self.path.exists() and any(self.path.iterdir()):
+            raise OtherSpecError(f"{self.path} holds files that are not a run; choose another folder with --out")
+        else:
+            self.path.mkdir(parents=True, exist_ok=True)
+            setup.vocabulary.save(self.path / _VOCABULARY)
+            facts = {
+                "fingerprint": fingerprint, "seed": recipe.seed, "versions": machine.versions(), "shape": setup.shape,
+                "fps": fps, "labels": setup.labels,
+            }  # fmt: skip
+            storage.write_whole(str(self.path / _FACTS), json.dumps(facts, indent=1).encode())
+        storage.write_whole(str(self.path / _RECIPE), yaml.safe_dump(recipe.as_values(), sort_keys=False).encode())
+
+    def recipe(self) -> Recipe:
+        """Return the recipe of the run. Raises RequestError for a folder without one."""
+        if not self.exists:
+            raise RequestError(f"no run in {self.path}; expected a folder written by `python -m baselines.train`")
+        return recipe_file.read(str(self.path / _RECIPE))
+
+    def trainer_setup(self, device: torch.device) -> tuple[TrainerSetup, float]:
+        """Return the setup of the run's trainer, without reading its data, and the clips' frames per second."""
+        facts = json.loads((self.path / _FACTS).read_bytes())
+        vocabulary = Vocabulary.load(self.path / _VOCABULARY)
+        return TrainerSetup(vocabulary, tuple(facts["labels"]), tuple(facts["shape"]), device), facts["fps"]
+
+    def _check_same(self, recipe: Recipe, fingerprint: str) -> None:
+        differences = list(_differences(self.recipe().as_values(), recipe.as_values()))
+        before = json.loads((self.path / _FACTS).read_bytes())["fingerprint"]
         if before != fingerprint:
             differences.append(f"the dataset is {fingerprint[:12]}, was {before[:12]}")
         if differences:
-            raise OtherSpecError(f"{folder} holds another run: {'; '.join(differences)}; choose another folder with --out")
-    elif folder.exists() and any(folder.iterdir()):
-        raise OtherSpecError(f"{folder} holds something that is no run; choose another folder with --out")
-    else:
-        folder.mkdir(parents=True, exist_ok=True)
-        setting.vocabulary.save(folder / VOCABULARY)
-        facts = {
-            "fingerprint": fingerprint, "seed": recipe.seed, "versions": machine.versions(), "shape": setting.shape, "fps": fps,
-            "labels": setting.labels,
-        }  # fmt: skip
-        storage.write_whole(str(folder / RUN), json.dumps(facts, indent=1).encode())
-    storage.write_whole(str(folder / RECIPE), yaml.safe_dump(recipe.as_values(), sort_keys=False).encode())
-
-
-def read(folder: Path) -> Recipe:
-    """Return the recipe of a run. Raises RequestError for a folder that holds none."""
-    if not (folder / RECIPE).exists():
-        raise RequestError(f"no run in {folder}; expected a folder that `python -m baselines.train` has written")
-    return recipes.read(str(folder / RECIPE))
-
-
-def read_setting(folder: Path, device: torch.device) -> tuple[Setting, float]:
-    """Return what the model of a run works on, without its data, and the clips' frames per second."""
-    facts = json.loads((folder / RUN).read_bytes())
-    words = Vocabulary.load(folder / VOCABULARY)
-    return Setting(words, tuple(facts["labels"]), tuple(facts["shape"]), device), facts["fps"]
+            raise OtherSpecError(f"{self.path} holds another run: {'; '.join(differences)}; choose another folder with --out")
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     for section in before.keys() | now.keys():
-        one, other = before.get(section), now.get(section)
-        if not isinstance(one, dict) or not isinstance(other, dict):
-            if one != other:
-                yield f"{section} is {other!r}, was {one!r}"
+        old, new = before.get(section), now.get(section)
+        if not isinstance(old, dict) or not isinstance(new, dict):
+            if old != new:
+                yield f"{section} is {new!r}, was {old!r}"
             continue
-        for name in one.keys() | other.keys():
-            may_change = section == "run" and name in recipes.MAY_CHANGE
-            if one.get(name) != other.get(name) and not may_change:
-                yield f"{section}.{name} is {other.get(name)!r}, was {one.get(name)!r}"
+        for name in old.keys() | new.keys():
+            may_change = section == "run" and name in MAY_CHANGE
+            if old.get(name) != new.get(name) and not may_change:
+                yield f"{section}.{name} is {new.get(name)!r}, was {old.get(name)!r}"

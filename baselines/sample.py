@@ -1,4 +1,4 @@
-"""``python -m baselines.sample RUN``: clips by a trained model."""
+"""``python -m baselines.sample RUN``: generate clips with a trained model."""
 
 from __future__ import annotations
 
@@ -20,73 +20,75 @@ from t2vdata.errors import RequestError
     epilog='Example: python -m baselines.sample runs/x --caption "the digit 9 is moving down and up" --n 8 --out x.gif'
 )
 @click.argument("path", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--caption", "captions", multiple=True, required=True, help="What the clips should show; may be given again.")
-@click.option("--n", "number", default=8, show_default=True, help="Clips for each caption.")
+@click.option("--caption", "captions", multiple=True, required=True, help="What the clips should show; repeatable.")
+@click.option("--n", "num_clips", default=8, show_default=True, help="Clips per caption.")
 @click.option("--out", type=click.Path(path_type=Path), required=True,
-              help="File to write: .gif, .png (frames side by side), or .npy, (N, T, H, W, C) uint8.")  # fmt: skip
+              help="File to write: .gif, .png (frames side by side), or .npy with (N, T, H, W, C) uint8.")  # fmt: skip
 @click.option("--temperature", type=float,
-              help="Deviation of the noise, where the family has it; 0 is the likeliest.  [default: the recipe's]")  # fmt: skip
-@click.option("--first", "file", type=click.Path(path_type=Path),
-              help="Picture or video with whose first frame every clip begins, where the family has it.")  # fmt: skip
+              help="Scale of the noise, if the family has it; 0: the most likely clip.  [default: the recipe's]")  # fmt: skip
+@click.option("--first", "first_path", type=click.Path(path_type=Path),
+              help="Picture or video whose first frame all clips continue, for families that have it.")  # fmt: skip
 @click.option("--first-from", "split", metavar="SPLIT",
-              help="The same with real first frames of clips with that caption, from a split of the run's data.")  # fmt: skip
+              help="Continue real first frames of clips with the same caption, from a split of the run's data.")  # fmt: skip
 @click.option("--checkpoint", default="best", show_default=True, help="best, last or a step.")
-@click.option("--seed", default=0, show_default=True, help="Of the noise.")
-@click.option("--device", default="auto", show_default=True)
+@click.option("--seed", default=0, show_default=True, help="Seed of the noise.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
 def command(
     path: Path,
     captions: tuple[str, ...],
-    number: int,
+    num_clips: int,
     out: Path,
     temperature: float | None,
-    file: Path | None,
+    first_path: Path | None,
     split: str | None,
     checkpoint: str,
     seed: int,
     device: str,
 ) -> None:
-    """Write clips that the model of RUN makes of captions."""
+    """Generate clips for captions with the model of RUN."""
     if out.suffix not in (".gif", ".png", ".npy"):
-        raise RequestError(f"--out {out}: expected a name that ends in .gif, .png or .npy")
-    if number < 1:
-        raise RequestError(f"--n {number}: expected 1 or more")
+        raise RequestError(f"--out {out}: expected a file name ending in .gif, .png or .npy")
+    if num_clips < 1:
+        raise RequestError(f"--n {num_clips}: expected 1 or more")
     if temperature is not None and not 0 <= temperature < math.inf:
         raise RequestError(f"--temperature {temperature:g}: expected 0 or more")
-    if file is not None and split is not None:
-        raise RequestError(f"--first {file} and --first-from {split}; give one of them")
-    trained = open_run(path, checkpoint, device=device)
-    _check_takes(trained, {"temperature": temperature, "first": file or split})
-    check_words(trained, [*captions])
-    wanted = [caption for caption in captions for _ in range(number)]
-    made = evaluation.sample(
-        trained.trainer, wanted, seed=seed, device=trained.setting.device,
-        temperature=temperature, first=_first(trained, wanted, file, split, seed),
+    if first_path is not None and split is not None:
+        raise RequestError(f"--first {first_path} and --first-from {split} exclude each other; give only one")
+    model = open_run(path, checkpoint, device=device)
+    _check_options(model, {"temperature": temperature, "first": first_path or split})
+    check_words(model, captions)
+    repeated = [caption for caption in captions for _ in range(num_clips)]
+    video = evaluation.sample(
+        model.trainer, repeated, seed=seed, device=model.setup.device,
+        temperature=temperature, first=_first_frames(model, repeated, first_path, split, seed),
     )  # fmt: skip
-    clips = pictures.as_clips(made)
+    clips = pictures.as_clips(video)
     if out.suffix == ".npy":
         out.parent.mkdir(parents=True, exist_ok=True)
         np.save(out, np.stack(clips), allow_pickle=False)
     else:
-        pictures.write(clips, wanted, trained.fps, out)
-    click.echo(f"{len(clips)} clips of step {trained.step:,} -> {out}")
+        pictures.write(clips, repeated, model.fps, out)
+    click.echo(f"{len(clips)} clips of step {model.step:,} -> {out}")
 
 
-def _check_takes(trained: Trained, asked: Mapping[str, object]) -> None:
-    """Raise RequestError where something is asked for that the family does not take, with what it does."""
-    takes = family.sample_options(trained.trainer)
+def _check_options(model: Trained, options: Mapping[str, object]) -> None:
+    """Raise RequestError for an option that the family's ``sample`` does not take; the message lists those it does."""
+    supported = family.sample_options(model.trainer)
     flags = {"temperature": "--temperature", "first": "--first or --first-from"}
-    for name, value in asked.items():
-        if value is not None and name not in takes:
-            known = ", ".join(["--caption", "--seed", *(flags[one] for one in flags if one in takes)])
-            raise RequestError(f"family {trained.recipe.family} takes no {flags[name]}; what its samples depend on is {known}")
+    for name, value in options.items():
+        if value is not None and name not in supported:
+            known = ", ".join(["--caption", "--seed", *(flag for option, flag in flags.items() if option in supported)])
+            raise RequestError(f"family {model.recipe.family} does not support {flags[name]}; it supports {known}")
 
 
-def _first(trained: Trained, captions: Sequence[str], file: Path | None, split: str | None, seed: int) -> torch.Tensor | None:
-    """Return the first frames that clips are to go on from, (N, C, H, W) uint8, if any."""
-    if file is not None:
-        return first_frames.of_file(file, trained.setting.shape).expand(len(captions), -1, -1, -1)
+def _first_frames(
+    model: Trained, captions: Sequence[str], path: Path | None, split: str | None, seed: int
+) -> torch.Tensor | None:
+    """Return the first frames that clips continue, (N, C, H, W) uint8, or None."""
+    if path is not None:
+        return first_frames.from_file(path, model.setup.shape).expand(len(captions), -1, -1, -1)
     if split is not None:
-        return first_frames.of_split(trained.recipe, trained.dataset, split, captions, seed=seed)
+        return first_frames.from_split(model.recipe, model.dataset, split, captions, seed=seed)
     return None
 
 

@@ -1,4 +1,4 @@
-"""``python -m baselines.table TABLE``: a table of recipes and seeds, trained, evaluated and printed without anybody there."""
+"""``python -m baselines.table TABLE``: train and evaluate a table of recipes and seeds, unattended, and print the results."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ import click
 import pydantic
 import yaml
 
-from baselines import recipe as recipes
-from baselines import run_folder
+from baselines import recipe_file
 from baselines.checkpoints import Checkpoints
 from baselines.command import run
+from baselines.run_folder import RunFolder
 from t2vdata import storage
 from t2vdata.errors import RequestError
 
 
 @dataclass(frozen=True)
 class Row:
-    """One kind of run."""
+    """A recipe of the table."""
 
     recipe: str
-    """File of the recipe, from the checkout's folder."""
+    """File of the recipe, relative to the checkout."""
     set: tuple[str, ...] = ()
-    """What takes the place of its values: section.name=value."""
+    """Overrides of its values: section.name=value."""
 
 
 @dataclass(frozen=True)
 class TableSpec:
-    """Which runs, and which of their numbers."""
+    """The runs of a table and the columns it shows."""
 
     rows: Mapping[str, Row]
     columns: tuple[str, ...]
@@ -48,12 +48,12 @@ class TableSpec:
 
 @dataclass(frozen=True)
 class Cell:
-    """A number over the seeds that have it."""
+    """A number for each seed that has it."""
 
     values: tuple[float, ...]
 
     def __str__(self) -> str:
-        """Return the mean, and the standard deviation over seeds where there are several."""
+        """Return the mean and, over several seeds, the standard deviation."""
         if not self.values:
             return "-"
         mean = f"{statistics.mean(self.values):.3f}"
@@ -61,90 +61,89 @@ class Cell:
 
 
 def read(path: str) -> TableSpec:
-    """Return what a file asks for. Raises RequestError that names what is wrong, also in its recipes."""
+    """Return the table in a YAML file. Raises RequestError that names what is wrong, in its recipes too."""
     try:
         text = json.dumps(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
         spec = pydantic.TypeAdapter(TableSpec).validate_json(text, strict=True)
     except FileNotFoundError:
-        raise RequestError(f"no table {path}; there are some in recipes/tables") from None
+        raise RequestError(f"no table {path}; see recipes/tables") from None
     except pydantic.ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise RequestError(f"{path}: {wrong}") from error
+        mistakes = "; ".join(f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}" for mistake in error.errors())
+        raise RequestError(f"{path}: {mistakes}") from error
     for row in spec.rows.values():
-        recipes.read(row.recipe, row.set)
+        recipe_file.read(row.recipe, row.set)
     return spec
 
 
-def is_trained(path: Path) -> bool:
-    """Return whether the run in a folder has come to its last step."""
-    if not (path / run_folder.RECIPE).exists():
+def is_trained(folder: RunFolder) -> bool:
+    """Return whether a run has reached its last step."""
+    if not folder.exists:
         return False
-    return Checkpoints(path / "checkpoints").steps()[-1:] == [run_folder.read(path).run.steps]
+    return Checkpoints(folder.checkpoints).steps()[-1:] == [folder.recipe().run.steps]
 
 
-def make(spec: TableSpec, out: Path, jobs: int = 1) -> list[str]:
-    """Train and evaluate what is not there yet, ``jobs`` runs at once; return what failed, by row and seed.
+def run_missing(spec: TableSpec, out: Path, jobs: int = 1) -> list[str]:
+    """Train and evaluate what is missing, ``jobs`` runs at once; return the runs that failed, by row and seed.
 
-    Seeds first: a table soon has all rows.
+    All rows of the first seed come first, so that a complete table exists early.
     """
     runs = [(name, row, seed) for seed in spec.seeds for name, row in spec.rows.items()]
     with ThreadPoolExecutor(jobs) as pool:
-        failures = pool.map(lambda run: _make(spec, out, *run), runs)
+        failures = pool.map(lambda run: _run_row(spec, out, *run), runs)
         return [failure for failure in failures if failure is not None]
 
 
-def _make(spec: TableSpec, out: Path, name: str, row: Row, seed: int) -> str | None:
-    """Train and evaluate a run; return which of its steps failed, if one did."""
-    path = place(out, name, seed)
-    result = path / f"evaluation-{spec.split}.json"
-    train = ["baselines.train", row.recipe, *row.set, f"seed={seed}", "--out", str(path)]
-    judge = ["baselines.evaluate", str(path), "--split", spec.split, "--n", str(spec.clips)]
-    steps = [] if is_trained(path) else [train]
-    steps += [] if result.exists() and not steps else [judge]
-    for step in steps:
-        click.echo(f"{name}, seed {seed}: {' '.join(step)}", err=True)
-        if subprocess.run([sys.executable, "-m", *step], stdout=sys.stderr).returncode:
-            return f"{name}, seed {seed}: {step[0]}"
+def _run_row(spec: TableSpec, out: Path, name: str, row: Row, seed: int) -> str | None:
+    """Train and evaluate a run; return the command that failed, if any."""
+    folder = run_folder_of(out, name, seed)
+    train = ["baselines.train", row.recipe, *row.set, f"seed={seed}", "--out", str(folder.path)]
+    evaluate = ["baselines.evaluate", str(folder.path), "--split", spec.split, "--n", str(spec.clips)]
+    commands = [] if is_trained(folder) else [train]
+    commands += [] if folder.evaluation(spec.split).exists() and not commands else [evaluate]
+    for words in commands:
+        click.echo(f"{name}, seed {seed}: {' '.join(words)}", err=True)
+        if subprocess.run([sys.executable, "-m", *words], stdout=sys.stderr).returncode:
+            return f"{name}, seed {seed}: {words[0]}"
     return None
 
 
-def printed(spec: TableSpec, out: Path) -> str:
-    """Return the table as Markdown: for each row and column the mean and standard deviation over the seeds that are there."""
+def to_markdown(spec: TableSpec, out: Path) -> str:
+    """Return the table as Markdown: mean and standard deviation over the finished seeds, for each row and column."""
     lines = ["| | seeds | " + " | ".join(spec.columns) + " |", "|---|--:|" + "--:|" * len(spec.columns)]
     for name in spec.rows:
-        paths = [place(out, name, seed) / f"evaluation-{spec.split}.json" for seed in spec.seeds]
-        found = [json.loads(path.read_bytes())["numbers"] for path in paths if path.exists()]
-        cells = [Cell(tuple(one[column] for one in found if column in one)) for column in spec.columns]
-        lines.append(f"| {name} | {len(found)} | " + " | ".join(map(str, cells)) + " |")
+        paths = [run_folder_of(out, name, seed).evaluation(spec.split) for seed in spec.seeds]
+        runs = [json.loads(path.read_bytes())["numbers"] for path in paths if path.exists()]
+        cells = [Cell(tuple(numbers[column] for numbers in runs if column in numbers)) for column in spec.columns]
+        lines.append(f"| {name} | {len(runs)} | " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
 
 
-def place(out: Path, name: str, seed: int) -> Path:
-    """Return the folder of a run."""
-    return out / f"{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')}-{seed}"
+def run_folder_of(out: Path, name: str, seed: int) -> RunFolder:
+    """Return the folder of a row's run with a seed."""
+    return RunFolder(out / f"{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')}-{seed}")
 
 
 @click.command(epilog="Example: python -m baselines.table recipes/tables/gan.yaml")
 @click.argument("table", type=click.Path())
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the runs.  [default: runs/NAME OF THE TABLE]")
 @click.option(
-    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at once; give each a thread: run.threads."
+    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at once; give each one thread: run.threads=1."
 )
-@click.option("--print", "only_print", is_flag=True, help="Train nothing; print what there is.")
+@click.option("--print", "only_print", is_flag=True, help="Train nothing; print the results so far.")
 def command(table: str, out: Path | None, jobs: int, only_print: bool) -> None:
-    """Train and evaluate every row of TABLE with every seed, and print the means and their spread.
+    """Train and evaluate every row of TABLE with every seed, and print means and standard deviations.
 
-    Started again, it goes on where it was stopped. The table is also written to table.md in the folder of the runs.
+    The same command resumes an interrupted table. The result is also written to table.md in the folder of the runs.
     """
     spec = read(table)
-    where = out or Path("runs") / Path(table).stem
-    failed = [] if only_print else make(spec, where, jobs)
-    text = printed(spec, where)
-    where.mkdir(parents=True, exist_ok=True)
-    storage.write_whole(str(where / "table.md"), (text + "\n").encode())
+    folder = out or Path("runs") / Path(table).stem
+    failures = [] if only_print else run_missing(spec, folder, jobs)
+    text = to_markdown(spec, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    storage.write_whole(str(folder / "table.md"), (text + "\n").encode())
     click.echo(text)
-    if failed:
-        raise RequestError(f"{len(failed)} runs failed: {'; '.join(failed)}; start it again to go on")
+    if failures:
+        raise RequestError(f"{len(failures)} runs failed: {'; '.join(failures)}; run the same command again to resume")
 
 
 if __name__ == "__main__":

@@ -1,27 +1,29 @@
-"""A model that was trained, open for use: nothing of its data is needed."""
+"""Open the trained model of a run; its data is not needed."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from baselines import family, run_folder
+from baselines import family
 from baselines.checkpoints import Checkpoints
-from baselines.distributed import Ranks
-from baselines.family import Setting, Trainer
-from baselines.loop import chosen_device, set_up_torch
+from baselines.devices import choose_device, configure_torch
+from baselines.distributed import ProcessGroup
+from baselines.family import Trainer, TrainerSetup
 from baselines.recipe import Recipe
+from baselines.run_folder import RunFolder
 from t2vdata.errors import RequestError
 from t2vdata.format.dataset import Dataset, open_dataset
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A run's model at one of its checkpoints."""
+    """The model of a run at one of its checkpoints."""
 
     recipe: Recipe
-    setting: Setting
+    setup: TrainerSetup
     trainer: Trainer
     step: int
     fps: float
@@ -29,32 +31,34 @@ class Trained:
 
     @functools.cached_property
     def dataset(self) -> Dataset:
-        """The data that it was trained on."""
+        """The dataset that it was trained on."""
         return open_dataset(self.recipe.data.path)
 
 
 def open_run(path: Path, checkpoint: str = "best", *, device: str = "auto") -> Trained:
-    """Return the model of a run, at its ``best`` or ``last`` checkpoint or that of a step.
+    """Return the model of a run at its ``best`` checkpoint, its ``last``, or that of a step.
 
-    Raises RequestError where there is no such run or checkpoint.
+    Raises RequestError for a missing run or checkpoint.
     """
-    recipe = run_folder.read(path)
-    where = chosen_device(device, Ranks())
-    setting, fps = run_folder.read_setting(path, where)
-    set_up_torch(recipe.run)
-    trainer = family.load(recipe.family).Trainer(recipe, setting)
-    step, state = Checkpoints(path / "checkpoints").load(checkpoint)
+    folder = RunFolder(path)
+    recipe = folder.recipe()
+    setup, fps = folder.trainer_setup(choose_device(device, ProcessGroup()))
+    configure_torch(recipe.run)
+    trainer = family.load(recipe.family).Trainer(recipe, setup)
+    step, state = Checkpoints(folder.checkpoints).load(checkpoint)
     trainer.load_state_dict(state["trainer"])
-    return Trained(recipe, setting, trainer, step, fps)
+    return Trained(recipe, setup, trainer, step, fps)
 
 
-def check_words(run: Trained, captions: list[str]) -> None:
-    """Raise RequestError for a caption with a word that the model has never seen: it would not know what is asked for."""
-    known = run.setting.vocabulary
+def check_words(model: Trained, captions: Sequence[str]) -> None:
+    """Raise RequestError for a caption with a word outside the model's vocabulary."""
+    vocabulary = model.setup.vocabulary
     for caption in captions:
-        strange = [word for word in known.tokenizer(caption) if word not in known.ids]
-        if strange:
-            few = ", ".join(known.words[4:16])
+        unknown = [word for word in vocabulary.tokenizer(caption) if word not in vocabulary.ids]
+        if unknown:
+            # The first four words are the special tokens.
+            examples = ", ".join(vocabulary.words[4:16])
             raise RequestError(
-                f"the model does not know {strange[0]!r} of {caption!r}; it knows {len(known) - 4} words, such as {few}"
+                f"the model does not know {unknown[0]!r} of {caption!r}; "
+                f"it knows {len(vocabulary) - 4} words, such as {examples}"
             )

@@ -18,7 +18,7 @@ import yaml
 from media import video_files
 from support import ROOT, t2vdata
 
-from baselines import recipe as recipes
+from baselines import recipe_file
 from t2vdata import datasets, storage
 from t2vdata.build.run import BuildResult
 from t2vdata.datasets.media import MediaOptions
@@ -59,7 +59,7 @@ def test_example_model_on_its_page_is_the_tested_one(monkeypatch: pytest.MonkeyP
     assert example == (ROOT / "tests" / "examples" / "mymodel" / "regression.py").read_text()
     monkeypatch.syspath_prepend(str(ROOT / "tests" / "examples"))
     recipe = blocks(page, "yaml")[-1]
-    assert recipes.checked(yaml.safe_load(recipe)).sections["model"].width == 16
+    assert recipe_file.parse(yaml.safe_load(recipe)).sections["model"].width == 16
 
 
 def anchors(page: Path) -> set[str]:

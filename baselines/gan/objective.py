@@ -18,7 +18,7 @@ from baselines.gan import losses, negatives
 from baselines.gan.blocks import Generated
 from baselines.gan.discriminators import Discriminators, Maps, for_penalty, temporal_difference
 from baselines.gan.losses import LossSpec
-from baselines.randomness import Draws
+from baselines.randomness import StepRandom
 from t2vdata.loading import Batch
 
 Numbers = dict[str, torch.Tensor]
@@ -62,7 +62,7 @@ class Objective:
     autocast: Callable[[], AbstractContextManager[Any]]
 
     def turn(
-        self, batch: Batch, text: torch.Tensor | None, tokens: torch.Tensor | None, update: int, draws: Draws
+        self, batch: Batch, text: torch.Tensor | None, tokens: torch.Tensor | None, update: int, draws: StepRandom
     ) -> StepInputs:
         """Return a batch as the players see it, with all that is drawn by chance for both."""
         number = len(batch)
@@ -79,7 +79,9 @@ class Objective:
         with self.autocast():
             return cast(Generated, self.maker(noise, sentences))
 
-    def discriminators(self, turn: StepInputs, draws: Draws, *, keeps: bool, penalised: bool) -> tuple[torch.Tensor, Numbers]:
+    def discriminators(
+        self, turn: StepInputs, draws: StepRandom, *, keeps: bool, penalised: bool
+    ) -> tuple[torch.Tensor, Numbers]:
         """Return the discriminators' loss, a mean over them, and what is to be logged.
 
         ``keeps`` leaves the clips that are made in ``turn``, for the generator's part.
@@ -113,7 +115,7 @@ class Objective:
             told["loss/penalty"] = penalty.detach()
         return loss, told
 
-    def generator(self, turn: StepInputs, draws: Draws) -> tuple[torch.Tensor, Numbers]:
+    def generator(self, turn: StepInputs, draws: StepRandom) -> tuple[torch.Tensor, Numbers]:
         """Return the generator's loss and what is to be logged.
 
         It is a mean over the discriminators and the coherence constraint, and the other terms on top.
@@ -147,7 +149,7 @@ class Objective:
         return loss, {name: value.detach() for name, value in told.items()}
 
     def _others(
-        self, batch: Batch, tokens: torch.Tensor | None, draws: Draws
+        self, batch: Batch, tokens: torch.Tensor | None, draws: StepRandom
     ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """Return whose sentences the clips get as wrong ones, and which get one."""
         if tokens is None or self.loss.mismatched == 0:
@@ -160,7 +162,7 @@ class Objective:
             return None, None
         return others, None if bool(has_other.all()) else has_other
 
-    def _pairs(self, number: int, draws: Draws) -> torch.Tensor | None:
+    def _pairs(self, number: int, draws: StepRandom) -> torch.Tensor | None:
         wanted = self.judges.num_pairs
         return None if wanted is None else (draws.uniform(number, wanted) * (self.judges.frames - 1)).long()
 
@@ -194,7 +196,7 @@ class Objective:
         temperature = self.loss.temperature
         return torch.stack([losses.matching_loss(one.float(), turn.groups, temperature) for one in likenesses.values()]).mean()
 
-    def _penalty(self, turn: StepInputs, made: torch.Tensor, draws: Draws) -> torch.Tensor:
+    def _penalty(self, turn: StepInputs, made: torch.Tensor, draws: StepRandom) -> torch.Tensor:
         """Return the weighted penalties on the discriminators' gradients, a mean over the discriminators."""
         spec, text = self.loss, None if turn.text is None else turn.text.detach()
         found = turn.real.new_zeros(())
@@ -234,7 +236,7 @@ class Objective:
             for name in self.judges.names
         ]
 
-    def _interpolated(self, text: torch.Tensor, real: Maps, draws: Draws) -> torch.Tensor:
+    def _interpolated(self, text: torch.Tensor, real: Maps, draws: StepRandom) -> torch.Tensor:
         """Return the generator's loss for captions between those of two clips: there is no real clip of them."""
         other = text[negatives.derangement(len(text), draws.generator)]
         between = self.loss.between * text + (1 - self.loss.between) * other

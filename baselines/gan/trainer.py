@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from baselines.family import Setting
+from baselines.family import TrainerSetup
 from baselines.gan.blocks import Shape
 from baselines.gan.discriminators import Discriminators
 from baselines.gan.generators import ClipGenerator, FramesGenerator
@@ -18,7 +18,7 @@ from baselines.gan.spec import ModelSpec
 from baselines.gan.streams import StreamsGenerator
 from baselines.gan.text import Autoencoder, Sentences, TextSpec, text_encoder
 from baselines.learner import Learner
-from baselines.randomness import Draws
+from baselines.randomness import StepRandom
 from baselines.recipe import Recipe
 from t2vdata.errors import RequestError
 from t2vdata.loading import Batch
@@ -30,7 +30,7 @@ _REBUILT_EVERY = 10
 class Trainer:
     """A generator, its discriminators, and where there are captions their encoder."""
 
-    def __init__(self, recipe: Recipe, setting: Setting) -> None:
+    def __init__(self, recipe: Recipe, setting: TrainerSetup) -> None:
         self.setting, self.recipe = setting, recipe
         self.spec, self.text, self.loss = _sections(recipe)
         num_words = len(setting.vocabulary)
@@ -50,7 +50,7 @@ class Trainer:
             # Discriminators are not: a penalty differentiates them twice, which compiled code cannot.
             maker.compile()
 
-    def step(self, batches: Sequence[Batch], draws: Draws) -> Numbers:
+    def step(self, batches: Sequence[Batch], draws: StepRandom) -> Numbers:
         """Update the discriminators, then the generator; in the first ``pretrain_steps`` the encoder instead."""
         for learner in (self.generator, self.discriminator, self.pretraining):
             if learner is not None:
@@ -79,7 +79,7 @@ class Trainer:
         return found | _means(told) | {"gradient/generator": self.generator.update()}
 
     @torch.no_grad()
-    def sample(self, captions: Sequence[str], draws: Draws) -> torch.Tensor:
+    def sample(self, captions: Sequence[str], draws: StepRandom) -> torch.Tensor:
         """Return a clip for each caption, (N, C, T, H, W) uint8, of the averaged weights."""
         maker, encoder = _part(self.generator, "network"), self._averaged_encoder()
         maker.eval()
@@ -132,7 +132,7 @@ class Trainer:
             parts["encoder"] = self.encoder
         return Learner(nn.ModuleDict(parts), self.recipe.sections[player], world=self.setting.world)
 
-    def _pretrain(self, learner: Learner, batches: Sequence[Batch], draws: Draws) -> Numbers:
+    def _pretrain(self, learner: Learner, batches: Sequence[Batch], draws: StepRandom) -> Numbers:
         """Teach the encoder to keep what rebuilds its sentences; tell how much of them comes back."""
         whole, told = cast(Autoencoder, learner.module), []
         # The means look back over the last fifty steps, in which the encoder hardly changes.

@@ -11,7 +11,7 @@ import torch
 from baselines.glow.dequantisation import bits_per_dimension
 from baselines.glow.spec import EvaluationSpec
 from baselines.glow.video import LogProbabilities, Told, VideoGlow
-from baselines.randomness import Draws
+from baselines.randomness import StepRandom
 
 # Bits per pixel that the best flows need for MNIST's digits of 28x28 (Grathwohl et al., arXiv:1810.01367, table 2: 0.99).
 _MNIST_BITS = 1.0
@@ -122,7 +122,7 @@ def spans(number: int, at_once: int) -> Iterator[tuple[int, int]]:
         yield first, min(first + at_once, number)
 
 
-def noise_for(glow: VideoGlow, levels_BTCHW: torch.Tensor, draws: Draws) -> torch.Tensor:
+def noise_for(glow: VideoGlow, levels_BTCHW: torch.Tensor, draws: StepRandom) -> torch.Tensor:
     """Return noise of the kind that the model's dequantisation takes, shaped as the frames."""
     draw = draws.normal if glow.model.dequantisation == "variational" else draws.uniform
     return draw(*levels_BTCHW.shape)

@@ -90,7 +90,7 @@ class EvaluationSpec:
     """How likelihoods are measured and clips sampled."""
 
     noise_draws: int = 1
-    """Draws of dequantisation noise for each frame; over several the bound becomes tighter (importance weighting)."""
+    """StepRandom of dequantisation noise for each frame; over several the bound becomes tighter (importance weighting)."""
     label_clips: int = 0
     """Clips of a judgement for which all other labels are tried too, to measure how much a label tells; 0 for none."""
     temperature: float = 0.7

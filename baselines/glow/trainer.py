@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import torch
 
-from baselines.family import Setting
+from baselines.family import TrainerSetup
 from baselines.glow import measures
 from baselines.glow.context import ContextProcessor
 from baselines.glow.dequantisation import levels_of
@@ -18,7 +18,7 @@ from baselines.glow.layers import is_measured, measuring
 from baselines.glow.spec import EvaluationSpec, LossSpec, ModelSpec
 from baselines.glow.video import FrameFlow, Told, VideoGlow, build
 from baselines.learner import Learner
-from baselines.randomness import Draws
+from baselines.randomness import StepRandom
 from baselines.recipe import Recipe
 from t2vdata.errors import RequestError, nearest
 from t2vdata.loading import Batch
@@ -30,7 +30,7 @@ _AT_ONCE, _RECONSTRUCTED = 8, 2
 class Trainer:
     """Head, tail and state, each with its optimiser; the loss of later frames runs through tail and state."""
 
-    def __init__(self, recipe: Recipe, setting: Setting) -> None:
+    def __init__(self, recipe: Recipe, setting: TrainerSetup) -> None:
         self.setting = setting
         self.model: ModelSpec = recipe.sections["model"]
         self.loss: LossSpec = recipe.sections["loss"]
@@ -67,7 +67,7 @@ class Trainer:
 
     # Learning
 
-    def step(self, batches: Sequence[Batch], draws: Draws) -> dict[str, torch.Tensor]:
+    def step(self, batches: Sequence[Batch], draws: StepRandom) -> dict[str, torch.Tensor]:
         """Update every part once; return the bits per dimension of first and later frames, and the norms of gradients."""
         scalars: dict[str, torch.Tensor] = {}
         for part in self.glow.parts():
@@ -89,7 +89,7 @@ class Trainer:
             scalars["reconstruction"] = self._reconstruction(levels, noise, told)
         return scalars | {f"norm/{name}": learner.update() for name, learner in self.learners.items()}
 
-    def _chosen(self, levels_BTCHW: torch.Tensor, draws: Draws) -> torch.Tensor | None:
+    def _chosen(self, levels_BTCHW: torch.Tensor, draws: StepRandom) -> torch.Tensor | None:
         """Return which later frames of each clip (B, K) are learned in this step; None for all."""
         if self.loss.tail_frames is None:
             return None
@@ -126,7 +126,7 @@ class Trainer:
     # Measuring
 
     @torch.no_grad()
-    def evaluate(self, batches: Iterable[Batch], draws: Draws) -> dict[str, float]:
+    def evaluate(self, batches: Iterable[Batch], draws: StepRandom) -> dict[str, float]:
         """Return bits per dimension and nats per frame of whole clips, how they were measured, and their limits."""
         glow, tally = self.averaged, measures.Tally()
         for batch in batches:
@@ -160,7 +160,7 @@ class Trainer:
     def sample(
         self,
         captions: Sequence[str],
-        draws: Draws,
+        draws: StepRandom,
         *,
         temperature: float | None = None,
         first: torch.Tensor | None = None,

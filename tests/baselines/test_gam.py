@@ -1,4 +1,4 @@
-"""Two discriminators judge real clips and one another's samples."""
+"""Two discriminators judge real clips and each other's samples."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from baselines import gam as duel
+from baselines.gam import errors, require_discriminator
 from t2vdata.errors import RequestError
 from t2vdata.scoring.gam import gam
 
@@ -18,31 +18,31 @@ CAPTIONS = ["the digit 9 is moving down and up"] * 60
 
 @dataclass
 class Brightness:
-    """Takes for real what is brighter than it asks for."""
+    """Takes clips above a brightness for real."""
 
-    least: float
+    threshold: float
 
     def realness(self, video: torch.Tensor, captions: Sequence[str]) -> torch.Tensor:
         assert len(video) == len(captions) <= 50
-        return video.float().mean((1, 2, 3, 4)) - self.least
+        return video.float().mean((1, 2, 3, 4)) - self.threshold
 
 
-def test_errors_are_real_clips_refused_and_samples_believed() -> None:
-    found = duel.errors(Brightness(100), REAL, DIM, CAPTIONS)
-    assert (found.on_test, found.on_rival) == (0.0, 1.0)
-    found = duel.errors(Brightness(250), REAL, DIM, CAPTIONS)
-    assert (found.on_test, found.on_rival) == (1.0, 0.0)
+def test_errors_are_rejected_real_clips_and_accepted_samples() -> None:
+    rates = errors(Brightness(100), REAL, DIM, CAPTIONS)
+    assert (rates.on_test, rates.on_rival) == (0.0, 1.0)
+    rates = errors(Brightness(250), REAL, DIM, CAPTIONS)
+    assert (rates.on_test, rates.on_rival) == (1.0, 0.0)
 
 
-def test_whose_samples_fool_more_wins() -> None:
-    # The first makes dim clips, which pass for real; the second dark ones, which do not.
-    first = duel.errors(Brightness(100), REAL, DARK, CAPTIONS)
-    second = duel.errors(Brightness(100), REAL, DIM, CAPTIONS)
+def test_the_gan_whose_samples_fool_more_wins() -> None:
+    # The first generates dim clips, which pass for real; the second dark ones, which do not.
+    first = errors(Brightness(100), REAL, DARK, CAPTIONS)
+    second = errors(Brightness(100), REAL, DIM, CAPTIONS)
     assert gam(first, second).winner == 1
     assert gam(second, first).winner == 2
     assert gam(first, first).winner is None
 
 
-def test_a_model_without_a_discriminator_cannot_duel() -> None:
+def test_a_model_without_a_discriminator_is_refused() -> None:
     with pytest.raises(RequestError, match="has no discriminator; expected a run of a GAN"):
-        duel._judging(object())
+        require_discriminator(object())

@@ -1,4 +1,4 @@
-"""A learner steps, averages and refuses what would ruin it."""
+"""A learner updates its network, averages the weights, and refuses updates that would ruin them."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import torch
 from torch import nn
 
 from baselines.learner import DivergedError, Learner, OptimiserSpec
-from baselines.randomness import Draws
+from baselines.randomness import StepRandom
 
 
-def learner(**values: object) -> Learner:
+def make_learner(**values: object) -> Learner:
     torch.manual_seed(0)
     return Learner(nn.Linear(3, 1), OptimiserSpec(**values))
 
 
-def loss(one: Learner) -> torch.Tensor:
-    return one.module(torch.arange(12.0).view(4, 3)).square().mean()
+def loss(learner: Learner) -> torch.Tensor:
+    return learner.module(torch.arange(12.0).view(4, 3)).square().mean()
 
 
 @pytest.mark.parametrize(
@@ -31,8 +31,8 @@ def loss(one: Learner) -> torch.Tensor:
         ("sgd", lambda p: torch.optim.SGD(p, 0.1, momentum=0.5)),
     ],
 )
-def test_updates_are_those_of_torchs_optimiser(name: str, peer: object) -> None:
-    ours = learner(name=name, lr=0.1, betas=(0.5, 0.9))
+def test_updates_equal_those_of_torchs_optimiser(name: str, peer: object) -> None:
+    ours = make_learner(name=name, lr=0.1, betas=(0.5, 0.9))
     torch.manual_seed(0)
     module = nn.Linear(3, 1)
     optimiser = peer(module.parameters())
@@ -45,10 +45,9 @@ def test_updates_are_those_of_torchs_optimiser(name: str, peer: object) -> None:
     assert torch.equal(ours.module.weight, module.weight)
 
 
-def test_the_other_player_gets_no_gradient() -> None:
-    generator, critic = nn.Linear(2, 3), learner()
-    one = Learner(generator, OptimiserSpec())
-    one.backward(critic.module(generator(torch.ones(1, 2))).mean())
+def test_the_other_player_receives_no_gradient() -> None:
+    generator, critic = nn.Linear(2, 3), make_learner()
+    Learner(generator, OptimiserSpec()).backward(critic.module(generator(torch.ones(1, 2))).mean())
     assert generator.weight.grad is not None
     assert critic.module.weight.grad is None
 
@@ -68,87 +67,87 @@ def test_the_rate_follows_its_schedule(values: dict[str, object], rates: list[fl
     assert [spec.rate(update) for update in range(6)] == pytest.approx(rates)
 
 
-def test_the_norm_of_the_gradient_is_clipped_and_told() -> None:
-    one = learner(name="sgd", lr=1.0, betas=(0.0, 0.9), clip_norm=0.5)
-    before = [parameter.clone() for parameter in one.module.parameters()]
-    one.backward(loss(one))
-    norm = one.update()
-    moved = torch.cat([(a - b).flatten() for a, b in zip(before, one.module.parameters(), strict=True)]).detach()
+def test_the_gradient_is_clipped_and_its_norm_returned() -> None:
+    learner = make_learner(name="sgd", lr=1.0, betas=(0.0, 0.9), clip_norm=0.5)
+    before = [parameter.clone() for parameter in learner.module.parameters()]
+    learner.backward(loss(learner))
+    norm = learner.update()
+    moved = torch.cat([(a - b).flatten() for a, b in zip(before, learner.module.parameters(), strict=True)]).detach()
     assert norm > 0.5
     assert moved.norm() == pytest.approx(0.5, rel=1e-4)
 
 
-def test_weights_are_clipped_where_a_critic_needs_it() -> None:
-    one = learner(lr=1.0, clip_weights=0.01)
-    one.backward(loss(one))
-    one.update()
-    assert one.module.weight.abs().max() <= 0.01
+def test_weights_are_clipped_on_request() -> None:
+    learner = make_learner(lr=1.0, clip_weights=0.01)
+    learner.backward(loss(learner))
+    learner.update()
+    assert learner.module.weight.abs().max() <= 0.01
 
 
 def test_the_average_follows_the_weights_slowly() -> None:
-    one = learner(lr=0.1, ema=0.9)
-    seen = [one.module.weight.detach().clone()]
+    learner = make_learner(lr=0.1, ema=0.9)
+    weights = [learner.module.weight.detach().clone()]
     for _ in range(200):
-        one.backward(loss(one))
-        one.update()
-        seen.append(one.module.weight.detach().clone())
-    expected = seen[0]
-    for number, weight in enumerate(seen[1:], 1):
-        kept = min(0.9, number / (number + 10))
-        expected = kept * expected + (1 - kept) * weight
-    assert torch.allclose(one.averaged.weight, expected, atol=1e-6)
-    assert not one.averaged.weight.requires_grad
-    assert learner().averaged is not None
+        learner.backward(loss(learner))
+        learner.update()
+        weights.append(learner.module.weight.detach().clone())
+    expected = weights[0]
+    for update, weight in enumerate(weights[1:], 1):
+        decay = min(0.9, update / (update + 10))
+        expected = decay * expected + (1 - decay) * weight
+    assert torch.allclose(learner.averaged.weight, expected, atol=1e-6)
+    assert not learner.averaged.weight.requires_grad
+    assert make_learner().averaged is not None
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_gradients_that_are_not_finite_are_refused_and_change_nothing(bad: float) -> None:
-    one = learner()
-    before = one.module.weight.clone()
-    one.backward(loss(one) * bad)
-    with pytest.raises(DivergedError, match=r"the gradient's norm is (nan|inf)"):
-        one.update()
-    assert torch.equal(one.module.weight, before)
+def test_non_finite_gradients_are_refused_and_change_nothing(bad: float) -> None:
+    learner = make_learner()
+    before = learner.module.weight.clone()
+    learner.backward(loss(learner) * bad)
+    with pytest.raises(DivergedError, match=r"gradient norm is (nan|inf)"):
+        learner.update()
+    assert torch.equal(learner.module.weight, before)
 
 
-def test_a_spike_is_refused_once_it_is_known_what_is_usual() -> None:
-    one = learner(name="sgd", lr=1e-9, betas=(0.0, 0.9), spike=5.0)
+def test_a_spike_is_refused_once_the_usual_norm_is_known() -> None:
+    learner = make_learner(name="sgd", lr=1e-9, betas=(0.0, 0.9), spike=5.0)
     for _ in range(100):
-        one.backward(loss(one))
-        one.update()
-    one.backward(4 * loss(one))
-    one.update()
-    one.backward(100 * loss(one))
+        learner.backward(loss(learner))
+        learner.update()
+    learner.backward(4 * loss(learner))
+    learner.update()
+    learner.backward(100 * loss(learner))
     with pytest.raises(DivergedError, match=r"over 5 times its usual"):
-        one.update()
+        learner.update()
 
 
-def test_a_learner_goes_on_from_its_state() -> None:
-    one = learner(lr=0.1, ema=0.9)
+def test_a_learner_resumes_from_its_state() -> None:
+    learner = make_learner(lr=0.1, ema=0.9)
     for _ in range(3):
-        one.backward(loss(one))
-        one.update()
-    other = learner(lr=0.1, ema=0.9)
-    other.load_state_dict(one.state_dict())
-    for each in (one, other):
-        each.backward(loss(each))
-        each.update()
-    assert torch.equal(one.module.weight, other.module.weight)
-    assert torch.equal(one.averaged.weight, other.averaged.weight)
+        learner.backward(loss(learner))
+        learner.update()
+    other = make_learner(lr=0.1, ema=0.9)
+    other.load_state_dict(learner.state_dict())
+    for resumed in (learner, other):
+        resumed.backward(loss(resumed))
+        resumed.update()
+    assert torch.equal(learner.module.weight, other.module.weight)
+    assert torch.equal(learner.averaged.weight, other.averaged.weight)
 
 
-def test_ranks_together_draw_what_one_process_draws() -> None:
-    alone = Draws(7, 3)
-    ranks = [Draws(7, 3, rank=rank, world=3) for rank in range(3)]
+def test_ranks_together_have_the_random_numbers_of_one_process() -> None:
+    alone = StepRandom(7, 3)
+    ranks = [StepRandom(7, 3, rank=rank, world=3) for rank in range(3)]
     for name in ("normal", "uniform"):
-        everything = getattr(alone, name)(6, 2)
-        assert torch.equal(torch.stack([getattr(one, name)(2, 2) for one in ranks], dim=1).view(6, 2), everything)
-    assert len({tuple(one.permutation(5).tolist()) for one in ranks}) == 1
-    assert len({one.own_seed for one in ranks}) == 3
+        expected = getattr(alone, name)(6, 2)
+        assert torch.equal(torch.stack([getattr(rank, name)(2, 2) for rank in ranks], dim=1).view(6, 2), expected)
+    assert len({tuple(rank.permutation(5).tolist()) for rank in ranks}) == 1
+    assert len({rank.rank_seed for rank in ranks}) == 3
 
 
-def test_draws_depend_on_seed_step_and_use_alone() -> None:
-    first = Draws(1, 2).normal(4)
-    assert torch.equal(first, Draws(1, 2).normal(4))
-    for other in (Draws(2, 2), Draws(1, 3), Draws(1, 2, use="sample")):
+def test_random_numbers_depend_only_on_seed_step_and_purpose() -> None:
+    first = StepRandom(1, 2).normal(4)
+    assert torch.equal(first, StepRandom(1, 2).normal(4))
+    for other in (StepRandom(2, 2), StepRandom(1, 3), StepRandom(1, 2, purpose="sample")):
         assert not torch.equal(first, other.normal(4))

@@ -1,4 +1,4 @@
-"""Clips are drawn as colder or warmer ones, and go on from first frames, where a family has such choices."""
+"""Sampling takes a temperature and first frames to continue, for families that support them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from click.testing import CliRunner
 from PIL import Image
 from support import ROOT
 
-from baselines import first_frames, recipe, sample
-from baselines.distributed import Ranks
-from baselines.loop import train
+from baselines import first_frames, sample
 from t2vdata.build.run import BuildResult
 from t2vdata.errors import RequestError, UnknownNameError
 from t2vdata.format.dataset import open_dataset
@@ -21,26 +19,9 @@ from t2vdata.format.dataset import open_dataset
 CAPTION, SIDE = "the digit 9 is moving down and up", 24
 
 
-def smoke(name: str, out: Path, built: BuildResult) -> Path:
-    """Train a recipe of recipes/smoke to its end."""
-    overrides = [f"data.path={built.out}", "run.picture_every=null"]
-    train(recipe.read(str(ROOT / "recipes" / "smoke" / f"{name}.yaml"), overrides), out, Ranks())
-    return out
-
-
-@pytest.fixture(scope="module")
-def glow(tmp_path_factory: pytest.TempPathFactory, built: BuildResult) -> Path:
-    return smoke("glow", tmp_path_factory.mktemp("glow") / "run", built)
-
-
-@pytest.fixture(scope="module")
-def gan(tmp_path_factory: pytest.TempPathFactory, built: BuildResult) -> Path:
-    return smoke("gan-cls", tmp_path_factory.mktemp("gan") / "run", built)
-
-
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
-    """A picture of noise, so that hardly two of its pixels are alike."""
+    """A picture of noise, so that its pixels differ."""
     pixels = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "first.png")
     return tmp_path / "first.png"
@@ -50,67 +31,67 @@ def call(*words: object) -> None:
     CliRunner().invoke(sample.command, [*map(str, words)], catch_exceptions=False, standalone_mode=False)
 
 
-def drawn(run: Path, out: Path, *words: object, caption: str = CAPTION, number: int = 2) -> np.ndarray:
-    """Return the clips (N, T, H, W, C) that the command makes."""
-    call(run, "--caption", caption, "--n", number, "--out", out / "x.npy", *words)
+def sampled(run: Path, out: Path, *words: object, caption: str = CAPTION, num_clips: int = 2) -> np.ndarray:
+    """Return the clips (N, T, H, W, C) that the command writes."""
+    call(run, "--caption", caption, "--n", num_clips, "--out", out / "x.npy", *words)
     return np.load(out / "x.npy", allow_pickle=False)
 
 
-def test_samples_at_temperature_0_are_the_same_whatever_the_seed(glow: Path, tmp_path: Path) -> None:
-    first, second = drawn(glow, tmp_path, "--temperature", 0, "--seed", 1)
-    other, _ = drawn(glow, tmp_path, "--temperature", 0, "--seed", 2)
+def test_samples_at_temperature_0_are_the_same_whatever_the_seed(trained_glow: Path, tmp_path: Path) -> None:
+    first, second = sampled(trained_glow, tmp_path, "--temperature", 0, "--seed", 1)
+    other, _ = sampled(trained_glow, tmp_path, "--temperature", 0, "--seed", 2)
     assert np.array_equal(first, second)
     assert np.array_equal(first, other)
 
 
-def test_a_temperature_decides_how_far_samples_are_from_the_likeliest(glow: Path, tmp_path: Path) -> None:
-    cold, cool, warm, usual = (
-        drawn(glow, tmp_path, *words).astype(float)
+def test_a_higher_temperature_moves_samples_further_from_the_most_likely_clip(trained_glow: Path, tmp_path: Path) -> None:
+    cold, cool, warm, default = (
+        sampled(trained_glow, tmp_path, *words).astype(float)
         for words in (["--temperature", 0], ["--temperature", 0.1], ["--temperature", 0.7], [])
     )
     assert 0 < np.abs(cool - cold).mean() < np.abs(warm - cold).mean()
-    # The recipe's own.
-    assert np.array_equal(warm, usual)
+    # 0.7 is the recipe's.
+    assert np.array_equal(warm, default)
 
 
-def test_a_picture_stands_unchanged_at_the_beginning_of_every_clip(glow: Path, picture: Path, tmp_path: Path) -> None:
+def test_every_clip_begins_with_the_given_picture_unchanged(trained_glow: Path, picture: Path, tmp_path: Path) -> None:
     pixels = np.asarray(Image.open(picture))
-    clips = drawn(glow, tmp_path, "--first", picture)
+    clips = sampled(trained_glow, tmp_path, "--first", picture)
     assert (clips[:, 0, ..., 0] == pixels).all()
     assert not np.array_equal(clips[0, 1], clips[1, 1])
-    call(glow, "--caption", CAPTION, "--n", 2, "--first", picture, "--out", tmp_path / "x.gif")
+    call(trained_glow, "--caption", CAPTION, "--n", 2, "--first", picture, "--out", tmp_path / "x.gif")
     with Image.open(tmp_path / "x.gif") as animation:
         shown = np.asarray(animation.convert("L"))
     # Two tiles, each with a border of 4 pixels, enlarged 8 times.
-    for left in (4, 4 + 200):
-        assert np.array_equal(shown[4 : 4 + 8 * SIDE, left : left + 8 * SIDE], pixels.repeat(8, 0).repeat(8, 1))
+    for column in (4, 4 + 200):
+        assert np.array_equal(shown[4 : 4 + 8 * SIDE, column : column + 8 * SIDE], pixels.repeat(8, 0).repeat(8, 1))
 
 
-def test_of_a_file_of_any_size_the_middle_of_the_first_frame_is_taken(picture: Path, tmp_path: Path) -> None:
+def test_the_first_frame_of_a_file_of_any_size_is_resized_and_center_cropped(picture: Path, tmp_path: Path) -> None:
     pixels = np.asarray(Image.open(picture))
     wide = np.concatenate([pixels, pixels, pixels], axis=1)
-    frames = [Image.fromarray(one) for one in (wide, 255 - wide)]
+    frames = [Image.fromarray(frame) for frame in (wide, 255 - wide)]
     frames[0].save(tmp_path / "clip.gif", save_all=True, append_images=frames[1:])
-    grey = first_frames.of_file(tmp_path / "clip.gif", (1, 4, SIDE, SIDE))
+    grey = first_frames.from_file(tmp_path / "clip.gif", (1, 4, SIDE, SIDE))
     assert np.array_equal(grey[0], pixels)
-    assert np.array_equal(first_frames.of_file(picture, (3, 4, SIDE, SIDE)), np.stack([pixels] * 3))
+    assert np.array_equal(first_frames.from_file(picture, (3, 4, SIDE, SIDE)), np.stack([pixels] * 3))
     red = Image.new("RGB", (2 * SIDE, 4 * SIDE), (255, 0, 0))
     red.save(tmp_path / "red.png")
-    assert first_frames.of_file(tmp_path / "red.png", (1, 4, SIDE, SIDE)).unique().tolist() == [76]
+    assert first_frames.from_file(tmp_path / "red.png", (1, 4, SIDE, SIDE)).unique().tolist() == [76]
 
 
-def test_clips_begin_with_real_first_frames_of_other_clips_with_their_caption(
-    glow: Path, built: BuildResult, tmp_path: Path
+def test_clips_continue_real_first_frames_of_different_clips_with_their_caption(
+    trained_glow: Path, built: BuildResult, tmp_path: Path
 ) -> None:
     real = open_dataset(built.out)["train"]
-    (caption, number), (lesser, _) = Counter(item.captions[0] for item in real).most_common(2)
-    assert number > 1
+    (caption, count), (rarer, _) = Counter(item.captions[0] for item in real).most_common(2)
+    assert count > 1
     frames = [item.frames.data[0] for item in real if item.captions[0] == caption]
-    made = drawn(glow, tmp_path, "--first-from", "train", caption=caption, number=number)[:, 0]
-    assert sorted(frame.tobytes() for frame in made) == sorted(frame.tobytes() for frame in frames)
-    # Two captions: each has its own.
-    both = drawn(glow, tmp_path, "--first-from", "train", "--caption", lesser, caption=caption, number=1)[:, 0]
-    own = [item.frames.data[0].tobytes() for item in real if item.captions[0] == lesser]
+    firsts = sampled(trained_glow, tmp_path, "--first-from", "train", caption=caption, num_clips=count)[:, 0]
+    assert sorted(frame.tobytes() for frame in firsts) == sorted(frame.tobytes() for frame in frames)
+    # Of two captions, each has frames of its own clips.
+    both = sampled(trained_glow, tmp_path, "--first-from", "train", "--caption", rarer, caption=caption, num_clips=1)[:, 0]
+    own = [item.frames.data[0].tobytes() for item in real if item.captions[0] == rarer]
     assert both[0].tobytes() in {frame.tobytes() for frame in frames}
     assert both[1].tobytes() in own
 
@@ -118,14 +99,16 @@ def test_clips_begin_with_real_first_frames_of_other_clips_with_their_caption(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--temperature", "0.8"], "family gan takes no --temperature; what its samples depend on is --caption, --seed"),
-        (["--first", "x.png"], "family gan takes no --first or --first-from; what its samples depend on is --caption, --seed"),
-        (["--first-from", "val"], "family gan takes no --first or --first-from"),
+        (["--temperature", "0.8"], "family gan does not support --temperature; it supports --caption, --seed"),
+        (["--first", "x.png"], "family gan does not support --first or --first-from; it supports --caption, --seed"),
+        (["--first-from", "val"], "family gan does not support --first or --first-from"),
     ],
 )
-def test_a_gan_refuses_what_it_does_not_have(gan: Path, tmp_path: Path, words: list[str], message: str) -> None:
+def test_a_gan_refuses_options_that_it_does_not_support(
+    trained_gan: Path, tmp_path: Path, words: list[str], message: str
+) -> None:
     with pytest.raises(RequestError, match=message):
-        call(gan, "--caption", CAPTION, "--out", tmp_path / "x.gif", *words)
+        call(trained_gan, "--caption", CAPTION, "--out", tmp_path / "x.gif", *words)
 
 
 @pytest.mark.parametrize(
@@ -133,25 +116,27 @@ def test_a_gan_refuses_what_it_does_not_have(gan: Path, tmp_path: Path, words: l
     [
         (["--temperature", "-1"], "--temperature -1: expected 0 or more"),
         (["--temperature", "nan"], "--temperature nan: expected 0 or more"),
-        (["--first", "x.png", "--first-from", "val"], "--first x.png and --first-from val; give one of them"),
+        (["--first", "x.png", "--first-from", "val"], "--first x.png and --first-from val exclude each other; give only one"),
         (["--first", "none.png"], "--first none.png: no such file; expected a picture or a video"),
         (["--first", str(ROOT / "README.md")], "README.md: .*; expected a picture or a video"),
         (["--first-from", "tests"], "no split 'tests'; did you mean 'test'"),
         (
             ["--first-from", "val"],
-            "--first-from val: 0 clips of 'the digit 9 .*', expected 8; the nearest caption there is 'the ",
+            "--first-from val: 0 clips of 'the digit 9 .*', expected 8; the nearest caption is 'the ",
         ),
         (
             ["--first-from", "train", "--n", "99"],
-            r"train: \d clips of .*, expected 99; take fewer with --n, or another split: ",
+            r"train: \d clips of .*, expected 99; use fewer with --n, or another split: ",
         ),
     ],
 )
-def test_what_no_clip_can_begin_with_is_told(glow: Path, tmp_path: Path, words: list[str], message: str) -> None:
+def test_unusable_temperatures_and_first_frames_are_refused(
+    trained_glow: Path, tmp_path: Path, words: list[str], message: str
+) -> None:
     with pytest.raises((RequestError, UnknownNameError), match=message):
-        call(glow, "--caption", CAPTION, "--out", tmp_path / "x.gif", *words)
+        call(trained_glow, "--caption", CAPTION, "--out", tmp_path / "x.gif", *words)
 
 
-def test_a_picture_that_does_not_fit_clips_that_are_not_square_is_refused(picture: Path) -> None:
-    with pytest.raises(RequestError, match=r"first.png is 24x24, the model's clips are 32x24; scale it to that"):
-        first_frames.of_file(picture, (1, 4, 24, 32))
+def test_clips_that_are_not_square_refuse_pictures_of_another_size(picture: Path) -> None:
+    with pytest.raises(RequestError, match=r"first.png is 24x24, the model's clips are 32x24; resize it to that"):
+        first_frames.from_file(picture, (1, 4, 24, 32))

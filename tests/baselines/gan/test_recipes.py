@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 from support import ROOT, skip_or_fail
 
-from baselines import recipe
-from baselines.distributed import Ranks
-from baselines.family import Setting
+from baselines import recipe_file
+from baselines.distributed import ProcessGroup
+from baselines.family import TrainerSetup
 from baselines.gan import Trainer
 from baselines.loop import train
-from baselines.randomness import Draws
+from baselines.randomness import StepRandom
 from t2vdata.build.run import BuildResult
 from t2vdata.text.vocabulary import Vocabulary
 
@@ -35,8 +35,8 @@ def test_all_recipes_are_found() -> None:
 
 @pytest.mark.parametrize("path", SMOKE, ids=lambda path: path.stem)
 def test_every_kind_of_gan_trains_and_draws_on_a_real_build(path: Path, tmp_path: Path, built: BuildResult) -> None:
-    made = recipe.read(str(path), [f"data.path={built.out}"])
-    train(made, tmp_path / "run", Ranks())
+    made = recipe_file.read(str(path), [f"data.path={built.out}"])
+    train(made, tmp_path / "run", ProcessGroup())
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == list(range(1, made.run.steps + 1))
     assert "loss/discriminator" in rows[-1]
@@ -51,8 +51,8 @@ def test_a_compiled_generator_learns_what_a_plain_one_learns(tmp_path: Path, bui
         skip_or_fail("torch.compile needs a C++ compiler")
     losses = []
     for compiled in ("true", "false"):
-        made = recipe.read(str(RECIPES / "smoke" / "tgansc.yaml"), [f"data.path={built.out}", f"run.compile={compiled}"])
-        train(made, tmp_path / compiled, Ranks())
+        made = recipe_file.read(str(RECIPES / "smoke" / "tgansc.yaml"), [f"data.path={built.out}", f"run.compile={compiled}"])
+        train(made, tmp_path / compiled, ProcessGroup())
         rows = [json.loads(line) for line in (tmp_path / compiled / "metrics.jsonl").read_text().splitlines()]
         losses.append([row["loss/generator"] for row in rows if "loss/generator" in row])
     assert len(losses[0]) == 2
@@ -62,12 +62,12 @@ def test_a_compiled_generator_learns_what_a_plain_one_learns(tmp_path: Path, bui
 @pytest.mark.parametrize("path", FULL, ids=lambda path: path.stem)
 def test_every_full_recipe_makes_clips_of_the_size_that_it_loads(path: Path) -> None:
     # Narrow, so that it takes no time; sizes and options are the recipe's.
-    made = recipe.read(str(path), ["model.width=0.03125"])
+    made = recipe_file.read(str(path), ["model.width=0.03125"])
     side = 24 if path.stem.endswith("-cpu") else made.load.resize or 64
     assert isinstance(side, int)
     shape = (made.load.channels or 1, made.load.num_frames or 32, side, side)
     words = Vocabulary.build(["the digit 9 is moving down and up"])
-    trainer = Trainer(made, Setting(vocabulary=words, labels=(), shape=shape))
-    clips = trainer.sample(["the digit 9 is moving down and up"] * 2, Draws(0))
+    trainer = Trainer(made, TrainerSetup(vocabulary=words, labels=(), shape=shape))
+    clips = trainer.sample(["the digit 9 is moving down and up"] * 2, StepRandom(0))
     assert clips.shape == (2, *shape)
     assert clips.dtype == torch.uint8

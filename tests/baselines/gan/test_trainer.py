@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from baselines import recipe
+from baselines import recipe_file
 from baselines.checkpoints import Checkpoints
-from baselines.family import Setting
+from baselines.family import TrainerSetup
 from baselines.gan import Trainer
-from baselines.randomness import Draws
+from baselines.randomness import StepRandom
 from t2vdata.build.run import BuildResult
 from t2vdata.errors import RequestError
 from t2vdata.format.dataset import open_dataset
@@ -39,13 +39,13 @@ def trainer(
         "text": sections.get("text", TEXT),
     }
     words = vocabulary or Vocabulary.build(CAPTIONS)
-    setting = Setting(
+    setting = TrainerSetup(
         vocabulary=words,
         labels=("dark", "bright"),
         shape=shape,
         autocast=lambda: torch.autocast("cpu", torch.bfloat16, enabled=bfloat16),
     )
-    return Trainer(recipe.checked(values), setting)
+    return Trainer(recipe_file.parse(values), setting)
 
 
 def screens(number: int = 8) -> Batch:
@@ -73,7 +73,7 @@ def changed(before: dict[str, torch.Tensor], module: nn.Module) -> bool:
 
 
 def run(made: Trainer, steps: int, *, first: int = 0) -> list[dict[str, torch.Tensor]]:
-    return [made.step([screens()], Draws(0, step)) for step in range(first, first + steps)]
+    return [made.step([screens()], StepRandom(0, step)) for step in range(first, first + steps)]
 
 
 GAMES: list[Sections] = [
@@ -122,7 +122,7 @@ def test_a_run_that_goes_on_from_its_state_is_the_run_that_was_not_stopped(secti
         assert {name: float(value) for name, value in numbers.items()} == {
             name: float(value) for name, value in expected.items()
         }
-    assert torch.equal(second.sample(CAPTIONS, Draws(9)), whole.sample(CAPTIONS, Draws(9)))
+    assert torch.equal(second.sample(CAPTIONS, StepRandom(9)), whole.sample(CAPTIONS, StepRandom(9)))
 
 
 def test_a_step_changes_generator_and_discriminators_and_leaves_a_frozen_encoder_alone() -> None:
@@ -186,7 +186,7 @@ def test_in_bfloat16_weights_losses_and_penalties_stay_in_float32(norm: str) -> 
     assert all(value.isfinite() for numbers in told for value in numbers.values())
     assert told[-1]["loss/penalty"].dtype == torch.float32
     assert {value.dtype for value in made.generator.module.parameters()} == {torch.float32}
-    assert made.sample(CAPTIONS, Draws(0)).dtype == torch.uint8
+    assert made.sample(CAPTIONS, StepRandom(0)).dtype == torch.uint8
 
 
 def test_the_generator_has_its_turn_as_often_as_the_recipe_says() -> None:
@@ -223,7 +223,7 @@ def test_discriminators_learn_which_clips_are_real_and_which_captions_are_theirs
     assert text is not None
     judges = made.game.judges.eval()
     real = batch.video.float() / 127.5 - 1
-    made_up = made.game.make(Draws(5).normal(len(batch), 4), text).video
+    made_up = made.game.make(StepRandom(5).normal(len(batch), 4), text).video
     for name in judges.names:
         matched, wrong, generated = (
             float(judges(video, sentences)[name].detach().mean())
@@ -240,7 +240,9 @@ def test_clips_are_taken_for_real_or_not(game: str) -> None:
     made = trainer(loss=loss, discriminator={"lr": 2e-3}, model={"init": "torch", "motion": False})
     run(made, 30)
     batch = screens()
-    real, generated = (made.realness(clips, batch.captions) for clips in (batch.video, made.sample(CAPTIONS * 4, Draws(3))))
+    real, generated = (
+        made.realness(clips, batch.captions) for clips in (batch.video, made.sample(CAPTIONS * 4, StepRandom(3)))
+    )
     assert real.shape == (8,)
     assert real.mean() > 0 > generated.mean()
     assert (real > generated).all()
@@ -281,8 +283,8 @@ def test_the_mask_term_makes_the_mask_smaller() -> None:
     assert told[-1]["loss/mask"] < told[0]["loss/mask"] - 0.1
 
 
-class SameNoise(Draws):
-    """Draws whose noise is the same for all clips, however they are spread over batches."""
+class SameNoise(StepRandom):
+    """StepRandom whose noise is the same for all clips, however they are spread over batches."""
 
     def normal(self, num_rows: int, *shape: int) -> torch.Tensor:
         return torch.ones(num_rows, *shape)
@@ -314,23 +316,23 @@ def _rows(batch: Batch, rows: slice) -> Batch:
 def test_samples_are_bytes_that_depend_on_caption_noise_and_averaged_weights() -> None:
     made = trainer(generator={"ema": 0.999, "lr": 1e-2}, model={"init": "torch"})
     run(made, 3)
-    clips = made.sample(CAPTIONS, Draws(1))
+    clips = made.sample(CAPTIONS, StepRandom(1))
     assert clips.shape == (2, *SHAPE)
     assert clips.dtype == torch.uint8
-    assert torch.equal(clips, made.sample(CAPTIONS, Draws(1)))
-    assert not torch.equal(clips, made.sample(CAPTIONS, Draws(2)))
-    assert not torch.equal(clips, made.sample(CAPTIONS[::-1], Draws(1)))
+    assert torch.equal(clips, made.sample(CAPTIONS, StepRandom(1)))
+    assert not torch.equal(clips, made.sample(CAPTIONS, StepRandom(2)))
+    assert not torch.equal(clips, made.sample(CAPTIONS[::-1], StepRandom(1)))
     made.generator.averaged.requires_grad_(False)
     for value in made.generator.module.parameters():
         value.data.zero_()
-    assert torch.equal(clips, made.sample(CAPTIONS, Draws(1)))
+    assert torch.equal(clips, made.sample(CAPTIONS, StepRandom(1)))
 
 
 def test_sampling_changes_nothing_of_the_training() -> None:
     one, other = trainer(), trainer()
     run(one, 1)
     run(other, 1)
-    other.sample(CAPTIONS, Draws(1))
+    other.sample(CAPTIONS, StepRandom(1))
     assert {name: float(value) for name, value in run(one, 1, first=1)[0].items()} == {
         name: float(value) for name, value in run(other, 1, first=1)[0].items()
     }
@@ -341,7 +343,7 @@ def test_real_clips_and_captions_go_through(built: BuildResult) -> None:
     words = Vocabulary.load(dataset.vocabulary_path)
     made = trainer(words, (1, 8, 24, 24), loss={"negatives": "other label"})
     with loader(dataset["train"], LoadSpec(batch_size=8, drop_last=True), vocabulary=words, seed=0) as reading:
-        told = [made.step([batch], Draws(0, step)) for step, batch in enumerate(reading)]
+        told = [made.step([batch], StepRandom(0, step)) for step, batch in enumerate(reading)]
     assert len(told) == 7
     assert all(value.isfinite() for numbers in told for value in numbers.values())
 
@@ -349,7 +351,7 @@ def test_real_clips_and_captions_go_through(built: BuildResult) -> None:
 def test_a_batch_of_one_caption_goes_without_wrong_ones() -> None:
     made = trainer(loss={"negatives": "other caption"})
     alike = _rows(screens(16), slice(0, 16, 2))
-    assert made.step([alike], Draws(0))["loss/discriminator"].isfinite()
+    assert made.step([alike], StepRandom(0))["loss/discriminator"].isfinite()
 
 
 @pytest.mark.parametrize(
@@ -380,4 +382,4 @@ def test_sections_that_do_not_go_together_are_refused(sections: Sections, messag
 )
 def test_batches_that_do_not_suit_are_refused(change: Callable[[Batch], Batch], message: str) -> None:
     with pytest.raises(RequestError, match=message):
-        trainer().step([change(screens())], Draws(0))
+        trainer().step([change(screens())], StepRandom(0))

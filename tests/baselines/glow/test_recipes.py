@@ -16,10 +16,10 @@ from support import ROOT, skip_or_fail
 from baselines import recipe, table
 from baselines.checkpoints import Checkpoints
 from baselines.distributed import Ranks
-from baselines.family import Setting
+from baselines.family import TrainerSetup
 from baselines.glow import Trainer
 from baselines.loop import train
-from baselines.randomness import Draws
+from baselines.randomness import StepRandom
 from t2vdata.build.run import BuildResult
 from t2vdata.loading import Batch
 from t2vdata.text.vocabulary import Vocabulary
@@ -77,7 +77,7 @@ def test_a_glow_whose_weights_are_no_numbers_returns_to_its_last_checkpoint(
     # Of the tail: the head has taken its step before that is seen. At first no norm was ever set, later all were.
     calls, step = iter(range(100)), Trainer.step
 
-    def spoilt(self: Trainer, batches: list[Batch], draws: Draws) -> dict[str, torch.Tensor]:
+    def spoilt(self: Trainer, batches: list[Batch], draws: StepRandom) -> dict[str, torch.Tensor]:
         if next(calls) in (0, 3):
             next(self.glow.tail.parameters()).data.fill_(torch.nan)
         return step(self, batches, draws)
@@ -115,12 +115,12 @@ def test_a_compiled_glow_learns_what_a_plain_one_learns() -> None:
     for compiled in ("true", "false"):
         made = recipe.read(str(RECIPES / "smoke" / "glow.yaml"), [*alike, *steady, f"run.compile={compiled}"])
         torch.manual_seed(0)
-        trainer = Trainer(made, Setting(vocabulary=Vocabulary.build(captions), labels=(), shape=shape))
+        trainer = Trainer(made, TrainerSetup(vocabulary=Vocabulary.build(captions), labels=(), shape=shape))
         clips = Batch(
             video=torch.randint(0, 256, (2, *shape), dtype=torch.uint8), captions=captions, keys=["a", "b"],
             labels=torch.tensor([-1, -1]),
         )  # fmt: skip
-        told.append([trainer.step([clips], Draws(0, step)) for step in range(3)])
+        told.append([trainer.step([clips], StepRandom(0, step)) for step in range(3)])
         assert (trainer.glow.tail._compiled_call_impl is not None) == (compiled == "true")
     for one, other in zip(*told, strict=True):
         assert one.keys() == other.keys()
@@ -137,15 +137,15 @@ def test_every_full_recipe_takes_two_steps_at_reduced_width(path: Path) -> None:
     shape = (channels, 3, side, side)
     torch.manual_seed(0)
     captions = ["the digit 9 is moving down and up", "the digit 3 is moving left and right"]
-    trainer = Trainer(made, Setting(vocabulary=Vocabulary.build(captions), labels=("3", "9"), shape=shape))
+    trainer = Trainer(made, TrainerSetup(vocabulary=Vocabulary.build(captions), labels=("3", "9"), shape=shape))
     clips = Batch(
         video=torch.randint(0, 256, (2, *shape), dtype=torch.uint8), captions=captions, keys=["a", "b"],
         labels=torch.tensor([1, 0]),
     )  # fmt: skip
-    first, second = (trainer.step([clips], Draws(0, step)) for step in range(2))
+    first, second = (trainer.step([clips], StepRandom(0, step)) for step in range(2))
     assert first.keys() >= {"bits_per_dim/head", "bits_per_dim/tail", "norm/head", "norm/tail", "reconstruction"}
     assert all(value.isfinite() for value in second.values())
-    assert trainer.sample(captions, Draws(0)).shape == (2, *shape)
+    assert trainer.sample(captions, StepRandom(0)).shape == (2, *shape)
 
 
 def test_the_table_has_the_five_settings_of_the_paper_and_three_seeds() -> None:
@@ -158,7 +158,7 @@ def test_the_table_has_the_five_settings_of_the_paper_and_three_seeds() -> None:
 
 def test_the_tables_rows_have_as_many_parameters_beside_their_labels() -> None:
     heads, tails = [], []
-    setting = Setting(vocabulary=Vocabulary.build(["the digit"]), labels=tuple("0123456789"), shape=(1, 8, 24, 24))
+    setting = TrainerSetup(vocabulary=Vocabulary.build(["the digit"]), labels=tuple("0123456789"), shape=(1, 8, 24, 24))
     for row in table.read(str(RECIPES / "tables" / "glow.yaml")).rows.values():
         made = Trainer(recipe.read(str(ROOT / row.recipe), row.set), setting).glow
         sizes = [

@@ -13,10 +13,10 @@ from flows import WORDS, batch
 
 from baselines import recipe
 from baselines.checkpoints import Checkpoints
-from baselines.family import Setting
+from baselines.family import TrainerSetup
 from baselines.glow import Trainer
 from baselines.learner import OptimiserSpec
-from baselines.randomness import Draws
+from baselines.randomness import StepRandom
 from t2vdata.errors import RequestError
 from t2vdata.loading import Batch
 
@@ -33,7 +33,7 @@ def trainer(shape: tuple[int, int, int, int] = (1, 7, 16, 16), labels: tuple[str
               "model": {"state_channels": 2, "label_size": 4}}  # fmt: skip
     for name, section in sections.items():
         values[name] = {**values.get(name, {}), **section}
-    return Trainer(recipe.checked(values), Setting(vocabulary=WORDS, labels=labels, shape=shape))
+    return Trainer(recipe.checked(values), TrainerSetup(vocabulary=WORDS, labels=labels, shape=shape))
 
 
 def some(number: int, frames: int = 7) -> Batch:
@@ -46,7 +46,7 @@ def some(number: int, frames: int = 7) -> Batch:
 
 
 def learn(model: Trainer, clips: Batch, steps: int) -> list[dict[str, float]]:
-    return [{name: float(value) for name, value in model.step([clips], Draws(0, step)).items()} for step in range(steps)]
+    return [{name: float(value) for name, value in model.step([clips], StepRandom(0, step)).items()} for step in range(steps)]
 
 
 def test_a_clip_of_four_frames_is_learned_by_heart() -> None:
@@ -62,7 +62,7 @@ def test_a_clip_of_four_frames_is_learned_by_heart() -> None:
         assert told[-1][f"bits_per_dim/{part}"] < 1
     assert max(one["reconstruction"] for one in told if "reconstruction" in one) < 1e-4
     # By heart: another clip costs far more.
-    own, other = (model.evaluate([one], Draws(1))["tail_nats"] for one in (clip, some(4, frames=4)))
+    own, other = (model.evaluate([one], StepRandom(1))["tail_nats"] for one in (clip, some(4, frames=4)))
     assert other > 2 * own
 
 
@@ -89,12 +89,12 @@ def test_every_kind_learns_is_measured_and_makes_clips(sections: dict[str, Any])
     told = learn(model, clips, 3)
     assert told[2]["bits_per_dim/head"] < told[0]["bits_per_dim/head"]
     assert all(math.isfinite(value) for one in told for value in one.values())
-    found = model.evaluate([clips], Draws(0))
+    found = model.evaluate([clips], StepRandom(0))
     assert found["bits_per_dim"] < 9.5
     assert found["dimensions"] == 256
     has_labels = sections.get("model", {}).get("label") in ("image", "vector")
     assert ("label_bits" in found) == has_labels
-    made = model.sample(CAPTIONS, Draws(0))
+    made = model.sample(CAPTIONS, StepRandom(0))
     assert made.shape == (2, 1, 7, 16, 16)
     assert made.dtype == torch.uint8
 
@@ -102,11 +102,11 @@ def test_every_kind_learns_is_measured_and_makes_clips(sections: dict[str, Any])
 def test_samples_at_temperature_0_are_the_same_and_others_are_not() -> None:
     model = trainer(model={"label": "vector"})
     learn(model, some(8), 5)
-    cold = [model.sample(CAPTIONS, Draws(seed), temperature=0) for seed in (0, 1)]
-    warm = [model.sample(CAPTIONS, Draws(seed), temperature=1) for seed in (0, 1)]
+    cold = [model.sample(CAPTIONS, StepRandom(seed), temperature=0) for seed in (0, 1)]
+    warm = [model.sample(CAPTIONS, StepRandom(seed), temperature=1) for seed in (0, 1)]
     assert torch.equal(cold[0], cold[1])
     assert not torch.equal(warm[0], warm[1])
-    assert torch.equal(warm[0], model.sample(CAPTIONS, Draws(0), temperature=1))
+    assert torch.equal(warm[0], model.sample(CAPTIONS, StepRandom(0), temperature=1))
 
 
 @pytest.mark.parametrize("num_bits", [8, 5])
@@ -115,14 +115,14 @@ def test_first_frames_that_are_given_stay_and_what_follows_depends_on_them(num_b
     learn(model, some(8), 5)
     first = clips.video[:, :, 0]
     assert len((first & 7).unique()) > 2
-    made = model.sample(CAPTIONS, Draws(0), first=first)
+    made = model.sample(CAPTIONS, StepRandom(0), first=first)
     assert torch.equal(made[:, :, 0], first)
-    other = model.sample(CAPTIONS, Draws(0), first=255 - first)
+    other = model.sample(CAPTIONS, StepRandom(0), first=255 - first)
     assert not torch.equal(made[:, :, 1], other[:, :, 1])
     with pytest.raises(
         RequestError, match=r"first frames of \(1, 1, 16, 16\); expected \(2, 1, 16, 16\): one for each caption"
     ):
-        model.sample(CAPTIONS, Draws(0), first=first[:1])
+        model.sample(CAPTIONS, StepRandom(0), first=first[:1])
 
 
 def test_some_later_frames_are_as_dear_on_average_as_all() -> None:
@@ -130,7 +130,7 @@ def test_some_later_frames_are_as_dear_on_average_as_all() -> None:
     model, clips = trainer(loss={"tail_frames": 2}), some(8)
     learn(model, clips, 1)
     levels, told = model._levels(clips.video), model._told(clips)
-    noise, chosen = torch.rand(levels.shape), model._chosen(levels, Draws(0, 1))
+    noise, chosen = torch.rand(levels.shape), model._chosen(levels, StepRandom(0, 1))
     assert chosen.shape == (8, 2)
     assert all(len(set(row)) == 2 for row in chosen.tolist())
     assert len(set(chosen.flatten().tolist())) > 3
@@ -141,7 +141,7 @@ def test_some_later_frames_are_as_dear_on_average_as_all() -> None:
 
 
 def test_fewer_bits_make_coarser_clips() -> None:
-    made = trainer(model={"num_bits": 2}).sample(CAPTIONS, Draws(0), temperature=1)
+    made = trainer(model={"num_bits": 2}).sample(CAPTIONS, StepRandom(0), temperature=1)
     assert set(made.unique().tolist()) <= {0, 64, 128, 192}
 
 
@@ -152,8 +152,8 @@ def test_a_reloaded_model_is_the_same_and_learns_on_as_it_would_have(tmp_path: P
     kept = Checkpoints(tmp_path)
     kept.save(3, one.state_dict())
     other.load_state_dict(kept.load("last")[1])
-    assert one.evaluate([clips], Draws(0)) == other.evaluate([clips], Draws(0))
-    assert one.step([clips], Draws(0, 3)) == other.step([clips], Draws(0, 3))
+    assert one.evaluate([clips], StepRandom(0)) == other.evaluate([clips], StepRandom(0))
+    assert one.step([clips], StepRandom(0, 3)) == other.step([clips], StepRandom(0, 3))
 
 
 def test_a_label_tells_the_bits_that_it_carries() -> None:
@@ -164,18 +164,18 @@ def test_a_label_tells_the_bits_that_it_carries() -> None:
     model = trainer(
         (1, 3, 16, 16), ("dark", "bright"), model={"label": "vector", "state_channels": 0}, evaluation={"label_clips": 4}
     )
-    before = model.evaluate([clips], Draws(0))
+    before = model.evaluate([clips], StepRandom(0))
     assert before["label_bits"] == pytest.approx(0, abs=1e-6)
     assert before["label_bits_limit"] == 1
     learn(model, clips, 60)
-    after = model.evaluate([clips], Draws(0))
+    after = model.evaluate([clips], StepRandom(0))
     assert 0.6 < after["label_bits"] <= 1
 
 
 def test_bits_nats_and_draws_fit_together() -> None:
     model, clips = trainer(evaluation={"noise_draws": 4, "digit_size": 8}), some(4)
     learn(model, clips, 3)
-    found = model.evaluate([clips, clips], Draws(0))
+    found = model.evaluate([clips, clips], StepRandom(0))
     assert found["head_bits_per_dim"] == pytest.approx(found["head_nats"] / (256 * math.log(2)))
     assert found["bits_per_dim"] == pytest.approx((found["head_bits_per_dim"] + 6 * found["tail_bits_per_dim"]) / 7)
     assert found["noise_draws"] == 4
@@ -183,15 +183,15 @@ def test_bits_nats_and_draws_fit_together() -> None:
     # A mean of probabilities over draws is at least what one draw says, on the mean.
     single = trainer(evaluation={"noise_draws": 1})
     single.load_state_dict(model.state_dict())
-    assert found["bits_per_dim"] < single.evaluate([clips, clips], Draws(0))["bits_per_dim"]
+    assert found["bits_per_dim"] < single.evaluate([clips, clips], StepRandom(0))["bits_per_dim"]
 
 
 def test_autocast_leaves_likelihoods_in_float32() -> None:
     model, clips = trainer(), some(4)
     learn(model, clips, 3)
-    fine = model.evaluate([clips], Draws(0))
+    fine = model.evaluate([clips], StepRandom(0))
     model.setting = replace(model.setting, autocast=lambda: torch.autocast("cpu", torch.bfloat16))
-    coarse = model.evaluate([clips], Draws(0))
+    coarse = model.evaluate([clips], StepRandom(0))
     assert coarse["bits_per_dim"] == pytest.approx(fine["bits_per_dim"], abs=0.02)
     told = learn(model, clips, 1)[0]
     assert math.isfinite(told["norm/tail"])
@@ -214,9 +214,9 @@ def test_clips_of_one_frame_labels_that_lack_and_captions_that_are_no_labels_are
         trainer(labels=(), model={"label": "vector"})
     model, clips = trainer(model={"label": "vector"}), some(2)
     with pytest.raises(RequestError, match=f"clip {clips.keys[1]} has no label; use model.label_of meaning"):
-        model.step([replace(clips, labels=torch.tensor([3, -1]))], Draws(0))
+        model.step([replace(clips, labels=torch.tensor([3, -1]))], StepRandom(0))
     with pytest.raises(RequestError, match="'a dog' is no label of the model's data; expected one of 10, such as 0, 1, 2"):
-        model.sample(["a dog"], Draws(0))
+        model.sample(["a dog"], StepRandom(0))
 
 
 def test_the_papers_optimisers_are_there() -> None:

@@ -1,4 +1,4 @@
-"""A model family in one file: for each caption, one clip, learned by regression. It shows what a family is."""
+"""A model family in one file: it learns one clip per caption by regression."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from baselines.family import Setting
+from baselines.family import TrainerSetup
 from baselines.learner import Learner, OptimiserSpec
-from baselines.randomness import Draws
+from baselines.randomness import StepRandom
 from baselines.recipe import Recipe
 from t2vdata.loading import Batch
 
@@ -20,23 +20,23 @@ from t2vdata.loading import Batch
 class ModelSpec:
     width: int = 8
     noise: float = 0.0
-    """Of training targets, standard deviation."""
+    """Standard deviation of the noise on training targets."""
 
 
 SECTIONS = {"model": ModelSpec, "optimiser": OptimiserSpec}
 
 
 class Trainer:
-    def __init__(self, recipe: Recipe, setting: Setting) -> None:
-        self.spec, self.setting = recipe.sections["model"], setting
-        words, pixels = len(setting.vocabulary), torch.Size(setting.shape).numel()
-        network = nn.Sequential(nn.EmbeddingBag(words, self.spec.width, mode="sum"), nn.Linear(self.spec.width, pixels))
-        self.learner = Learner(network.to(setting.device), recipe.sections["optimiser"], world=setting.world)
+    def __init__(self, recipe: Recipe, setup: TrainerSetup) -> None:
+        self.spec, self.setup = recipe.sections["model"], setup
+        num_words, num_pixels = len(setup.vocabulary), torch.Size(setup.shape).numel()
+        network = nn.Sequential(nn.EmbeddingBag(num_words, self.spec.width, mode="sum"), nn.Linear(self.spec.width, num_pixels))
+        self.learner = Learner(network.to(setup.device), recipe.sections["optimiser"], world=setup.world)
 
-    def step(self, batches: Sequence[Batch], draws: Draws) -> dict[str, torch.Tensor]:
+    def step(self, batches: Sequence[Batch], random: StepRandom) -> dict[str, torch.Tensor]:
         total = torch.zeros(())
         for batch in batches:
-            noise = self.spec.noise * draws.normal(len(batch), *self.setting.shape)
+            noise = self.spec.noise * random.normal(len(batch), *self.setup.shape)
             target = batch.video.float() / 255 + noise
             loss = (self.learner.module(batch.tokens).view_as(target) - target).square().mean() / len(batches)
             self.learner.backward(loss)
@@ -44,9 +44,9 @@ class Trainer:
         return {"loss": total, "norm": self.learner.update()}
 
     @torch.no_grad()
-    def sample(self, captions: Sequence[str], draws: Draws) -> torch.Tensor:
-        tokens = torch.from_numpy(self.setting.vocabulary.encode_batch(captions).tokens).to(self.setting.device)
-        pixels = self.learner.averaged(tokens).view(-1, *self.setting.shape)
+    def sample(self, captions: Sequence[str], random: StepRandom) -> torch.Tensor:
+        tokens = torch.from_numpy(self.setup.vocabulary.encode_batch(captions).tokens).to(self.setup.device)
+        pixels = self.learner.averaged(tokens).view(-1, *self.setup.shape)
         return (255 * pixels).clamp(0, 255).round().to(torch.uint8)
 
     def state_dict(self) -> dict[str, Any]:
