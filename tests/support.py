@@ -40,6 +40,12 @@ def tiny_spec(shard_size: int = 20, **options: object) -> BuildSpec:
     return BuildSpec("mnist-motion", options={**TINY, **options}, shard_size=shard_size)
 
 
+def patch_children(folder: Path, monkeypatch: pytest.MonkeyPatch, statements: str) -> None:
+    """Have the child processes that t2vdata starts execute Python statements first."""
+    (folder / "sitecustomize.py").write_text(statements)
+    monkeypatch.syspath_prepend(str(folder))
+
+
 def hashes(folder: Path) -> dict[str, str]:
     """Return {path below folder: SHA-256} of every file, hidden ones too."""
     return {

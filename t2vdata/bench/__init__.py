@@ -13,11 +13,11 @@ import numpy as np
 
 from t2vdata import storage
 from t2vdata.bench import floor, machine
-from t2vdata.engines.local import usable_cores
 from t2vdata.errors import RequestError
 from t2vdata.format.dataset import Dataset, open_dataset
 from t2vdata.loading.index import SplitTable
 from t2vdata.loading.spec import LoadSpec, Resources
+from t2vdata.processes import usable_cores
 from t2vdata.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from t2vdata.engines.local import child_environment
-from t2vdata.errors import WorkerDiedError
 from t2vdata.format.manifest import ShardEntry
 from t2vdata.loading.cache import CacheSpec
 from t2vdata.loading.index import SplitTable
 from t2vdata.loading.reader import open_reader
 from t2vdata.media.decode import decoder, mp4, pyav
+from t2vdata.processes import Child
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,12 +47,11 @@ class Job:
     cache: CacheSpec | None
     seconds: float
 
-    def to_json(self) -> str:
-        return json.dumps(asdict(self))
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
 
     @classmethod
-    def from_json(cls, text: str) -> Job:
-        body: dict[str, Any] = json.loads(text)
+    def from_json(cls, body: Mapping[str, Any]) -> Job:
         return cls(
             folder=body["folder"],
             shards=tuple(ShardEntry(**entry) for entry in body["shards"]),
@@ -135,35 +130,15 @@ def _in_threads(shares: Sequence[Job]) -> float:
 
 
 def _in_processes(shares: Sequence[Job]) -> float:
-    command = [sys.executable, "-m", "t2vdata.bench.worker"]
-    environment = child_environment()
     with contextlib.ExitStack() as stack:
-        workers = []
+        children = []
         for share in shares:
-            # A session of its own: Ctrl-C is for this process, which then ends them.
-            worker = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True
-            )
-            workers.append(stack.enter_context(worker))
-            stack.callback(worker.kill)
-            _say(worker, share.to_json())
-        for worker in workers:
-            _hear(worker)
-        for worker in workers:
-            _say(worker, "go")
-        return sum(float(_hear(worker)) for worker in workers)
-
-
-def _say(worker: subprocess.Popen[str], line: str) -> None:
-    assert worker.stdin is not None  # noqa: S101  # a pipe
-    with contextlib.suppress(BrokenPipeError):
-        worker.stdin.write(line + "\n")
-        worker.stdin.flush()
-
-
-def _hear(worker: subprocess.Popen[str]) -> str:
-    assert worker.stdout is not None  # noqa: S101  # a pipe
-    line = worker.stdout.readline()
-    if not line:
-        raise WorkerDiedError(f"a process that only decodes ended with {worker.wait()}; is memory short? use --workers 1")
-    return line
+            child = Child("t2vdata.bench.worker_main", name="a process that only decodes", advice="use --workers 1")
+            children.append(child)
+            stack.callback(child.close)
+            child.send(share.to_json())
+        for child in children:
+            child.receive()
+        for child in children:
+            child.send({"start": True})
+        return sum(float(child.receive().header["clips_per_second"]) for child in children)

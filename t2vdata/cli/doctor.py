@@ -10,7 +10,7 @@ import click
 
 from t2vdata import __version__
 from t2vdata.cli import SETTINGS
-from t2vdata.engines.local import usable_cores
+from t2vdata.processes import usable_cores
 
 if TYPE_CHECKING:
     from t2vdata.media.decode import BackendReport

@@ -8,7 +8,7 @@ import click
 
 from t2vdata.cli import SETTINGS
 from t2vdata.cli._progress import progress
-from t2vdata.engines.local import usable_cores
+from t2vdata.processes import usable_cores
 
 _SHOWN = 20
 

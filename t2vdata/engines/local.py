@@ -19,6 +19,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from t2vdata.errors import RequestError, WorkerDiedError
+from t2vdata.processes import usable_cores
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -28,11 +29,6 @@ Plan = TypeVar("Plan")
 Report = TypeVar("Report")
 
 
-def usable_cores() -> int:
-    """Return how many cores this process may run on, which can be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def resolve_num_workers(requested: int | None) -> int:
     """Return the number of worker processes: the requested one, or one for each usable core. Raises RequestError below 1."""
     if requested is None:
@@ -40,11 +36,6 @@ def resolve_num_workers(requested: int | None) -> int:
     if requested < 1:
         raise RequestError(f"--workers {requested}: expected 1 process or more")
     return requested
-
-
-def child_environment(**settings: str) -> dict[str, str]:
-    """Return the environment for a Python process that finds modules where this one does, with ``settings`` of its own."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **settings}
 
 
 def run(work: Callable[[Plan], Report], plans: Iterable[Plan], *, num_workers: int) -> Generator[Report, None, None]:

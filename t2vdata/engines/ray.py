@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from t2vdata.engines import local
 from t2vdata.errors import BuildError, RequestError, WorkerDiedError
+from t2vdata.processes import child_environment
 
 Plan = TypeVar("Plan")
 Report = TypeVar("Report")
@@ -152,7 +153,7 @@ def _connected(address: str | None, num_workers: int) -> Iterator[tuple[Any, boo
     try:
         if address is None:
             # Workers find modules where this process does.
-            variables = {name: local.child_environment()[name] for name in ("PYTHONPATH",)}
+            variables = {name: child_environment()[name] for name in ("PYTHONPATH",)}
             ray.init("local", num_cpus=num_workers, include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES,
                      runtime_env={"env_vars": variables}, **quiet)  # fmt: skip
         else:

@@ -25,7 +25,7 @@ from t2vdata.loading.order import Draws, draws
 from t2vdata.loading.reader import Reader, open_reader
 from t2vdata.loading.spec import LoadSpec, Resources
 from t2vdata.loading.transforms import check_flip, clip_shape, decide, is_random
-from t2vdata.loading.workers import Crew, Processes, Threads
+from t2vdata.loading.workers import ProcessWorkers, ThreadWorkers, Workers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,7 +59,7 @@ class _Machinery(NamedTuple):
 
     process: int
     memory: BatchMemory | DeviceMemory
-    crew: Crew
+    workers: Workers
     reader: Reader
 
 
@@ -103,7 +103,7 @@ class Pipeline:
         self._making.add(slot)
         ends = [len(rows) * part // self._num_parts for part in range(self._num_parts + 1)]
         spans = [(first, end) for first, end in itertools.pairwise(ends) if first < end]
-        parts = [(first, machinery.crew.start(slot, first, job[first:end])) for first, end in spans]
+        parts = [(first, machinery.workers.start(slot, first, job[first:end])) for first, end in spans]
         return PendingBatch(machinery.memory, slot, rows, job["flip"].tolist(), drawn, parts)
 
     def finish(self, begun: PendingBatch) -> tuple[Batch | None, list[BadSample]]:
@@ -175,24 +175,24 @@ class Pipeline:
         machinery, self._machinery = self._machinery, None
         # After a fork they are those of the parent.
         if machinery is not None and machinery.process == os.getpid():
-            machinery.crew.close()
+            machinery.workers.close()
             machinery.reader.close()
 
     def _running(self) -> _Machinery:
         if self._machinery is None or self._machinery.process != os.getpid():
             self._making.clear()
             reader = open_reader(self.split.path, self.table.shards, cache=self.resources.cache)
-            self._machinery = _Machinery(os.getpid(), *self._crew(reader), reader)
+            self._machinery = _Machinery(os.getpid(), *self._workers(reader), reader)
         return self._machinery
 
-    def _crew(self, reader: Reader) -> tuple[BatchMemory | DeviceMemory, Crew]:
+    def _workers(self, reader: Reader) -> tuple[BatchMemory | DeviceMemory, Workers]:
         table, resources = self.table, self.resources
         if self._decodes_there:
             there = DeviceMemory(resources.device)
-            return there, Threads(DeviceFiller(reader, resources.device), there, self.shape, self.num_workers)
+            return there, ThreadWorkers(DeviceFiller(reader, resources.device), there, self.shape, self.num_workers)
         memory = BatchMemory(self.depth + _LENT, self._batch_bytes)
         if not self._in_processes():
-            return memory, Threads(Filler(reader, table.extensions), memory, self.shape, self.num_workers)
+            return memory, ThreadWorkers(Filler(reader, table.extensions), memory, self.shape, self.num_workers)
         setup = {
             "folder": self.split.path,
             "shards": [asdict(entry) for entry in table.shards],
@@ -202,7 +202,7 @@ class Pipeline:
             "slot_bytes": memory.slot_bytes,
             "memory_bytes": memory.slot_bytes * memory.num_slots,
         }
-        return memory, Processes(setup, memory, self.num_workers)
+        return memory, ProcessWorkers(setup, memory, self.num_workers)
 
     def _in_processes(self) -> bool:
         if self.resources.processes is not None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from t2vdata.engines.local import usable_cores
 from t2vdata.errors import RequestError, unknown_name
 from t2vdata.loading.cache import CacheSpec
+from t2vdata.processes import usable_cores
 
 _CHOICES = {
     "start": ("random", "centre", "first"),

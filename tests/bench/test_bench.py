@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import servers
-from support import TINY, t2vdata
+from support import TINY, patch_children, t2vdata
 
 from t2vdata.bench import BenchReport, bench
 from t2vdata.build.run import BuildResult, BuildSpec, build_dataset
@@ -67,6 +67,22 @@ def test_processes_that_decode_films_are_measured(films: BuildResult) -> None:
     assert report.processes
     assert list(report.backends) == ["mp4"]
     assert report.batch_shape == (8, 1, 4, 24, 24)
+
+
+def test_a_bug_in_a_process_that_only_decodes_is_raised_as_that_bug(
+    films: BuildResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patch_children(
+        tmp_path,
+        monkeypatch,
+        "from t2vdata.bench import floor\n"
+        "def decode_alone(job, wait):\n"
+        "    raise ZeroDivisionError('a bug of the decoder')\n"
+        "floor.decode_alone = decode_alone\n",
+    )
+    with pytest.raises(ZeroDivisionError, match="a bug of the decoder") as caught:
+        bench(films.out, spec=SMALL, resources=Resources(workers=2, processes=True), seconds=SECONDS)
+    assert "sitecustomize.py" in caught.value.__notes__[-1]
 
 
 def test_sheets_are_measured(tmp_path: Path) -> None:

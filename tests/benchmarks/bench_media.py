@@ -26,7 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 
-from t2vdata.engines.local import usable_cores
+from t2vdata.processes import usable_cores
 
 # Files, and how often each is looped to last ten seconds.
 SOURCES = {

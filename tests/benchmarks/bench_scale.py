@@ -34,6 +34,7 @@ from t2vdata.build.run import BuildSpec, build_dataset  # noqa: E402
 from t2vdata.engines import local  # noqa: E402
 from t2vdata.engines.ray import RayEngine, _connected  # noqa: E402
 from t2vdata.loading import CacheSpec, Loader, LoadSpec, Resources  # noqa: E402
+from t2vdata.processes import usable_cores  # noqa: E402
 
 MEASURED = """
 import re, sys, time
@@ -176,9 +177,7 @@ def main() -> None:
     asked = parser.parse_args()
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("ray", "pyarrow", "s3fs", "torch"))
     load = os.getloadavg()[0]
-    print(
-        f"Python {platform.python_version()}, {platform.machine()}, {local.usable_cores()} cores, load {load:.1f}; {versions}\n"
-    )
+    print(f"Python {platform.python_version()}, {platform.machine()}, {usable_cores()} cores, load {load:.1f}; {versions}\n")
     match asked.what:
         case "engines":
             engines((asked.n or [20_000])[0], asked.repeats)

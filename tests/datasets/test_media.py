@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from media import video_files
+from support import patch_children
 
 from t2vdata import filters
 from t2vdata.datasets import media as media_base
@@ -113,7 +114,7 @@ def test_a_helper_that_dies_is_replaced(tmp_path: Path) -> None:
     path = file(tmp_path, "h264")
     own = sandbox.Sandbox()
     own.take(path, ClipRequest(), timeout_seconds=20)
-    os.kill(own._helper.pid, signal.SIGSEGV)
+    os.kill(own.pid, signal.SIGSEGV)
     assert own.take(path, ClipRequest(), timeout_seconds=20).num_frames == 24
     own.close()
 
@@ -130,7 +131,9 @@ def test_a_file_that_hangs_costs_its_clip_alone(tmp_path: Path) -> None:
 
 
 def test_a_file_that_crashes_or_eats_memory_costs_its_clip_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "sitecustomize.py").write_text(
+    patch_children(
+        tmp_path,
+        monkeypatch,
         "import os, signal\n"
         "from t2vdata.media.clip_reader import ClipReader\n"
         "read = ClipReader.read\n"
@@ -138,14 +141,35 @@ def test_a_file_that_crashes_or_eats_memory_costs_its_clip_alone(tmp_path: Path,
         "    if str(source).endswith('crash.mp4'): os.kill(os.getpid(), signal.SIGSEGV)\n"
         "    if str(source).endswith('eats.mp4'): bytearray(8 << 30)\n"
         "    return read(self, source, request)\n"
-        "ClipReader.read = misbehave\n"
+        "ClipReader.read = misbehave\n",
     )
-    monkeypatch.syspath_prepend(str(tmp_path))
     own = sandbox.Sandbox()
     for name, message in (("crash", r"the decoder crashed \(SIGSEGV\)"), ("eats", "decoding takes over 4 GiB of memory")):
         with pytest.raises(DecodeError, match=message):
             own.take(str(tmp_path / f"{name}.mp4"), ClipRequest(), timeout_seconds=20)
         assert own.take(file(tmp_path, "h264"), ClipRequest(), timeout_seconds=20).num_frames == 24
+    own.close()
+
+
+def test_a_bug_in_the_helper_is_raised_as_that_bug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    patch_children(
+        tmp_path,
+        monkeypatch,
+        "from t2vdata.media.clip_reader import ClipReader\n"
+        "read = ClipReader.read\n"
+        "def fail(self, source, request):\n"
+        "    if str(source).endswith('bug.mp4'): {}['missing']\n"
+        "    return read(self, source, request)\n"
+        "ClipReader.read = fail\n",
+    )
+    own = sandbox.Sandbox()
+    with pytest.raises(KeyError) as caught:
+        own.take(str(tmp_path / "bug.mp4"), ClipRequest(), timeout_seconds=20)
+    assert caught.value.args == ("missing",)
+    assert "sitecustomize.py" in caught.value.__notes__[-1]
+    helper = own.pid
+    assert own.take(file(tmp_path, "h264"), ClipRequest(), timeout_seconds=20).num_frames == 24
+    assert own.pid == helper, "a bug does not end the helper"
     own.close()
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from support import patch_children
 
 import t2vdata
 from t2vdata.build.run import BuildResult
@@ -48,9 +49,27 @@ def test_a_killed_worker_is_named(built: BuildResult) -> None:
         next(batches)
         for child in workers():
             child.send_signal(signal.SIGKILL)
-        with pytest.raises(WorkerDiedError, match=r"a loading worker \(process \d+\) ended with -9; is memory short\?"):
+        with pytest.raises(
+            WorkerDiedError, match=r"a loading worker \(process \d+\) was killed by SIGKILL \(out of memory\?\); use fewer"
+        ):
             list(batches)
     assert not workers()
+
+
+def test_a_bug_in_a_worker_is_raised_as_that_bug(built: BuildResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    patch_children(
+        tmp_path,
+        monkeypatch,
+        "from t2vdata.media.decode import selected\n"
+        "def decode(*args, **options):\n"
+        "    raise ZeroDivisionError('a bug of the decoder', 7)\n"
+        "selected.decode = decode\n",
+    )
+    dataset = t2vdata.open_dataset(built.out)
+    with Loader(dataset["train"], LoadSpec(batch_size=2), resources=TWO) as reading, pytest.raises(ZeroDivisionError) as caught:
+        next(iter(reading))
+    assert caught.value.args == ("a bug of the decoder", 7)
+    assert "sitecustomize.py" in caught.value.__notes__[-1]
 
 
 def test_a_closed_loader_leaves_no_process_and_no_thread(built: BuildResult) -> None:
