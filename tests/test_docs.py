@@ -77,6 +77,11 @@ def test_every_link_leads_to_a_file_and_heading_that_exist() -> None:
                 assert not anchor or anchor in anchors(path), f"{page.name}: {target}#{anchor}"
 
 
+def test_index_lists_every_page() -> None:
+    listed = set(re.findall(r"\]\(([\w-]+\.md)\)", (ROOT / "docs" / "index.md").read_text()))
+    assert listed == {page.name for page in PAGES[1:]} - {"index.md"}
+
+
 def test_ci_runs_the_test_command_of_the_readme() -> None:
     commands = [line for block in blocks(ROOT / "README.md", "bash") for line in block.splitlines()]
     (tests,) = [line for line in commands if "pytest" in line]
