@@ -14,7 +14,7 @@ from baselines.pictures import as_clips
 from baselines.run_folder import RunFolder
 from baselines.trained import Trained, open_run
 from t2vdata import storage
-from t2vdata.cli import _tables
+from t2vdata.cli.score import print_scores
 from t2vdata.scoring import score
 from t2vdata.scoring.quality import TRAINING_STEPS
 from t2vdata.scoring.real import Real
@@ -92,7 +92,7 @@ def command(path: Path, split: str, num_clips: int, checkpoint: str, with_gan_tr
         return
     click.echo(f"{path}, step {model.step:,}, split {split}")
     if scores:
-        _tables.print_scores(scores)
+        print_scores(scores)
     for name, value in metrics.items():
         click.echo(f"{name}: {value:.4f}")
 

@@ -92,13 +92,13 @@ def test_ci_runs_the_test_command_of_the_readme() -> None:
 def test_documented_commands_have_options_that_exist() -> None:
     from click import Context
 
-    from t2vdata.cli import VERBS, main
+    from t2vdata.cli import COMMANDS, main
 
     checked = 0
     for page in PAGES:
         for line in (line for block in blocks(page, "bash") for line in block.splitlines()):
             words = shlex.split(line.rsplit("t2vdata ", 1)[-1]) if re.search(r"\bt2vdata \w", line) else []
-            if not words or words[0] not in VERBS or any("." in word for word in words[1:2]):
+            if not words or words[0] not in COMMANDS or any("." in word for word in words[1:2]):
                 continue
             context = Context(main)
             command = main.get_command(context, words[0])

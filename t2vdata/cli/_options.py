@@ -1,4 +1,4 @@
-"""Flags made from a dataset's Options: the field's name, type, default, and the text under it."""
+"""Command-line flags from a dataset's Options: each field's name, type, default and docstring."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from t2vdata import datasets, storage
 
 
 def dataset_flags(dataset: datasets.Dataset) -> list[click.Option]:
-    """Return a flag for each field of the dataset's Options."""
+    """Return one flag per field of the dataset's Options."""
     hints = typing.get_type_hints(dataset.Options)
     help_texts = datasets.option_help(dataset)
     return [
@@ -34,14 +34,14 @@ def _flag(field: dataclasses.Field[Any], kind: Any, text: str) -> click.Option:
 def _click_type(kind: Any) -> Any:
     if typing.get_origin(kind) is typing.Literal:
         return _Choice(typing.get_args(kind))
-    kinds = [one for one in typing.get_args(kind) or (kind,) if one is not type(None)]
+    kinds = [member for member in typing.get_args(kind) or (kind,) if member is not type(None)]
     if Path in kinds and str in kinds:
         return _PathOrUrl()
     return click.Path(path_type=Path) if Path in kinds else kinds[0]
 
 
 class _PathOrUrl(click.ParamType[Any]):
-    """A path, or a URL, which as a path would lose a slash."""
+    """A path or a URL. URLs stay text: as a Path, they would lose a slash."""
 
     name = "path or url"
 
@@ -50,7 +50,7 @@ class _PathOrUrl(click.ParamType[Any]):
 
 
 class _Choice(click.Choice[Any]):
-    """One of some texts or numbers, in the form in which the dataset knows it."""
+    """A choice of texts or numbers; the value keeps its type."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         by_text = {str(choice): choice for choice in self.choices}

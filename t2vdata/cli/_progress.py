@@ -1,4 +1,4 @@
-"""How far a long verb is: a bar in a terminal, a line now and then elsewhere; both on standard error."""
+"""Progress of a long command on standard error: a bar in a terminal, a line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ from contextlib import contextmanager
 
 import click
 
-# Seconds between two plain lines: a log of an hour has a few hundred.
-_EVERY = 5.0
+# Seconds between two lines: the log of an hour gets a few hundred.
+LINE_INTERVAL_SECONDS = 5.0
 
 
 @contextmanager
-def progress(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """Give a function to call with (done, total) while the block runs."""
+def progress(
+    task: str, unit: str, *, line_interval_seconds: float = LINE_INTERVAL_SECONDS
+) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function that takes (done, total) and reports progress while the block runs."""
     if sys.stderr.isatty():
-        yield from _bar(what, unit)
+        yield from _bar(task, unit)
     else:
-        yield from _lines(what, unit)
+        yield from _lines(task, unit, line_interval_seconds)
 
 
-def _bar(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+def _bar(task: str, unit: str) -> Iterator[Callable[[int, int], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
     from rich.text import Text
@@ -31,26 +33,26 @@ def _bar(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
         def render(self, task: Task) -> Text:
             return Text(f"{task.speed or 0:,.0f} {unit}/s")
 
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(unit), Rate(), TimeRemainingColumn())
+    columns = (TextColumn(task), BarColumn(), MofNCompleteColumn(), TextColumn(unit), Rate(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        task_id = bar.add_task(task, total=None)
+        yield lambda done, total: bar.update(task_id, completed=done, total=total)
 
 
-def _lines(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    begun = last = time.monotonic()
-    # What was there before this run says nothing of its speed.
-    first: int | None = None
+def _lines(task: str, unit: str, line_interval_seconds: float) -> Iterator[Callable[[int, int], None]]:
+    start = last_line = time.monotonic()
+    # What an earlier run finished says nothing about the speed of this one.
+    done_before: int | None = None
 
     def report(done: int, total: int) -> None:
-        nonlocal last, first
+        nonlocal last_line, done_before
         now = time.monotonic()
-        first = done if first is None else first
-        if now - last < _EVERY:
+        done_before = done if done_before is None else done_before
+        if now - last_line < line_interval_seconds:
             return
-        last = now
-        rate = (done - first) / (now - begun)
+        last_line = now
+        rate = (done - done_before) / (now - start)
         left = f", {(total - done) / rate:,.0f} s left" if rate else ""
-        click.echo(f"{what}: {done:,} of {total:,} {unit}, {rate:,.0f} {unit}/s{left}", err=True)
+        click.echo(f"{task}: {done:,} of {total:,} {unit}, {rate:,.0f} {unit}/s{left}", err=True)
 
     yield report

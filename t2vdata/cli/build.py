@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -19,52 +20,55 @@ from t2vdata.errors import RequestError
 if TYPE_CHECKING:
     from t2vdata.build.run import BuildResult, Engine, Progress
     from t2vdata.build.spec import BuildSpec
+    from t2vdata.estimate.dry_run import DryRun
+    from t2vdata.types import Tally
 
 
 def common_flags(name: str) -> list[click.Option]:
+    """Return the flags that every dataset shares; ``name`` sets the defaults of --out and --encoding."""
     out = os.path.join("data", datasets.short_name(name))
     encoding = datasets.encoding(name)
     return [
         click.Option(
             ["--out"], type=click.Path(), default=out, show_default=True,
-            help="Folder to build into, or a URL: s3://bucket/name ...",
+            help="Output folder, or a URL: s3://bucket/name ...",
         ),
         click.Option(["--seed"], type=int, default=0, show_default=True, help="Seed of all random choices."),
-        click.Option(["--workers"], type=int, help="Processes; all cores unless told. The bytes do not depend on it."),
+        click.Option(["--workers"], type=int, help="Number of processes; does not affect the bytes.  [default: all cores]"),
         click.Option(["--encoding"], default=encoding, show_default=True, help="lossless (.npy.zst), h264 or jpeg."),
-        click.Option(["--gop"], type=int, help="h264: frames from one key frame to the next.  [16]"),
-        click.Option(["--crf"], type=int, help="h264: quality, 0 (best) to 51.  [18]"),
-        click.Option(["--quality"], type=int, help="jpeg: quality, 1 to 100 (best).  [90]"),
-        click.Option(["--shard-size"], type=int, default=1000, show_default=True, help="Samples in a shard, at most."),
+        click.Option(["--gop"], type=int, help="h264: frames from one key frame to the next.  [default: 16]"),
+        click.Option(["--crf"], type=int, help="h264: quality, 0 (best) to 51.  [default: 18]"),
+        click.Option(["--quality"], type=int, help="jpeg: quality, 1 to 100 (best).  [default: 90]"),
+        click.Option(["--shard-size"], type=int, default=1000, show_default=True, help="Maximum number of samples in a shard."),
         click.Option(
             ["--max-failures"], type=float, default=0.05, show_default=True,
-            help="Share of clips that may fail, judged after 100 of them.",
+            help="Share of clips that may fail, checked after the first 100.",
         ),
-        click.Option(["--root"], type=click.Path(), help="Folder of the raw files, or its URL, for datasets that need some."),
+        click.Option(["--root"], type=click.Path(), help="Folder or URL of the raw files, for datasets that read raw files."),
         click.Option(
             ["--engine"], type=click.Choice(["processes", "ray"]), default="processes", show_default=True,
-            help="Who builds: processes of this machine, or Ray.",
+            help="Run on processes of this machine, or on Ray.",
         ),
-        click.Option(["--ray-address"], help="ray: address of a cluster, or auto; Ray on this machine unless told."),
-        click.Option(["--ray-cpus"], type=float, help="ray: cores that a task takes.  [1]"),
-        click.Option(["--ray-memory-mb"], type=float, help="ray: megabytes of memory that a task takes, as Ray counts it."),
-        click.Option(["--dry-run"], is_flag=True, help="Write nothing; say what would be built, going by 20 of the clips."),
+        click.Option(["--ray-address"], help="ray: address of a cluster, or auto.  [default: start Ray on this machine]"),
+        click.Option(["--ray-cpus"], type=float, help="ray: cores per task.  [default: 1]"),
+        click.Option(["--ray-memory-mb"], type=float, help="ray: megabytes of memory per task, as Ray counts it."),
+        click.Option(["--dry-run"], is_flag=True, help="Write nothing; estimate size and time from 20 of the clips."),
         click.Option(
             ["--retry-failed"], is_flag=True,
-            help="Try the clips of a finished dataset again that failed or had no file, and append those that come out.",
+            help="Try clips of a finished dataset that failed or had no file again, and append those that succeed.",
         ),
     ]  # fmt: skip
 
 
 class Datasets(click.Group):
-    """A verb whose first word is a dataset: the flags of NAME come from its dataset's Options."""
+    """A command whose first argument NAME is a dataset: its flags come from the dataset's Options."""
 
     def flags(self, name: str) -> list[click.Option]:
         """Return the flags that do not depend on the dataset."""
         return common_flags(name)
 
     def run(self, name: str, own: set[str | None], values: dict[str, Any]) -> None:
-        """Do what the verb does; ``own`` are the names of the dataset's own flags among the values."""
+        """Run the command with the values of all flags; ``own`` names those that come from the dataset's Options."""
         _build(name, own, values)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -116,13 +120,13 @@ class _Build(click.Command):
 def command() -> None:
     """Build a dataset into WebDataset shards.
 
-    NAME is one of the datasets below, or the dotted path of a module of yours. The same command goes on with a build that
-    was stopped; a folder that holds something else is left as it is.
+    NAME is a dataset from the list below, or the dotted path of your own module. Run the same command again to resume an
+    interrupted build. A folder that holds anything else is refused and left as it is.
     """
 
 
 def make_spec(name: str, own: set[str | None], values: dict[str, Any]) -> BuildSpec:
-    """Return the spec that the flags ask for."""
+    """Return the spec that the values of the flags describe."""
     from t2vdata.build.spec import BuildSpec
     from t2vdata.media.encode import encoding
 
@@ -140,21 +144,18 @@ def make_spec(name: str, own: set[str | None], values: dict[str, Any]) -> BuildS
 def _build(name: str, own: set[str | None], values: dict[str, Any]) -> None:
     spec = make_spec(name, own, values)
     if values["dry_run"]:
-        from t2vdata.cli import _tables
-        from t2vdata.estimate.dry_run import forecast
+        from t2vdata.estimate.dry_run import dry_run
 
-        _tables.print_forecast(forecast(spec, num_workers=values["workers"]))
+        _print_dry_run(dry_run(spec, num_workers=values["workers"]))
         return
-    begun = time.monotonic()
+    start = time.monotonic()
     try:
         with progress(f"building {datasets.short_name(name)}", "clips") as advance:
-            result = _run(spec, values, lambda now: advance(now.clips, now.total))
+            result = _run(spec, values, lambda build: advance(build.clips, build.total))
     except KeyboardInterrupt:
-        click.echo(f"stopped; whole shards are kept in {values['out']}: run the same command again to go on", err=True)
+        click.echo(f"interrupted; finished shards are kept in {values['out']}: run the same command again to resume", err=True)
         sys.exit(INTERRUPTED)
-    from t2vdata.cli import _tables
-
-    _tables.print_build(result, time.monotonic() - begun)
+    _print(result, time.monotonic() - start)
 
 
 def _engine(values: dict[str, Any]) -> Engine:
@@ -162,7 +163,7 @@ def _engine(values: dict[str, Any]) -> Engine:
         from t2vdata.engines.ray import RayEngine
 
         memory = values["ray_memory_mb"]
-        # Of a cluster, all of it unless told; Ray on this machine is as large as --workers says.
+        # On a cluster, tasks use all of it by default; Ray on this machine starts with --workers cores.
         return RayEngine(
             values["ray_address"],
             num_tasks=values["workers"],
@@ -192,4 +193,57 @@ def _run(spec: BuildSpec, values: dict[str, Any], on_progress: Callable[[Progres
         max_failures=values["max_failures"],
         on_progress=on_progress,
         engine=engine,
+    )
+
+
+def _print(result: BuildResult, seconds: float) -> None:
+    from t2vdata.cli._console import console, reason_lines, table
+
+    manifest = result.manifest
+    tally = manifest.tally
+    rows = [
+        _row(name, split.tally, len(split.shards), sum(shard.num_bytes for shard in split.shards))
+        for name, split in manifest.splits.items()
+    ]
+    rows.append(_row("all", tally, sum(len(split.shards) for split in manifest.splits.values()), manifest.num_bytes))
+    out = console()
+    out.print(table("split", "kept", "rejected", "failed", "shards", "size", rows=rows))
+    for line in [*reason_lines("rejected", tally.rejected.items()), *reason_lines("failed", tally.failed.items())]:
+        out.print(line, markup=False)
+    if result.clips_built:
+        rate = result.clips_built / seconds
+        out.print(f"{result.clips_built:,} clips in {seconds:.1f} s ({rate:,.0f} clips/s) -> {result.out}", markup=False)
+    else:
+        out.print(f"nothing to do: {result.out} is complete", markup=False)
+    out.print(f"next: t2vdata show {result.out}", markup=False)
+
+
+def _row(name: str, tally: Tally, num_shards: int, num_bytes: int) -> list[str]:
+    from t2vdata.cli._console import format_size
+
+    counts = (tally.kept, tally.num_rejected, tally.num_failed, num_shards)
+    return [name, *(f"{count:,}" for count in counts), format_size(num_bytes)]
+
+
+def _print_dry_run(estimate: DryRun) -> None:
+    from t2vdata.cli._console import console, format_duration, format_size, reason_lines, table
+
+    out = console()
+    rows = [[name, f"{split.num_clips:,}", f"{sum(split.rejected.values()):,}"] for name, split in estimate.splits.items()]
+    out.print(table("split", "clips", "rejected", rows=rows))
+    reasons: Counter[str] = sum((Counter(split.rejected) for split in estimate.splits.values()), Counter())
+    for line in reason_lines("rejected", reasons.items()):
+        out.print(line, markup=False)
+    sampled = estimate.sampled
+    out.print(
+        f"of {sampled.seen} clips built on trial, {sampled.kept} were kept: {format_size(estimate.bytes_per_clip)} and "
+        f"{estimate.seconds_per_clip:.2g} s per clip",
+        markup=False,
+    )
+    for reason, count in [*sampled.rejected.items(), *sampled.failed.items()]:
+        out.print(f"  {count} not kept: {reason}", markup=False)
+    out.print(
+        f"expected: about {estimate.num_kept:,} clips, {format_size(estimate.num_bytes)}, {format_duration(estimate.seconds)} "
+        f"on {estimate.num_workers} processes; nothing was written",
+        markup=False,
     )

@@ -13,18 +13,18 @@ from t2vdata.cli import SETTINGS
 @click.command("datasets", context_settings=SETTINGS, epilog="Example: t2vdata datasets mnist-motion")
 @click.argument("name", required=False)
 def command(name: str | None) -> None:
-    """List what can be built; with NAME, what it is, what raw files it needs, licence and citation."""
+    """List the datasets that can be built; with NAME, describe one: raw files, licence, citation and command."""
     if name is None:
         width = max(map(len, datasets.names()))
-        for known in datasets.names():
-            summary = (datasets.load(known).__doc__ or "").strip().split("\n")[0]
-            click.echo(f"{known:{width}}  {summary}")
-        click.echo("\n`t2vdata datasets NAME` says more; `t2vdata build NAME --help` has its options.")
+        for known_name in datasets.names():
+            summary = (datasets.load(known_name).__doc__ or "").strip().split("\n")[0]
+            click.echo(f"{known_name:{width}}  {summary}")
+        click.echo("\n`t2vdata datasets NAME` describes one; `t2vdata build NAME --help` lists its options.")
         return
     dataset = datasets.load(name)
     click.echo(f"{name} (version {dataset.VERSION}), splits: {', '.join(dataset.SPLITS)}\n")
     click.echo((dataset.__doc__ or "").strip())
-    click.echo(f"\nRaw files: {getattr(dataset, 'RAW_FILES', 'none; the data is made by the build')}")
+    click.echo(f"\nRaw files: {getattr(dataset, 'RAW_FILES', 'none; the build makes the data')}")
     if hasattr(dataset, "TREE"):
         click.echo("\n" + textwrap.indent(dataset.TREE.strip("\n"), "  ") + "\n")
     click.echo(f"Licence: {dataset.LICENCE}")

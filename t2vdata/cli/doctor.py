@@ -18,42 +18,42 @@ if TYPE_CHECKING:
 
 @click.command("doctor", context_settings=SETTINGS, epilog="Example: t2vdata doctor")
 def command() -> None:
-    """Say which video decoders work on this machine, how fast they are, and what to install.
+    """List the video decoders that work on this machine, their speed, and what to install.
 
-    Each one decodes a small clip that comes with t2vdata. The exit status is 1 when none works on the CPU.
+    Each decodes a small clip that comes with t2vdata. The exit status is 1 if none works on the CPU.
     """
-    from t2vdata.cli._tables import console, table
+    from t2vdata.cli._console import console, table
     from t2vdata.media.decode import auto, pyav, torchcodec
 
-    verdicts = [verdict for device in ("cpu", "cuda") for verdict in auto.survey(device)]
-    about = {
+    reports = [report for device in ("cpu", "cuda") for report in auto.survey(device)]
+    versions = {
         "python": platform.python_version(),
         "t2vdata": __version__,
-        "FFmpeg": f"{pyav.ffmpeg_version()} (PyAV's own)",
+        "FFmpeg": f"{pyav.ffmpeg_version()} (bundled with PyAV)",
         **torchcodec.about_torch(),
         "cores": str(usable_cores()),
     }
     out = console()
-    for name, value in about.items():
+    for name, value in versions.items():
         out.print(f"{name:8} {value}", markup=False)
-    rows = [_row(one) for one in verdicts]
+    rows = [_row(report) for report in reports]
     out.print(table("backend", "device", "version", "works", "clips/s", rows=rows))
-    for one in verdicts:
-        if one.why_not:
-            out.print(f"{one.backend} on {one.device}: {one.why_not}", markup=False, soft_wrap=True)
-    readers = [one for one in verdicts if one.device == "cpu" and one.backend != "lossless"]
-    best = auto.fastest(readers)
+    for report in reports:
+        if report.why_not:
+            out.print(f"{report.backend} on {report.device}: {report.why_not}", markup=False, soft_wrap=True)
+    video_decoders = [report for report in reports if report.device == "cpu" and report.backend != "lossless"]
+    best = auto.fastest(video_decoders)
     if best is None:
         click.echo("no decoder works on the CPU; pip install --force-reinstall av")
         sys.exit(1)
     out.print(
         f"\nclips of {auto.NUM_PROBE_FRAMES} frames of 64x64 pixels, opened and decoded on one thread; "
-        f"`auto` takes {best.backend}",
+        f"`auto` selects {best.backend}",
         markup=False,
         soft_wrap=True,
     )
 
 
-def _row(one: BackendReport) -> list[str]:
-    speed = f"{one.clips_per_second:,.0f}" if one.clips_per_second else "-"
-    return [one.backend, one.device, one.version or "-", "no" if one.why_not else "yes", speed]
+def _row(report: BackendReport) -> list[str]:
+    speed = f"{report.clips_per_second:,.0f}" if report.clips_per_second else "-"
+    return [report.backend, report.device, report.version or "-", "no" if report.why_not else "yes", speed]

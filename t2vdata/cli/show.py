@@ -11,14 +11,14 @@ from t2vdata.errors import RequestError
 @click.command("show", context_settings=SETTINGS, epilog="Example: t2vdata show data/mnist-motion --random 6 --out clips.gif")
 @click.argument("path")
 @click.argument("keys", nargs=-1, metavar="[KEY]...")
-@click.option("--split", help="Split to show; the first one unless told.")
-@click.option("--random", "num_random", type=int, help="Draw so many clips instead of the first four.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the draw.")
-@click.option("--out", type=click.Path(), help="Picture to write: .png or .gif.  [<dataset>.png]")
+@click.option("--split", help="Split to show.  [default: the first]")
+@click.option("--random", "num_random", type=int, help="Show this many random clips instead of the first four.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of --random.")
+@click.option("--out", type=click.Path(), help="Output file: .png or .gif.  [default: <dataset>.png]")
 def command(path: str, keys: tuple[str, ...], split: str | None, num_random: int | None, seed: int, out: str | None) -> None:
-    """Draw clips of the dataset at PATH: those with the KEYs given, or some of a split.
+    """Draw clips of the dataset at PATH: by KEY, or the first of a split.
 
-    A .png is a contact sheet, a clip a row, its frames from left to right and its caption below; a .gif moves.
+    A .png is a contact sheet: a row per clip, frames from left to right, the caption below. A .gif is animated.
     """
     from t2vdata import storage
     from t2vdata.format.dataset import open_dataset
@@ -28,7 +28,7 @@ def command(path: str, keys: tuple[str, ...], split: str | None, num_random: int
     items = show.choose(dataset, keys=keys, split=split, num_random=num_random, seed=seed)
     target = out or f"{dataset.manifest.dataset}.png"
     if out is None and storage.exists(target):
-        raise RequestError(f"{target} is there already; name the picture with --out")
+        raise RequestError(f"{target} already exists; name the picture with --out")
     show.write(items, target)
     for item in items:
         click.echo(f"{item.key}: {item.captions[0]}")

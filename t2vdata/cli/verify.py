@@ -10,28 +10,28 @@ from t2vdata.cli import SETTINGS
 from t2vdata.cli._progress import progress
 from t2vdata.processes import usable_cores
 
-_SHOWN = 20
+_NUM_SHOWN = 20
 
 
 @click.command("verify", context_settings=SETTINGS, epilog="Example: t2vdata verify data/mnist-motion --deep")
 @click.argument("path")
-@click.option("--deep", is_flag=True, help="Also decode every clip and compare it with its row of the index.")
-@click.option("--workers", type=int, default=usable_cores, help="Processes; all cores unless told.")
+@click.option("--deep", is_flag=True, help="Also decode every clip and compare it with its row in the index.")
+@click.option("--workers", type=int, default=usable_cores, help="Number of processes.  [default: all cores]")
 def command(path: str, deep: bool, workers: int) -> None:
     """Check the dataset at PATH against its manifest: hashes, sizes, offsets and counts.
 
-    Names each bad shard and sample. The exit status is 1 when there is any.
+    Prints each bad shard and sample. The exit status is 1 if there are any.
     """
-    from t2vdata.cli._tables import size
+    from t2vdata.cli._console import format_size
     from t2vdata.inspect.verify import verify
 
     with progress(f"verifying {path}", "shards") as advance:
         verdict = verify(path, deep=deep, num_workers=workers, on_progress=advance)
-    for problem in verdict.problems[:_SHOWN]:
+    for problem in verdict.problems[:_NUM_SHOWN]:
         click.echo(problem)
-    if len(verdict.problems) > _SHOWN:
-        click.echo(f"... and {len(verdict.problems) - _SHOWN:,} more problems")
-    checked = f"{verdict.shards:,} shards, {verdict.samples:,} samples, {size(verdict.bytes)}"
+    if len(verdict.problems) > _NUM_SHOWN:
+        click.echo(f"... and {len(verdict.problems) - _NUM_SHOWN:,} more problems")
+    checked = f"{verdict.shards:,} shards, {verdict.samples:,} samples, {format_size(verdict.bytes)}"
     if not verdict.is_sound:
         click.echo(f"{path}: {len(verdict.problems):,} problems in {checked}")
         sys.exit(1)

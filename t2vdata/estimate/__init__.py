@@ -1,1 +1,1 @@
-"""What a build would cost, on this machine or on a cluster, measured on a few of its clips."""
+"""The cost of a build before it runs, on this machine or on a cluster, extrapolated from a few of its clips."""

@@ -1,10 +1,14 @@
-"""What a build would give: clips per split after the cheap filters, and bytes and time by a sample of them. Writes nothing."""
+"""A dry run: the clips of each split after the filters that read no pixels, and size and time from a sample of 20 clips.
+
+Writes nothing.
+"""
 
 from __future__ import annotations
 
 import io
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,111 +24,118 @@ from t2vdata.format.shards import ShardWriter
 from t2vdata.storage import archives
 from t2vdata.types import Clip, Reject, ShardPlan, Tally
 
-# As many as say the size of an average clip to about a quarter, and are done in seconds.
-SAMPLE = 20
-# Archives that are looked into.
-_PEEKED = 4
+# Enough to know the size of an average clip to about a quarter, and built in seconds.
+NUM_SAMPLED = 20
+# Number of archives whose first files are listed.
+_NUM_LISTED_ARCHIVES = 4
 
 
 @dataclass(frozen=True)
-class SplitForecast:
-    """A split before any of its pixels are made."""
+class SplitEstimate:
+    """A split after the filters that read no pixels."""
 
-    clips: int
-    """Clips that pass the filters which look at no pixel; others may still be left out."""
+    num_clips: int
+    """Clips that pass these filters. Later filters may still reject some of them."""
     rejected: Mapping[str, int]
-    """{reason: clips}"""
+    """{reason: number of clips}"""
 
 
 @dataclass(frozen=True)
-class Forecast:
-    """What a build would give. All but the counts of clips are estimates from a few of them."""
+class DryRun:
+    """Size and time of a build. Everything but the numbers of clips is extrapolated from the sampled clips."""
 
-    splits: Mapping[str, SplitForecast]
+    splits: Mapping[str, SplitEstimate]
     sampled: Tally
-    """What became of the sampled clips."""
+    """Outcome of the sampled clips."""
     bytes_per_clip: float
-    """In a shard, of the sampled clips that were kept; 0 when none was."""
+    """In a shard, mean over the sampled clips that were kept; 0 if none was."""
     seconds_per_clip: float
-    """On one core, of all sampled clips."""
+    """On one core, mean over all sampled clips."""
     num_workers: int
 
     @property
-    def clips(self) -> int:
-        return sum(split.clips for split in self.splits.values())
+    def num_clips(self) -> int:
+        return sum(split.num_clips for split in self.splits.values())
 
     @property
-    def kept(self) -> int:
-        """Clips that would be kept."""
-        return round(self.clips * self.sampled.kept / self.sampled.seen) if self.sampled.seen else 0
+    def num_kept(self) -> int:
+        """Expected number of clips in the shards."""
+        return round(self.num_clips * self.sampled.kept / self.sampled.seen) if self.sampled.seen else 0
 
     @property
     def num_bytes(self) -> float:
-        """Bytes of all shards."""
-        return self.kept * self.bytes_per_clip
+        """Expected size of all shards."""
+        return self.num_kept * self.bytes_per_clip
 
     @property
     def seconds(self) -> float:
-        """Time that the clips take on all workers. Starting up and writing the index come on top."""
-        return self.clips * self.seconds_per_clip / self.num_workers
+        """Expected time on all workers, without start-up and without writing the index."""
+        return self.num_clips * self.seconds_per_clip / self.num_workers
 
 
-def forecast(spec: BuildSpec, *, num_workers: int | None = None) -> Forecast:
-    """Plan a build and make a few of its clips, in this process and without writing anything.
+def dry_run(spec: BuildSpec, *, num_workers: int | None = None, num_sampled: int = NUM_SAMPLED) -> DryRun:
+    """Plan a build and build ``num_sampled`` of its clips in this process, without writing anything.
 
-    Raises what ``build_dataset`` raises for a spec that cannot be built, or for raw files that are missing.
+    Raises what ``build_dataset`` raises for a spec that cannot be built or for missing raw files.
     """
     workers = local.resolve_num_workers(num_workers)
     check_can_build(spec)
-    in_archives = peek(spec)
-    counts: dict[str, list[int]] = {}
+    in_archives = list_some_archives(spec, num_sampled)
+    num_clips: Counter[str] = Counter()
     rejected: dict[str, Tally] = {}
 
     def counted(plans: Iterable[ShardPlan]) -> Iterator[ShardPlan]:
-        for one in plans:
-            counts.setdefault(one.split, []).append(len(one.clips))
-            rejected[one.split] = rejected.get(one.split, Tally()) + Tally.of(0, one.rejects)
-            yield one
+        for plan in plans:
+            num_clips[plan.split] += len(plan.clips)
+            rejected[plan.split] = rejected.get(plan.split, Tally()) + Tally.of(0, plan.rejects)
+            yield plan
 
-    made = make(spec, choose(counted(plan_shards(spec, planning.splits(spec))), in_archives=in_archives))
-    tally = made.tally
-    return Forecast(
-        {split: SplitForecast(sum(counts[split]), rejected[split].rejected) for split in counts},
+    plans = counted(plan_shards(spec, planning.splits(spec)))
+    trial = build_trial(spec, choose_clips(plans, num_sampled=num_sampled, in_archives=in_archives))
+    tally = trial.tally
+    return DryRun(
+        {split: SplitEstimate(num_clips[split], filtered.rejected) for split, filtered in rejected.items()},
         tally,
-        made.num_bytes / tally.kept if tally.kept else 0.0,
-        made.seconds / tally.seen if tally.seen else 0.0,
+        trial.num_bytes / tally.kept if tally.kept else 0.0,
+        trial.seconds / tally.seen if tally.seen else 0.0,
         workers,
     )
 
 
-def peek(spec: BuildSpec) -> bool:
-    """Look at the first files of a few archives, and return whether there are any: clips beyond them are taken for there."""
-    found = datasets.archives(spec.dataset, spec.root, spec.resolved)
-    if found:
-        some = found[:: -(-len(found) // _PEEKED)]
-        each = -(-2 * SAMPLE // len(some))
-        seen = [archives.contents(one, each) for one in some]
-        is_all = len(some) == len(found) and all(len(one.members) < each for one in seen)
-        datasets.learn(spec.dataset, spec.root, seen, is_all=is_all)
-    return bool(found)
+def list_some_archives(spec: BuildSpec, num_sampled: int) -> bool:
+    """List the first files of a few archives; return whether the dataset has archives.
 
-
-def choose(plans: Iterable[ShardPlan], *, in_archives: bool = False) -> list[tuple[str, Clip]]:
-    """Return (split, clip) of a few clips, each as likely as any other and the same every time; makes and holds no others.
-
-    Of clips in archives, those near the start of one; each archive is then read once, and not to its end.
+    Clips beyond the listed files are assumed to exist.
     """
-    draws = random.Random(0)  # noqa: S311  # no secret
+    paths = datasets.archives(spec.dataset, spec.root, spec.resolved)
+    if paths:
+        listed = paths[:: -(-len(paths) // _NUM_LISTED_ARCHIVES)]
+        num_files = -(-2 * num_sampled // len(listed))
+        contents = [archives.contents(path, num_files) for path in listed]
+        is_all = len(listed) == len(paths) and all(len(archive.members) < num_files for archive in contents)
+        datasets.learn(spec.dataset, spec.root, contents, is_all=is_all)
+    return bool(paths)
+
+
+def choose_clips(
+    plans: Iterable[ShardPlan], *, num_sampled: int = NUM_SAMPLED, in_archives: bool = False
+) -> list[tuple[str, Clip]]:
+    """Return (split, clip) of up to ``num_sampled`` random clips: each is equally likely, the choice is always the same.
+
+    Reservoir sampling: no other clip is created or held. Clips in archives come from the listed start of an archive and
+    are sorted by offset, so that each archive is read once, and not to its end.
+    """
+    random_numbers = random.Random(0)  # noqa: S311  # no secret
     chosen: list[tuple[str, Clip]] = []
-    seen = 0
-    for one in plans:
-        for number in range(len(one.clips)):
-            if in_archives and (media := one.clips[number].media) is not None and media.is_in_unread_archive:
+    num_seen = 0
+    for plan in plans:
+        for index in range(len(plan.clips)):
+            if in_archives and (media := plan.clips[index].media) is not None and media.is_in_unread_archive:
                 continue
-            place = seen if seen < SAMPLE else draws.randrange(seen + 1)
-            seen += 1
-            if place < SAMPLE:
-                chosen[place : place + 1] = [(one.split, one.clips[number])]
+            slot = num_seen if num_seen < num_sampled else random_numbers.randrange(num_seen + 1)
+            num_seen += 1
+            if slot < num_sampled:
+                chosen[slot : slot + 1] = [(plan.split, plan.clips[index])]
     archived = [
         (media.path, media.offset, index)
         for index, (_, clip) in enumerate(chosen)
@@ -134,29 +145,32 @@ def choose(plans: Iterable[ShardPlan], *, in_archives: bool = False) -> list[tup
 
 
 @dataclass(frozen=True)
-class Made:
-    """A few clips, made on trial."""
+class Trial:
+    """A few clips, built in memory."""
 
     tally: Tally
     num_bytes: int
-    """Of those that were kept, in a shard."""
+    """Size of the kept clips in a shard."""
     seconds: float
-    """On one core, of all of them."""
+    """Time for all of them on one core."""
     rows: Sequence[bytes]
-    """Of the index, as reports hold them."""
+    """Their rows of the index, as in shard reports."""
 
 
-def make(spec: BuildSpec, chosen: Sequence[tuple[str, Clip]], *, on_stage: Callable[[str], None] = lambda _: None) -> Made:
-    """Make some clips in this process; ``on_stage`` is called as for ``work.samples``, once the clock runs."""
+def build_trial(
+    spec: BuildSpec, clips: Sequence[tuple[str, Clip]], *, on_stage: Callable[[str], None] = lambda _: None
+) -> Trial:
+    """Build clips in this process; ``on_stage`` is called as by ``build.shard.samples``, once the clock runs."""
     rejects: list[Reject] = []
     rows: list[bytes] = []
     writer = ShardWriter(io.BytesIO())
-    if chosen:
+    if clips:
         # Once before the clock starts: the first clip also pays for imports and for starting the decoder's process.
-        list(samples(spec, ShardPlan(chosen[0][0], 0, [chosen[0][1]]), []))
-    begun = time.perf_counter()
-    for split, clip in chosen:
+        split, clip = clips[0]
+        list(samples(spec, ShardPlan(split, 0, [clip]), []))
+    start = time.perf_counter()
+    for split, clip in clips:
         for sample, row in samples(spec, ShardPlan(split, 0, [clip]), rejects, on_stage=on_stage):
             rows.append(json_line({**row, **to_row(sample, writer.add(sample), shard_name(spec, split, 0))}))
-    seconds = time.perf_counter() - begun
-    return Made(Tally.of(writer.num_samples, rejects), writer.num_bytes, seconds, rows)
+    seconds = time.perf_counter() - start
+    return Trial(Tally.of(writer.num_samples, rejects), writer.num_bytes, seconds, rows)

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: in a process of its own."""
+"""The command line, run as users run it: in its own process."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from support import ROOT, t2vdata
 
 from t2vdata import datasets
 from t2vdata.build.run import BuildResult
-from t2vdata.cli import VERBS
+from t2vdata.cli import COMMANDS
 
 EXAMPLES = str(ROOT / "tests" / "examples")
 # The folder at the top of the tree that `datasets NAME` prints.
 TOP = {"table": "mydata", "msvd": "MSVD", "kinetics": "k400", "moments": "Moments_in_Time_Mini", "visdial-coco": "COCO"}
 
 
-def test_help_of_every_verb_ends_in_an_example() -> None:
-    assert len(VERBS) == 11
-    for words in ([], *([verb] for verb in VERBS), ["build", "mnist-motion"], ["estimate", "mnist-motion"]):
+def test_help_of_every_command_ends_in_an_example() -> None:
+    assert len(COMMANDS) == 11
+    for words in ([], *([command] for command in COMMANDS), ["build", "mnist-motion"], ["estimate", "mnist-motion"]):
         done = t2vdata(*words, "--help")
         assert done.returncode == 0
         assert "Example: t2vdata " in done.stdout.strip().rsplit("\n\n", 2)[-1] + done.stdout.strip().rsplit("\n\n", 2)[-2]
@@ -56,7 +56,7 @@ def test_building_needs_no_pandas_and_no_torch(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["buid"], 2, "no verb 'buid'; did you mean 'build'?"),
+        (["buid"], 2, "no command 'buid'; did you mean 'build'?"),
         (["build", "mnist-moton"], 1, "no dataset 'mnist-moton'; did you mean 'mnist-motion'?"),
         (["build", "mnist-motion", "--nn", "5"], 2, "No such option"),
         (["build", "mnist-motion", "--n", "lots"], 2, "'lots' is not a valid integer"),
@@ -86,7 +86,7 @@ def test_a_mistake_is_one_clear_line(tmp_path: Path, words: list[str], code: int
     assert not (tmp_path / "out").exists()
 
 
-def test_a_build_says_what_it_did_and_what_comes_next(tmp_path: Path) -> None:
+def test_a_build_prints_counts_and_the_next_command(tmp_path: Path) -> None:
     words = ["build", "mnist-motion", "--n", "50", "--out", tmp_path / "out", "--workers", "2"]
     done = t2vdata(*words)
     assert done.returncode == 0, done.stderr
@@ -110,7 +110,7 @@ def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "t2vdata", "build", "mnist-motion", "--n", "4000", "--out", str(tmp_path / "out")]
     process = subprocess.Popen(command, stdout=slave, stderr=slave, env={**os.environ, "TERM": "xterm", "COLUMNS": "120"})
     os.close(slave)
-    seen = b""
+    output = b""
     while True:
         try:
             block = os.read(master, 65536)
@@ -118,18 +118,17 @@ def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
             break
         if not block:
             break
-        seen += block
+        output += block
     assert process.wait() == 0
-    assert b"building mnist-motion" in seen
-    assert b"clips/s" in seen
-    assert "━".encode() in seen
+    assert b"building mnist-motion" in output
+    assert b"clips/s" in output
+    assert "━".encode() in output
 
 
-def test_a_log_gets_plain_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_gets_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
     from t2vdata.cli import _progress
 
-    monkeypatch.setattr(_progress, "_EVERY", 0.0)
-    with _progress.progress("building x", "clips") as advance:
+    with _progress.progress("building x", "clips", line_interval_seconds=0.0) as advance:
         advance(0, 100)
         time.sleep(0.01)
         advance(50, 100)
@@ -138,7 +137,7 @@ def test_a_log_gets_plain_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert lines[-1].endswith(" s left")
 
 
-def test_stats_as_json_is_what_stats_counts(built: BuildResult) -> None:
+def test_stats_as_json_has_the_counts(built: BuildResult) -> None:
     done = t2vdata("stats", built.out, "--json")
     body = json.loads(done.stdout)
     assert {name: split["clips"] for name, split in body["splits"].items()} == {
@@ -168,28 +167,28 @@ def test_show_writes_the_picture_it_names(built: BuildResult, tmp_path: Path) ->
     assert (tmp_path / "x.gif").read_bytes().startswith(b"GIF89a")
 
 
-def test_show_does_not_write_over_a_picture_that_it_was_not_told_to(built: BuildResult, tmp_path: Path) -> None:
+def test_show_does_not_overwrite_a_picture_without_out(built: BuildResult, tmp_path: Path) -> None:
     where = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(ROOT)}}
     assert t2vdata("show", built.out, **where).returncode == 0
     done = t2vdata("show", built.out, **where)
     assert done.returncode == 1
-    assert "mnist-motion.png is there already; name the picture with --out" in done.stderr
+    assert "mnist-motion.png already exists; name the picture with --out" in done.stderr
 
 
 def test_datasets_lists_and_describes() -> None:
     assert "mnist-motion" in t2vdata("datasets").stdout
     for name in datasets.names():
-        told = t2vdata("datasets", name).stdout
-        assert ("made by the build" in told) == (name == "mnist-motion")
-        assert name == "mnist-motion" or f"\n  {TOP[name]}/" in told
-        assert f"\nLicence: {datasets.load(name).LICENCE}\nCitation: {datasets.load(name).CITATION}\n" in told
-        assert f"Build it: t2vdata build {name} " in told
-    one = t2vdata("datasets", "mnist-motion").stdout
+        text = t2vdata("datasets", name).stdout
+        assert ("build makes the data" in text) == (name == "mnist-motion")
+        assert name == "mnist-motion" or f"\n  {TOP[name]}/" in text
+        assert f"\nLicence: {datasets.load(name).LICENCE}\nCitation: {datasets.load(name).CITATION}\n" in text
+        assert f"Build it: t2vdata build {name} " in text
+    description = t2vdata("datasets", "mnist-motion").stdout
     for text in ("CC BY-SA 3.0", "Citation:", "Raw files: none", "t2vdata build mnist-motion --n 40000"):
-        assert text in one
+        assert text in description
 
 
-def test_a_module_of_your_own_is_built_with_its_own_flags(tmp_path: Path) -> None:
+def test_your_own_module_is_built_with_its_own_flags(tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), EXAMPLES])}
     done = t2vdata("build", "mydata.wavy_lines", "--n", "30", "--out", tmp_path / "out", "--max-failures", "0.5", env=env)
     assert done.returncode == 0, done.stderr
@@ -198,7 +197,7 @@ def test_a_module_of_your_own_is_built_with_its_own_flags(tmp_path: Path) -> Non
     assert t2vdata("verify", tmp_path / "out", "--deep").returncode == 0
 
 
-def test_a_closed_pipe_is_no_crash(built: BuildResult) -> None:
+def test_a_closed_pipe_does_not_crash(built: BuildResult) -> None:
     command = f"{sys.executable} -m t2vdata stats {built.out} | head -1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert done.returncode == 0

@@ -15,7 +15,7 @@ from support import hashes
 from t2vdata import datasets
 from t2vdata.build.run import BuildResult, BuildSpec, build_dataset
 from t2vdata.errors import RawDataError
-from t2vdata.estimate.dry_run import SAMPLE, forecast
+from t2vdata.estimate.dry_run import NUM_SAMPLED, dry_run
 from t2vdata.format import tables
 from t2vdata.format.dataset import open_dataset
 from t2vdata.format.shards import read_samples
@@ -127,10 +127,10 @@ def test_stats_counts_it_and_show_draws_it(result: BuildResult) -> None:
 
 
 def test_a_dry_run_counts_what_the_annotations_tell(name: str, layout: Layout, result: BuildResult) -> None:
-    found = forecast(spec(name, layout), num_workers=1)
-    assert found.clips + sum(sum(one.rejected.values()) for one in found.splits.values()) == layout.num_clips
+    found = dry_run(spec(name, layout), num_workers=1)
+    assert found.num_clips + sum(sum(one.rejected.values()) for one in found.splits.values()) == layout.num_clips
     # These are few: all of them are tried, or as good as all.
-    assert (found.kept, found.sampled.seen) == (layout.num_kept, min(found.clips, SAMPLE))
+    assert (found.num_kept, found.sampled.seen) == (layout.num_kept, min(found.num_clips, NUM_SAMPLED))
     assert found.bytes_per_clip > 0
     assert found.seconds_per_clip > 0
 

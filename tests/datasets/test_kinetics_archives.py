@@ -329,18 +329,15 @@ def test_large_archives_take_little_memory(videos: dict[str, bytes], tmp_path: P
 # Before a build
 
 
-@pytest.mark.parametrize("ask", [dry_run.forecast, cluster.capacity], ids=["dry run", "estimate"])
-def test_a_build_from_archives_is_planned_by_their_first_clips(
-    ask: Callable[..., object], packed: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(dry_run, "SAMPLE", 4)
+@pytest.mark.parametrize("ask", [dry_run.dry_run, cluster.estimate], ids=["dry run", "estimate"])
+def test_a_build_from_archives_is_planned_by_their_first_clips(ask: Callable[..., object], packed: Path) -> None:
     path = packed / "k400_targz" / "train" / "part_10.tar.gz"
     # What comes behind the first clips is not read.
     path.write_bytes(path.read_bytes()[:-200])
-    told = {"num_workers": 1} if ask is dry_run.forecast else {"cores": 8, "bytes_per_second": 1e9}
-    found = ask(spec(packed), **told)
-    assert found.clips == 12  # type: ignore[attr-defined]
-    tally = found.sampled if ask is dry_run.forecast else found.costs.sampled  # type: ignore[attr-defined]
+    told = {"num_workers": 1} if ask is dry_run.dry_run else {"cores": 8, "bytes_per_second": 1e9}
+    found = ask(spec(packed), num_sampled=4, **told)
+    assert found.num_clips == 12  # type: ignore[attr-defined]
+    tally = found.sampled if ask is dry_run.dry_run else found.costs.sampled  # type: ignore[attr-defined]
     assert (tally.kept, tally.seen) == (4, 4)
 
 

@@ -352,10 +352,10 @@ def test_a_span_that_takes_too_many_bytes_has_failed(film: bytes, memory: str, t
 # Before a build
 
 
-@pytest.mark.parametrize("ask", [dry_run.forecast, cluster.capacity], ids=["dry run", "estimate"])
+@pytest.mark.parametrize("ask", [dry_run.dry_run, cluster.estimate], ids=["dry run", "estimate"])
 def test_a_build_from_a_url_is_planned(ask: Callable[..., object], memory: str, tmp_path: Path) -> None:
     layout = LAYOUTS["kinetics"](tmp_path / "raw")
     asked = spec("kinetics", layout, upload(tmp_path / "raw", memory))
-    told = {"num_workers": 1} if ask is dry_run.forecast else {"cores": 8, "bytes_per_second": 1e9}
+    told = {"num_workers": 1} if ask is dry_run.dry_run else {"cores": 8, "bytes_per_second": 1e9}
     found = ask(asked, **told)
-    assert (found.clips, found.kept) == (4, 3)  # type: ignore[attr-defined]
+    assert (found.num_clips, found.num_kept) == (4, 3)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""How long a build would take on a cluster, and what limits it."""
+"""Estimates of the time of a build on a cluster, and of what limits it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from support import t2vdata, tiny_spec
 
 from t2vdata.build.run import BuildResult, BuildSpec
 from t2vdata.errors import RawDataError, RequestError
-from t2vdata.estimate.cluster import Capacity, ClipCosts, capacity, parse_bandwidth
+from t2vdata.estimate.cluster import ClipCosts, ClusterEstimate, estimate, parse_bandwidth
 from t2vdata.media.encode import encoding
 from t2vdata.types import Tally
 
@@ -23,26 +23,26 @@ FLAGS = ["--frames", "8", "--size", "24", "--digit-size", "12"]
     ("text", "expected"),
     [("10Gbit", 1.25e9), ("800 Mbit/s", 1e8), ("1.25GB", 1.25e9), ("9600bit", 1200.0), ("3MB/s", 3e6), ("10Gbps", 1.25e9)],
 )
-def test_a_bandwidth_is_bits_or_bytes_a_second(text: str, expected: float) -> None:
+def test_a_bandwidth_is_in_bits_or_bytes_per_second(text: str, expected: float) -> None:
     assert parse_bandwidth(text) == expected
 
 
 @pytest.mark.parametrize("text", ["fast", "0Gbit", "-1Gbit", "10"])
-def test_no_bandwidth_is_refused(text: str) -> None:
+def test_a_text_that_is_no_bandwidth_is_refused(text: str) -> None:
     with pytest.raises(RequestError, match=f"--bandwidth {text!r}: expected a rate"):
         parse_bandwidth(text)
 
 
-def test_it_is_near_to_what_the_build_has_given(built: BuildResult) -> None:
-    found = capacity(tiny_spec(), **ROOMY)
-    assert (found.clips, found.kept) == (78, 78)
-    # The end of each tar, and the splits' last shards, which are not full, are not counted.
-    assert 0.6 * built.manifest.num_bytes < found.written_bytes < 1.1 * built.manifest.num_bytes
-    assert 0.5 < found.index_bytes / next(file.num_bytes for file in built.manifest.files if file.name == "index.parquet") < 2
-    assert found.read_bytes == 0
-    assert found.costs.render_seconds > 0
-    assert found.costs.encode_seconds > 0
-    assert found.costs.index_seconds > 0
+def test_the_estimate_is_close_to_the_build(built: BuildResult) -> None:
+    result = estimate(tiny_spec(), **ROOMY)
+    assert (result.num_clips, result.num_kept) == (78, 78)
+    # The estimate leaves out the end of each tar, and takes the last shard of each split as full.
+    assert 0.6 * built.manifest.num_bytes < result.written_bytes < 1.1 * built.manifest.num_bytes
+    assert 0.5 < result.index_bytes / next(file.num_bytes for file in built.manifest.files if file.name == "index.parquet") < 2
+    assert result.read_bytes == 0
+    assert result.costs.render_seconds > 0
+    assert result.costs.encode_seconds > 0
+    assert result.costs.index_seconds > 0
 
 
 def test_raw_files_are_read_over_the_network(tmp_path: Path) -> None:
@@ -51,64 +51,64 @@ def test_raw_files_are_read_over_the_network(tmp_path: Path) -> None:
     (tmp_path / "b.mp4").write_bytes(b"no video")
     (tmp_path / "clips.csv").write_text("path,caption\na.mp4,one\nb.mp4,two\n")
     spec = BuildSpec("table", options={"table": tmp_path / "clips.csv", "size": 16, "frames": 4}, encoding=encoding("jpeg"))
-    found = capacity(spec, clips=1_000_000, **ROOMY)
-    assert found.costs.sampled == Tally(1, {}, {"DecodeError": 1})
-    assert found.kept == 500_000
-    assert found.read_bytes == pytest.approx(1_000_000 * (len(video) + 8) / 2)
-    assert found.seconds["network"] == pytest.approx((found.read_bytes + found.written_bytes) / 1e9)
-    assert found.reads == 1000 + 1_000_000
+    result = estimate(spec, num_clips=1_000_000, **ROOMY)
+    assert result.costs.sampled == Tally(1, {}, {"DecodeError": 1})
+    assert result.num_kept == 500_000
+    assert result.read_bytes == pytest.approx(1_000_000 * (len(video) + 8) / 2)
+    assert result.seconds["network"] == pytest.approx((result.read_bytes + result.written_bytes) / 1e9)
+    assert result.num_read_requests == 1000 + 1_000_000
 
 
-def a_capacity(**seconds: float) -> Capacity:
+def estimate_with(**seconds: float) -> ClusterEstimate:
     costs = ClipCosts(Tally(20), *[0.0] * 7)
-    every = {"decode": 1.0, "encode": 1.0, "network": 1.0, "store requests": 1.0, "index": 1.0, **seconds}
-    return Capacity(1000, 1000, 1, 0.0, 0.0, 0.0, 0.0, 0.0, 1, costs, every)
+    every_resource = {"decode": 1.0, "encode": 1.0, "network": 1.0, "store requests": 1.0, "index": 1.0, **seconds}
+    return ClusterEstimate(1000, 1000, 1, 0.0, 0.0, 0.0, 0.0, 0.0, 1, costs, every_resource)
 
 
 @pytest.mark.parametrize("limit", ["decode", "encode", "network", "store requests", "index"])
-def test_the_slowest_limits_the_build(limit: str) -> None:
-    assert a_capacity(**{limit: 7.0}).limit == limit
+def test_the_slowest_resource_limits_the_build(limit: str) -> None:
+    assert estimate_with(**{limit: 7.0}).limit == limit
 
 
-def test_decoding_and_encoding_share_the_cores_and_all_else_goes_on_beside_them() -> None:
-    assert a_capacity(decode=5.0, encode=4.0, network=8.0).total_seconds == 9.0
-    assert a_capacity(decode=5.0, encode=4.0, network=8.0).limit == "decode"
-    assert a_capacity(decode=5.0, encode=4.0, network=10.0).total_seconds == 10.0
+def test_decoding_and_encoding_share_the_cores_and_the_rest_is_parallel() -> None:
+    assert estimate_with(decode=5.0, encode=4.0, network=8.0).total_seconds == 9.0
+    assert estimate_with(decode=5.0, encode=4.0, network=8.0).limit == "decode"
+    assert estimate_with(decode=5.0, encode=4.0, network=10.0).total_seconds == 10.0
 
 
-def test_more_cores_and_a_faster_store_take_less() -> None:
-    one = capacity(tiny_spec(), clips=10**6, **ROOMY)
-    assert one.shards == 50_000
-    assert one.lists == 100
-    # The costs are measured anew each time; the counts are not.
-    many = capacity(tiny_spec(), clips=10**6, cores=64, bytes_per_second=1e9, writes_per_second=10.0)
-    assert many.seconds["store requests"] > 10 * one.seconds["store requests"]
+def test_more_cores_save_time_and_a_slower_store_costs_time() -> None:
+    few = estimate(tiny_spec(), num_clips=10**6, **ROOMY)
+    assert few.num_shards == 50_000
+    assert few.num_list_requests == 100
+    # Costs are measured again each time; counts stay.
+    many = estimate(tiny_spec(), num_clips=10**6, cores=64, bytes_per_second=1e9, writes_per_second=10.0)
+    assert many.seconds["store requests"] > 10 * few.seconds["store requests"]
     assert many.seconds["decode"] == pytest.approx(10**6 * many.costs.render_seconds / 64)
-    assert many.written_bytes == pytest.approx(one.written_bytes)
+    assert many.written_bytes == pytest.approx(few.written_bytes)
 
 
-def test_large_shards_go_up_in_parts() -> None:
+def test_large_shards_are_uploaded_in_parts() -> None:
     spec = dataclasses.replace(tiny_spec(), shard_size=20_000)
-    found = capacity(spec, clips=10**6, **ROOMY)
-    parts = found.written_bytes / 50 / (16 << 20)
+    result = estimate(spec, num_clips=10**6, **ROOMY)
+    parts = result.written_bytes / 50 / (16 << 20)
     assert parts > 1
-    assert found.writes == pytest.approx(50 * (parts + 3))
+    assert result.num_write_requests == pytest.approx(50 * (parts + 3))
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"), [({"cores": 0}, "--cores 0: expected 1"), ({"clips": 0}, "--clips 0: expected 1")]
+    ("settings", "message"), [({"cores": 0}, "--cores 0: expected 1"), ({"num_clips": 0}, "--clips 0: expected 1")]
 )
-def test_nothing_to_build_with_is_refused(settings: dict[str, int], message: str) -> None:
+def test_no_cores_or_no_clips_are_refused(settings: dict[str, int], message: str) -> None:
     with pytest.raises(RequestError, match=message):
-        capacity(tiny_spec(), **{**ROOMY, **settings})
+        estimate(tiny_spec(), **{**ROOMY, **settings})
 
 
-def test_missing_raw_files_are_said() -> None:
+def test_missing_raw_files_are_named() -> None:
     with pytest.raises(RawDataError, match="kinetics"):
-        capacity(BuildSpec("kinetics", root="nowhere"), **ROOMY)
+        estimate(BuildSpec("kinetics", root="nowhere"), **ROOMY)
 
 
-def test_the_command_says_what_limits_and_writes_nothing(tmp_path: Path) -> None:
+def test_the_command_names_the_limit_and_writes_nothing(tmp_path: Path) -> None:
     words = [
         "estimate",
         "mnist-motion",

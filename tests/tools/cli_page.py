@@ -7,17 +7,17 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from t2vdata import datasets
-from t2vdata.cli import VERBS, main
+from t2vdata.cli import COMMANDS, main
 
 PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 
 
 def page() -> str:
-    """Return the page: the help of every verb, and of ``build`` for every dataset."""
-    calls = [[], *([verb] for verb in VERBS), *(["build", name] for name in datasets.names())]
+    """Return the page: the help of every command, and of ``build`` for every dataset."""
+    calls = [[], *([command] for command in COMMANDS), *(["build", name] for name in datasets.names())]
     parts = [
-        "# Command line\n\nMade from `--help` by `python tests/tools/cli_page.py`.\n\n"
-        "Exit codes: 0 done, 1 an error in the data or the request, 2 wrong usage, 130 stopped by Ctrl-C.\n"
+        "# Command line\n\nGenerated from `--help` by `python tests/tools/cli_page.py`.\n\n"
+        "Exit codes: 0 success, 1 an error in the data or the request, 2 wrong usage, 130 interrupted by Ctrl-C.\n"
     ]
     for words in calls:
         done = CliRunner().invoke(main, [*words, "--help"], prog_name="t2vdata")
