@@ -41,7 +41,7 @@ def test_command_line_page_matches_help(monkeypatch: pytest.MonkeyPatch) -> None
     assert cli_page.PAGE.read_text() == cli_page.page(), "run `python tests/tools/cli_page.py`"
 
 
-def test_contributing_page_matches_docstrings_and_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_contributing_page_matches_docstrings_and_import_contracts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(TOOLS))
     import package_map
 

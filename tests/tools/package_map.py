@@ -1,6 +1,6 @@
 """Write the generated parts of docs/contributing.md: ``python tests/tools/package_map.py``. A test compares them.
 
-The package map comes from docstrings, the list of layers from pyproject.toml.
+The package map comes from docstrings, the import contracts from pyproject.toml.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import tomllib
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "contributing.md"
@@ -16,18 +17,24 @@ PAGE = ROOT / "docs" / "contributing.md"
 def page() -> str:
     """Return docs/contributing.md with its generated parts up to date; each stands between two markers."""
     text = PAGE.read_text(encoding="utf-8")
-    for part, content in (("layers", layers()), ("package map", package_map())):
+    for part, content in (("contracts", contracts()), ("package map", package_map())):
         begin, end = f"<!-- {part}: begin -->", f"<!-- {part}: end -->"
         before, _, rest = text.partition(begin)
         text = f"{before}{begin}\n\n{content}\n\n{end}{rest.partition(end)[2]}"
     return text
 
 
-def layers() -> str:
-    """Return the layers of the import contracts as a code block, top layer first."""
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
-    lines = [line for contract in contracts if contract["type"] == "layers" for line in contract["layers"]]
-    return "\n".join(["```", *lines, "```"])
+def contracts() -> str:
+    """Return the import contracts of pyproject.toml: layers as code blocks, top layer first, forbidden imports as sentences."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    return "\n\n".join(f"**{contract['name']}**{_rule(contract)}" for contract in settings["contracts"])
+
+
+def _rule(contract: dict[str, Any]) -> str:
+    if contract["type"] == "layers":
+        return "\n".join(["", "", "```", *contract["layers"], "```"])
+    sources, targets = (", ".join(f"`{name}`" for name in contract[key]) for key in ("source_modules", "forbidden_modules"))
+    return f": {sources} must not import {targets}."
 
 
 def package_map() -> str:
