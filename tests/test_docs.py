@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import io
 import re
 import shlex
@@ -166,6 +168,34 @@ def test_python_of_the_quickstart_runs(tmp_path: Path, built: BuildResult) -> No
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Tally(kept=26" in done.stdout
+
+
+def test_every_name_in_the_documentation_can_be_imported() -> None:
+    names = {name for page in PAGES for name in re.findall(r"`((?:t2vdata|baselines)(?:\.\w+)+)", page.read_text())}
+    for page in PAGES:
+        for block in blocks(page, "python"):
+            for node in ast.walk(ast.parse(block)):
+                if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in ("t2vdata", "baselines"):
+                    names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    assert len(names) >= 10
+    for name in names:
+        assert resolve(name) is not None, name
+
+
+def resolve(name: str) -> object:
+    """Return the module, or the attribute of a module, with this dotted name."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        parent, _, attribute = name.rpartition(".")
+        return getattr(resolve(parent), attribute)
+
+
+def test_python_of_the_readme_and_the_loading_page_reads_batches(built: BuildResult) -> None:
+    code = blocks(ROOT / "README.md", "python")[0] + blocks(ROOT / "docs" / "loading.md", "python")[0]
+    code = code.replace("data/mnist-motion", built.out) + "print(tuple(batch.video.shape[1:]), batch.tokens.dtype)\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "(1, 16, 24, 24) torch.int64", done.stderr
 
 
 def test_commands_of_the_scale_page_run(tmp_path: Path, s3_settings: str, monkeypatch: pytest.MonkeyPatch) -> None:
