@@ -1,4 +1,4 @@
-"""A tiny raw folder for each dataset, in the official layout, made of generated clips: what the contract is tested on."""
+"""Tiny raw folders for every dataset, in the official layout, with generated clips: the inputs of the contract tests."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from PIL import Image
 
 @dataclass(frozen=True)
 class Layout:
-    """A raw folder, and how to ask for a build of it."""
+    """A raw folder, the options to build it with, and the clips to expect."""
 
     root: Path | None
     options: dict[str, object] = field(default_factory=dict)
     num_clips: int = 0
-    """Clips that are asked for, in all splits."""
+    """Clips in all splits, rejected and failed ones included."""
     num_kept: int = 0
 
 
@@ -29,7 +29,7 @@ def mnist_motion(folder: Path) -> Layout:
 
 
 def kinetics(folder: Path) -> Layout:
-    """Kinetics-400 as CVDF has it: one clip without a file, one broken."""
+    """Kinetics-400 in CVDF's layout: one clip without a file, one broken."""
     header = "label,youtube_id,time_start,time_end,split,is_cc\n"
     ids = {"train": ["-olfgolfgo0", "_ailsailsa0", "ailsailsai1", "lostlostlo0"], "val": ["golfgolfgo2"], "test": []}
     (folder / "annotations").mkdir(parents=True)
@@ -45,7 +45,7 @@ def kinetics(folder: Path) -> Layout:
 
 
 def moments(folder: Path) -> Layout:
-    """Moments in Time by its README: tables without a header."""
+    """Moments in Time, as its README describes it: tables without a header. Two windows of each clip."""
     clips = {
         "training": ["adult+female+singing/yt-jX-hTAlTcqY_15.mp4", "clapping/flickr-5-9_1.mp4"],
         "validation": ["clapping/getty-a_3.mp4"],
@@ -57,11 +57,11 @@ def moments(folder: Path) -> Layout:
         name = {"training": "trainingSet.csv", "validation": "validationSet.csv"}[split]
         (folder / name).write_text("".join(f"{path},{path.split('/')[0]},3,0\n" for path in paths))
     (folder / "moments_categories.txt").write_text("clapping,0\nadult+female+singing,7\n")
-    return Layout(folder, {"size": 16, "frames": 8}, 3, 3)
+    return Layout(folder, {"size": 16, "frames": 8, "windows": 2}, 6, 6)
 
 
 def moments_mini(folder: Path) -> Layout:
-    """The same with as many categories as Moments in Time Mini is known by."""
+    """The same with 200 categories, by which Moments in Time Mini is recognised."""
     layout = moments(folder)
     others = [f"other+{number}" for number in range(198)]
     with (folder / "trainingSet.csv").open("a") as rows, (folder / "moments_categories.txt").open("a") as categories:
@@ -79,24 +79,24 @@ def msvd(folder: Path) -> Layout:
     for clip in [*clips, "lostvideo00_1_9"]:
         if not clip.startswith("lost"):
             (folder / "YouTubeClips" / f"{clip}.avi").write_bytes(video_files.make("h264-b-frames-avi"))
-        rows += "".join(f"{','.join(clip.rsplit('_', 2))},7,clean,30,English,A dog {does}.\n" for does in ("runs", "eats"))
+        rows += "".join(f"{','.join(clip.rsplit('_', 2))},7,clean,30,English,A dog {verb}.\n" for verb in ("runs", "eats"))
     (folder / "video_corpus.csv").write_text(rows)
     return Layout(folder, {"size": 16, "frames": 8, "val_share": 0.3, "test_share": 0.2}, len(clips) + 1, len(clips))
 
 
 def visdial_coco(folder: Path) -> Layout:
-    """COCO 2014 with VisDial 0.9: three pictures of train, one of val."""
+    """COCO 2014 with VisDial 0.9: three pictures in train, one in val."""
     (folder / "annotations").mkdir(parents=True)
     for split, images in (("train", (9, 25, 30)), ("val", (42,))):
         (folder / f"{split}2014").mkdir()
         for image in images:
             pixels = np.add.outer(np.arange(48), np.arange(64)).astype(np.uint8)
             Image.fromarray(pixels).save(folder / f"{split}2014" / f"COCO_{split}2014_{image:012d}.jpg")
-        told = {
+        captions = {
             "images": [{"file_name": f"COCO_{split}2014_{image:012d}.jpg", "id": image} for image in images],
             "annotations": [{"image_id": image, "id": image, "caption": f"picture {image}"} for image in images],
         }
-        (folder / "annotations" / f"captions_{split}2014.json").write_text(json.dumps(told))
+        (folder / "annotations" / f"captions_{split}2014.json").write_text(json.dumps(captions))
         turn = {"question": 0, "answer": 0, "answer_options": [0] * 100, "gt_index": 0}
         dialogs = [{"image_id": image, "caption": "a picture", "dialog": [turn] * 10} for image in images]
         data = {"questions": ["is it sunny"], "answers": ["yes"], "dialogs": dialogs}

