@@ -1,11 +1,11 @@
-"""Adversarial networks that make clips and pictures of captions: TGANs-C and its variants, VGAN, DCGAN, GAN-CLS and GAN-INT.
+"""GANs that generate clips or pictures from captions: TGANs-C and its variants, VGAN, DCGAN, GAN-CLS and GAN-INT.
 
-One set of networks, losses and one trainer, which recipes combine by their options:
+One trainer combines networks and losses; a recipe chooses them in these sections:
 
-- ``model`` (spec.py): which generator and which discriminators, how wide, normalised how, joined with the sentence how;
-- ``text`` (text.py): how captions become vectors, and who teaches their encoder;
-- ``loss`` (losses.py): what each player is rewarded for, penalties, wrong captions (negatives.py), terms beside the game;
-- ``generator``, ``discriminator``, ``encoder``: how each learns; the last is for the encoder's pre-training.
+- ``model`` (spec.py): generator, discriminators, widths, normalisation, text conditioning;
+- ``text`` (text.py): the sentence encoder and which loss trains it;
+- ``loss`` (losses.py): adversarial loss, penalties, mismatched captions (negatives.py), auxiliary terms;
+- ``generator``, ``discriminator``, ``encoder``: an optimiser each; the last one for pre-training the encoder.
 """
 
 from __future__ import annotations

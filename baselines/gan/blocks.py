@@ -1,6 +1,6 @@
-"""The layers that all generators and discriminators here are made of, in two dimensions (frames) or three (clips).
+"""Layers of the generators and discriminators, in two dimensions (frames) or three (clips).
 
-B clips, C channels, T frames, H rows, W columns.
+B clips, C channels, T frames, H rows, W columns, N features of noise and sentence.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from baselines.gan.spec import DiscriminatorNorm, GeneratorNorm, ModelSpec
 from t2vdata.errors import RequestError
 
 SLOPE = 0.2
-"""Of leaky ReLUs below 0."""
+"""Negative slope of leaky ReLUs."""
 Size = tuple[int, ...]
 Shape = tuple[int, int, int, int]
 """(C, T, H, W) of a clip."""
@@ -28,29 +28,29 @@ _BATCH_NORMS: dict[int, type[nn.Module]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d
 
 
 class Generated(NamedTuple):
-    """What a generator makes."""
+    """Output of a generator."""
 
     video: torch.Tensor
-    """(B, C, T, H, W), from -1 to 1."""
+    """(B, C, T, H, W), -1 to 1."""
     mask: torch.Tensor | None = None
-    """(B, 1, T, H, W), from 0 to 1: how much of each pixel is foreground, where there are two streams."""
+    """(B, 1, T, H, W), 0 to 1: the share of foreground in each pixel, for two-stream generators."""
 
 
 class TextLayer(nn.Linear):
-    """A linear layer that takes a sentence alone; it starts as ``text_std`` says."""
+    """A linear layer whose only input is a sentence; ``text_std`` sets its initial weights."""
 
 
 class Latent(nn.Module):
-    """Noise and sentence as one vector, the sentence first brought to ``generator_text`` numbers."""
+    """Concatenates noise with the sentence, which is first projected to ``generator_text`` features."""
 
     def __init__(self, spec: ModelSpec, text_size: int) -> None:
         super().__init__()
-        wanted = spec.generator_text if text_size else None
+        projected_size = spec.generator_text if text_size else None
         self.text: nn.Module | None = None
-        if wanted is not None:
-            layer = TextLayer(text_size, wanted)
+        if projected_size is not None:
+            layer = TextLayer(text_size, projected_size)
             self.text = nn.Sequential(layer, nn.LeakyReLU(SLOPE)) if spec.text_activation else layer
-        self.size = spec.noise + (text_size if wanted is None else wanted)
+        self.size = spec.noise + (text_size if projected_size is None else projected_size)
 
     def forward(self, noise_BN: torch.Tensor, text_BS: torch.Tensor | None) -> torch.Tensor:
         if text_BS is None:
@@ -59,28 +59,28 @@ class Latent(nn.Module):
 
 
 def first_map(size: Size, doublings: int, first_frames: int | None = None) -> tuple[Size, list[Size]]:
-    """Return the size from which so many doublings reach a map, and the factors of each, for (T, H, W) or (H, W).
+    """Return the size of the first map for a final ``size`` (T, H, W) or (H, W), and the factors of each doubling.
 
-    Time is doubled by the first ones only, as often as it can be, or from ``first_frames`` on. Raises RequestError for a
-    size that cannot be reached.
+    Only the first doublings double time: as many as T allows, or as many as lead from ``first_frames`` to T. Raises
+    RequestError for a size that doublings cannot reach.
     """
     *time, height, width = size
-    whole = 2**doublings
-    if height % whole or width % whole:
+    factor = 2**doublings
+    if height % factor or width % factor:
         raise RequestError(
-            f"clips of {height}x{width} pixels are no whole first map that is doubled {doublings} times; expected multiples of "
-            f"{whole}, or other model.blocks"
+            f"clips of {height}x{width} pixels cannot be reached by {doublings} doublings; expected multiples of {factor}, "
+            "or change model.blocks"
         )
     if not time:
-        return (height // whole, width // whole), [(2, 2)] * doublings
+        return (height // factor, width // factor), [(2, 2)] * doublings
     frames = time[0]
     times = min(doublings, (frames & -frames).bit_length() - 1)
     if first_frames is not None:
         times = round(math.log2(frames / first_frames)) if frames >= first_frames else -1
         if not 0 <= times <= doublings or first_frames * 2**times != frames:
-            raise RequestError(f"first_frames {first_frames}: doubled up to {doublings} times, it is never {frames} frames")
-    factors = [(2 if place < times else 1, 2, 2) for place in range(doublings)]
-    return (frames // 2**times, height // whole, width // whole), list(factors)
+            raise RequestError(f"first_frames {first_frames}: up to {doublings} doublings never give {frames} frames")
+    factors = [(2 if index < times else 1, 2, 2) for index in range(doublings)]
+    return (frames // 2**times, height // factor, width // factor), list(factors)
 
 
 def convolution(
@@ -95,7 +95,7 @@ def convolution(
 def doubling(
     inputs: int, outputs: int, factors: Size, size: Size, *, upsampling: Literal["transposed", "nearest"], bias: bool = False
 ) -> nn.Module:
-    """Return the layer that makes a map of ``size`` so many times as large."""
+    """Return the layer that enlarges a map of ``size`` by ``factors``, each 1 or 2."""
     if upsampling == "nearest":
         kernel = tuple(1 if factor * side == 1 else 3 for factor, side in zip(factors, size, strict=True))
         even = convolution(inputs, outputs, kernel, padding=tuple(side // 2 for side in kernel), bias=bias)
@@ -106,7 +106,7 @@ def doubling(
 
 
 def halving(inputs: int, outputs: int, size: Size, *, bias: bool = False) -> tuple[nn.Module, Size]:
-    """Return the layer that halves a map of ``size``, and the size of what it gives; a side of 1 stays."""
+    """Return the layer that halves a map of ``size``, and its output size; a side of 1 stays."""
     strides = tuple(2 if side > 1 else 1 for side in size)
     kernel = tuple(_kernel(stride, side) for stride, side in zip(strides, size, strict=True))
     padding = tuple(0 if side == 1 else 1 for side in kernel)
@@ -116,12 +116,12 @@ def halving(inputs: int, outputs: int, size: Size, *, bias: bool = False) -> tup
 
 
 def _kernel(factor: int, side: int) -> int:
-    # Where nothing is doubled or halved, the neighbours still count; a side of 1 has none.
+    # An axis that keeps its size is still convolved with its neighbours; a side of 1 has none.
     return 4 if factor == 2 else 3 if side > 1 else 1
 
 
 class Modulation(nn.Linear):
-    """Scales and shifts from noise and sentence; at first they hardly change anything."""
+    """Predicts scale and shift from noise and sentence; initialised close to the identity."""
 
     def reset_parameters(self) -> None:
         nn.init.normal_(self.weight, std=0.02)
@@ -129,7 +129,7 @@ class Modulation(nn.Linear):
 
 
 class Normed(nn.Module):
-    """A generator's normalisation; the conditional kinds take scale and shift from noise and sentence."""
+    """Normalisation in a generator; conditional kinds take scale and shift from noise and sentence."""
 
     def __init__(self, kind: GeneratorNorm, dims: int, channels: int, condition_size: int) -> None:
         super().__init__()
@@ -150,23 +150,23 @@ class Normed(nn.Module):
 
 
 class PixelNorm(nn.Module):
-    """Each pixel's channels, brought to a mean square of one (Karras et al. 2018, section 4.2)."""
+    """Scales the channels of each pixel to a mean square of 1 (Karras et al. 2018, section 4.2)."""
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         return maps * torch.rsqrt(maps.square().mean(1, keepdim=True) + 1e-6)
 
 
 class Trunk(nn.Module):
-    """From noise and sentence (B, N) to the map that a generator's last layers read."""
+    """Maps noise and sentence (B, N) to the feature map before a generator's last layer."""
 
     def __init__(self, spec: ModelSpec, inputs: int, size: Size, *, condition_size: int, bias: bool = False) -> None:
-        """``size`` is that of the generator's clip or frame, which the doublings of ``spec`` reach."""
+        """``size`` is that of the generated clip or frame, reached by the doublings of ``spec``."""
         super().__init__()
         frames = spec.first_frames if len(size) == 3 else None
         self.first, self.factors = first_map(size, spec.doublings, frames)
         dims, norm = len(size), spec.generator_norm
         self.channels = spec.generator_channels(0)
-        # A transposed convolution of a single pixel, as published, is this product.
+        # Equivalent to the published transposed convolution of a single pixel.
         self.start = nn.Linear(inputs, self.channels * math.prod(self.first), bias=False)
         self.start_bias = nn.Parameter(torch.zeros(self.channels)) if bias else None
         self.norms = nn.ModuleList([Normed(norm, dims, self.channels, condition_size)])
@@ -190,14 +190,14 @@ class Trunk(nn.Module):
 
 
 def last_layer(trunk: Trunk, spec: ModelSpec, outputs: int, *, bias: bool = False) -> nn.Module:
-    """Return the layer from a trunk's map to pixels."""
+    """Return the layer that maps a trunk's features to pixels."""
     if spec.last == "pointwise":
         return convolution(trunk.channels, outputs, (1,) * len(trunk.size), bias=bias)
     return doubling(trunk.channels, outputs, trunk.factors[-1], trunk.size, upsampling=spec.upsampling, bias=bias)
 
 
 class Tower(nn.Module):
-    """The layers of a discriminator before its head: from frames (B, C, H, W) or clips (B, C, T, H, W) to a small map."""
+    """Encodes frames (B, C, H, W) or clips (B, C, T, H, W) as the small feature map that a discriminator's head reads."""
 
     def __init__(
         self,
@@ -228,23 +228,24 @@ class Tower(nn.Module):
 
 
 def levels(spec: ModelSpec, size: Size) -> int:
-    """Return how often a discriminator halves a map: until its shorter side is 4 or less, once at least."""
-    shorter, number = min(size[-2:]), 1
-    while shorter >> number > 4:
-        number += 1
-    found = number if spec.levels is None else spec.levels
-    if shorter >> found < 1:
-        raise RequestError(f"levels {found}: frames of {size[-2]}x{size[-1]} are halved to nothing; expected fewer")
-    return found
+    """Return how often a discriminator halves a map: at least once, and until its shorter side is 4 or less."""
+    shorter, num_levels = min(size[-2:]), 1
+    while shorter >> num_levels > 4:
+        num_levels += 1
+    if spec.levels is not None:
+        num_levels = spec.levels
+    if shorter >> num_levels < 1:
+        raise RequestError(f"levels {num_levels}: frames of {size[-2]}x{size[-1]} would be halved to nothing; expected fewer")
+    return num_levels
 
 
 def spectral(layer: nn.Module, norm: DiscriminatorNorm) -> nn.Module:
-    """Return a layer, with its weight divided by its largest singular value where that is the norm."""
+    """Return the layer, with spectral normalisation if ``norm`` is ``spectral``."""
     return spectral_norm(layer) if norm == "spectral" else layer
 
 
 def normed(norm: DiscriminatorNorm, dims: int, channels: int) -> list[nn.Module]:
-    """Return the layers that normalise a discriminator's maps: one or none."""
+    """Return the normalisation layers of a discriminator: one or none."""
     match norm:
         case "batch":
             return [_BATCH_NORMS[dims](channels)]
@@ -260,9 +261,9 @@ def activation(spec: ModelSpec) -> nn.Module:
 
 @torch.no_grad()
 def initialise(module: nn.Module, spec: ModelSpec, *, generates: bool = False) -> None:
-    """Set the weights of a network as its spec says, from torch's global generator, and lay them out in memory."""
+    """Initialise the weights of a network from torch's global generator, and set their memory format."""
     for part in module.modules():
-        # Scales, shifts and what is normalised by its own singular value start as torch makes them.
+        # Spectrally normalised layers, scales and shifts keep torch's initialisation.
         if hasattr(part, "parametrizations") or not isinstance(part, nn.modules.conv._ConvNd | nn.Linear):
             continue
         if isinstance(part, Modulation):

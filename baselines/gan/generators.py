@@ -1,7 +1,7 @@
-"""From noise and a sentence to a clip or a picture: the generators of TGANs-C and DCGAN, and one that draws frame by frame.
+"""Generators of clips and pictures from noise and a sentence: TGANs-C, DCGAN, and one that draws frame by frame.
 
 TGANs-C: Pan et al. 2017, arXiv:1804.08264, figure 2. DCGAN: Radford et al. 2016, arXiv:1511.06434; conditional: Reed et al.
-2016, arXiv:1605.05396, section 4.1. B clips, N numbers of noise, S of a sentence, C channels, T frames, H rows, W columns.
+2016, arXiv:1605.05396, section 4.1. B clips, N noise features, S sentence features, C channels, T frames, H rows, W columns.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from t2vdata.errors import RequestError
 
 
 class ClipGenerator(nn.Module):
-    """TGANs-C's generator: a linear layer over noise and sentence, a first map, blocks that double it, a last layer.
+    """TGANs-C's generator: a linear layer over noise and sentence, a first map, doubling blocks, a last layer.
 
-    With a single frame and no ``mix`` it is DCGAN's, in two dimensions.
+    With a single frame and without ``mix`` it is DCGAN's, in two dimensions.
     """
 
     def __init__(self, spec: ModelSpec, shape: Shape, text_size: int) -> None:
@@ -25,7 +25,7 @@ class ClipGenerator(nn.Module):
         channels, frames, height, width = shape
         self._is_picture = spec.generator == "dcgan"
         if self._is_picture and frames != 1:
-            raise RequestError(f"generator 'dcgan' draws pictures, the clips have {frames} frames; set load.num_frames=1")
+            raise RequestError(f"generator 'dcgan' draws pictures, but clips have {frames} frames; set load.num_frames=1")
         size: Size = (height, width) if self._is_picture else (frames, height, width)
         self.latent = Latent(spec, text_size)
         mix = spec.mix and not self._is_picture
@@ -46,9 +46,9 @@ class ClipGenerator(nn.Module):
 
 
 class FramesGenerator(nn.Module):
-    """A vector for each frame from noise and sentence, then 2-D layers that draw each frame from its vector and both.
+    """Predicts a vector for each frame, then draws each frame from its vector, the noise and the sentence with 2-D layers.
 
-    The plan of TGAN (Saito et al. 2017, section 3.2), with two linear layers in place of its temporal convolutions.
+    The architecture of TGAN (Saito et al. 2017, section 3.2), with two linear layers instead of temporal convolutions.
     """
 
     def __init__(self, spec: ModelSpec, shape: Shape, text_size: int) -> None:
@@ -69,6 +69,6 @@ class FramesGenerator(nn.Module):
     def forward(self, noise_BN: torch.Tensor, text_BS: torch.Tensor | None) -> Generated:
         latent_BN = self.latent(noise_BN, text_BS)
         plans = self.plan(latent_BN).view(len(latent_BN) * self._frames, -1)
-        every = latent_BN.repeat_interleave(self._frames, 0)
-        frames = torch.tanh(self.last(self.trunk(torch.cat([plans, every], 1), every)))
+        repeated = latent_BN.repeat_interleave(self._frames, 0)
+        frames = torch.tanh(self.last(self.trunk(torch.cat([plans, repeated], 1), repeated)))
         return Generated(frames.view(-1, self._frames, *frames.shape[1:]).transpose(1, 2))

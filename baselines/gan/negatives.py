@@ -1,4 +1,4 @@
-"""Captions that do not belong to a clip: whose sentence a matching-aware discriminator sees beside it."""
+"""Mismatched captions for a matching-aware discriminator: which other clip's sentence each clip gets."""
 
 from __future__ import annotations
 
@@ -7,45 +7,45 @@ import torch
 from t2vdata.errors import RequestError
 
 
-def derangement(number: int, generator: torch.Generator | None = None) -> torch.Tensor:
-    """Return a random permutation of the numbers below ``number`` that leaves none in its place, (number,) int64.
+def derangement(count: int, generator: torch.Generator | None = None) -> torch.Tensor:
+    """Draw a uniform permutation of ``range(count)`` without fixed points: (count,) int64.
 
-    All are equally likely: permutations are drawn until one has no fixed point, 2.7 on average. Two clips may still have the
-    same caption; ``others`` never pairs such.
+    Permutations are drawn until one has no fixed point, 2.7 on average. Two clips may still share a caption; ``others`` never
+    pairs such clips.
     """
-    if number < 2:
-        raise RequestError(f"a batch of {number} has no caption of another clip; expected 2 clips or more")
+    if count < 2:
+        raise RequestError(f"a batch of {count} clips has no mismatched caption; expected 2 clips or more")
     device = torch.device("cpu") if generator is None else generator.device
-    own = torch.arange(number, device=device)
+    identity = torch.arange(count, device=device)
     while True:
-        drawn = torch.randperm(number, generator=generator, device=device)
-        if not bool((drawn == own).any()):
-            return drawn
+        permutation = torch.randperm(count, generator=generator, device=device)
+        if not bool((permutation == identity).any()):
+            return permutation
 
 
 def others(groups_B: torch.Tensor, generator: torch.Generator | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return for each clip another one of another group, and which clips have one: (B,) int64 and (B,) bool.
+    """Draw for each clip another one of a different group: its index (B,) int64, and whether there is one (B,) bool.
 
-    Each is drawn by itself from all that there are, so that a caption which fills most of the batch is no obstacle. A clip
-    without any other, in a batch of one group, gets itself and False.
+    Clips are drawn independently, so that a caption that fills most of the batch is no obstacle. In a batch of
+    one group, a clip gets its own index and False.
     """
     differ_BB = groups_B.unsqueeze(0) != groups_B.unsqueeze(1)
-    found_B = differ_BB.any(1)
-    # A row must have something to draw from: itself, where there is no other.
+    has_other_B = differ_BB.any(1)
+    # multinomial needs a nonzero row: a clip without another draws itself.
     chances_BB = torch.where(
-        found_B.unsqueeze(1), differ_BB, torch.eye(len(groups_B), dtype=torch.bool, device=groups_B.device)
+        has_other_B.unsqueeze(1), differ_BB, torch.eye(len(groups_B), dtype=torch.bool, device=groups_B.device)
     )
-    return torch.multinomial(chances_BB.float(), 1, generator=generator).squeeze(1), found_B
+    return torch.multinomial(chances_BB.float(), 1, generator=generator).squeeze(1), has_other_B
 
 
 def same_captions(tokens_BL: torch.Tensor) -> torch.Tensor:
-    """Return a number for each caption that equal captions share, (B,) int64, 0 to K - 1 for K different ones."""
+    """Number captions 0 to K - 1, equal captions alike: (B,) int64."""
     groups: torch.Tensor = torch.unique(tokens_BL, dim=0, return_inverse=True)[1]
     return groups
 
 
 def first_of_each(groups_B: torch.Tensor) -> torch.Tensor:
-    """Return the first place of each group, (K,) int64, for groups 0 to K - 1."""
-    places = torch.arange(len(groups_B), device=groups_B.device)
+    """Return the index of the first member of each group 0 to K - 1: (K,) int64."""
+    indices = torch.arange(len(groups_B), device=groups_B.device)
     firsts = torch.full((int(groups_B.max()) + 1,), len(groups_B), device=groups_B.device)
-    return firsts.scatter_reduce(0, groups_B, places, "amin")
+    return firsts.scatter_reduce(0, groups_B, indices, "amin")

@@ -1,6 +1,6 @@
-"""What the two players of a GAN lose and win on a batch: networks and losses put together, without what makes them learn.
+"""The training objective of a GAN: the losses of discriminators and generator on one batch, without optimisers.
 
-B clips, S numbers of a sentence, P pairs of frames.
+B clips, C channels, T frames, H rows, W columns, S sentence features, P pairs of frames.
 """
 
 from __future__ import annotations
@@ -21,137 +21,139 @@ from baselines.gan.losses import LossSpec
 from baselines.randomness import StepRandom
 from t2vdata.loading import Batch
 
-Numbers = dict[str, torch.Tensor]
-"""Scalars to be logged."""
+Metrics = dict[str, torch.Tensor]
+"""{name: scalar} for the log."""
 
 
 @dataclass
 class StepInputs:
-    """What both players see of one batch."""
+    """One batch as both losses see it, with all random choices already made."""
 
     real: torch.Tensor
-    """Clips (B, C, T, H, W) from -1 to 1."""
+    """Clips (B, C, T, H, W) float32, -1 to 1."""
     noise: torch.Tensor
     """(B, noise)"""
     text: torch.Tensor | None
-    """Sentences (B, S); None where clips have no captions."""
+    """Sentence vectors (B, S); None for unconditional models."""
     others: torch.Tensor | None
-    """Whose sentence each clip gets as a wrong one, (B,) int64; None where no clip gets any."""
+    """For each clip, the index of the clip whose sentence serves as its mismatched caption, (B,) int64; None for none."""
     has_other: torch.Tensor | None
-    """Which clips have such a sentence, (B,) bool; None is all."""
+    """Which clips have a mismatched caption, (B,) bool; None means all."""
     groups: torch.Tensor | None
-    """Which clips have the same caption, (B,) int64, where captions are matched."""
+    """Equal for clips with equal captions, (B,) int64; None unless captions are matched."""
     matching: float
-    """The weight of matching in this turn; 0 is none."""
+    """Weight of the matching loss at this step; 0 turns it off."""
     real_pairs: torch.Tensor | None
-    """First frames of the pairs that are looked at, (B, P) int64; None is all frames."""
-    made_pairs: torch.Tensor | None
-    made: Generated | None = None
-    """The generator's clips of this turn, where they are kept for its own part."""
+    """First frames of the sampled pairs of real clips, (B, P) int64; None means all frames."""
+    generated_pairs: torch.Tensor | None
+    """The same for generated clips."""
+    generated: Generated | None = None
+    """Clips of the discriminators' pass, kept with their graph for the generator's loss."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """A generator, its discriminators, and the rules."""
+    """A generator, its discriminators and the losses of both."""
 
-    maker: nn.Module
-    judges: Discriminators
+    generator: nn.Module
+    discriminators: Discriminators
     loss: LossSpec
     taught_by: str
-    """Through whose loss gradients reach the sentences."""
+    """Whose loss trains the sentence encoder: ``generator``, ``discriminator`` or ``nobody``."""
     autocast: Callable[[], AbstractContextManager[Any]]
 
-    def turn(
+    def inputs(
         self, batch: Batch, text: torch.Tensor | None, tokens: torch.Tensor | None, update: int, draws: StepRandom
     ) -> StepInputs:
-        """Return a batch as the players see it, with all that is drawn by chance for both."""
+        """Prepare a batch for both losses: scale pixels, draw noise, mismatched captions and frame pairs."""
         number = len(batch)
         real = batch.video.to(torch.float32).div_(127.5).sub_(1)
         others, has_other = self._others(batch, tokens, draws)
-        noise = draws.normal(number, self.judges.spec.noise)
+        noise = draws.normal(number, self.discriminators.spec.noise)
         matching = 0.0 if tokens is None else self.loss.matching_at(update)
         groups = negatives.same_captions(tokens) if tokens is not None and matching > 0 else None
         pairs = self._pairs(number, draws), self._pairs(number, draws)
         return StepInputs(real, noise, text, others, has_other, groups, matching, *pairs)
 
-    def make(self, noise: torch.Tensor, text: torch.Tensor | None) -> Generated:
+    def generate(self, noise: torch.Tensor, text: torch.Tensor | None) -> Generated:
         sentences = text if self.taught_by == "generator" or text is None else text.detach()
         with self.autocast():
-            return cast(Generated, self.maker(noise, sentences))
+            return cast(Generated, self.generator(noise, sentences))
 
-    def discriminators(
-        self, turn: StepInputs, draws: StepRandom, *, keeps: bool, penalised: bool
-    ) -> tuple[torch.Tensor, Numbers]:
-        """Return the discriminators' loss, a mean over them, and what is to be logged.
+    def discriminator_loss(
+        self, inputs: StepInputs, draws: StepRandom, *, keep_graph: bool, with_penalty: bool
+    ) -> tuple[torch.Tensor, Metrics]:
+        """Return the loss of the discriminators, a mean over them, and its metrics.
 
-        ``keeps`` leaves the clips that are made in ``turn``, for the generator's part.
+        ``keep_graph`` stores the generated clips in ``inputs.generated`` for ``generator_loss``.
         """
-        with torch.set_grad_enabled(keeps):
-            made = self.make(turn.noise, turn.text)
-        turn.made = made if keeps else None
-        video = made.video.detach()
-        text = turn.text if self.taught_by == "discriminator" or turn.text is None else turn.text.detach()
+        with torch.set_grad_enabled(keep_graph):
+            generated = self.generate(inputs.noise, inputs.text)
+        inputs.generated = generated if keep_graph else None
+        video = generated.video.detach()
+        text = inputs.text if self.taught_by == "discriminator" or inputs.text is None else inputs.text.detach()
         with self.autocast():
-            real_maps, made_maps = self._maps(turn, video)
-            real, generated = self.judges.scores(real_maps, text), self.judges.scores(made_maps, text)
-            wrong = self._mismatched(turn, real_maps, text)
-            matched = self._matched(turn, real_maps, text)
+            real_maps, generated_maps = self._maps(inputs, video)
+            real = self.discriminators.scores(real_maps, text)
+            fake = self.discriminators.scores(generated_maps, text)
+            mismatched = self._mismatched(inputs, real_maps, text)
+            matched = self._matched(inputs, real_maps, text)
         loss = torch.stack(
             [
-                losses.discriminator_loss(self.loss, real[name].float(), wrong.get(name), generated[name].float())
-                for name in self.judges.names
+                losses.discriminator_loss(self.loss, real[name].float(), mismatched.get(name), fake[name].float())
+                for name in self.discriminators.names
             ]
         ).mean()
-        told = {"loss/discriminator": loss.detach()}
+        metrics = {"loss/discriminator": loss.detach()}
         if matched is not None:
-            loss = loss + turn.matching * matched
-            told["loss/matching_real"] = matched.detach()
-        for name in self.judges.names:
-            told[f"score/{name}_real"] = real[name].detach().float().mean()
-            told[f"score/{name}_generated"] = generated[name].detach().float().mean()
-        if penalised:
-            penalty = self._penalty(turn, video, draws)
+            loss = loss + inputs.matching * matched
+            metrics["loss/matching_real"] = matched.detach()
+        for name in self.discriminators.names:
+            metrics[f"score/{name}_real"] = real[name].detach().float().mean()
+            metrics[f"score/{name}_generated"] = fake[name].detach().float().mean()
+        if with_penalty:
+            penalty = self._penalty(inputs, video, draws)
             loss = loss + self.loss.penalty_every * penalty
-            told["loss/penalty"] = penalty.detach()
-        return loss, told
+            metrics["loss/penalty"] = penalty.detach()
+        return loss, metrics
 
-    def generator(self, turn: StepInputs, draws: StepRandom) -> tuple[torch.Tensor, Numbers]:
-        """Return the generator's loss and what is to be logged.
+    def generator_loss(self, inputs: StepInputs, draws: StepRandom) -> tuple[torch.Tensor, Metrics]:
+        """Return the loss of the generator and its metrics.
 
-        It is a mean over the discriminators and the coherence constraint, and the other terms on top.
+        The adversarial terms and the coherence constraint are averaged; the other terms are added on top.
         """
-        made = self.make(turn.noise, turn.text) if turn.made is None else turn.made
-        text = None if turn.text is None else turn.text.detach()
-        real = self._real_scores(turn, text)
+        generated = self.generate(inputs.noise, inputs.text) if inputs.generated is None else inputs.generated
+        text = None if inputs.text is None else inputs.text.detach()
+        real = self._real_scores(inputs, text)
         with self.autocast():
-            maps = self.judges.maps(made.video, turn.made_pairs)
-            scores = self.judges.scores(maps, text)
-            matched = self._matched(turn, maps, text)
-        parts = self._fooling(scores, real)
-        told = {"loss/generator": torch.stack(parts).mean().detach()}
+            maps = self.discriminators.maps(generated.video, inputs.generated_pairs)
+            scores = self.discriminators.scores(maps, text)
+            matched = self._matched(inputs, maps, text)
+        parts = self._adversarial(scores, real)
+        metrics = {"loss/generator": torch.stack(parts).mean().detach()}
         if self.loss.coherence > 0:
             with self.autocast():
-                frame_maps = self.judges.frame_maps(made.video.transpose(1, 2))
-            told["loss/coherence"] = temporal_difference(frame_maps.float())
-            parts.append(self.loss.coherence * told["loss/coherence"])
+                frame_maps = self.discriminators.frame_maps(generated.video.transpose(1, 2))
+            metrics["loss/coherence"] = temporal_difference(frame_maps.float())
+            parts.append(self.loss.coherence * metrics["loss/coherence"])
         loss = torch.stack(parts).mean()
         if matched is not None:
-            told["loss/matching_generated"] = matched
-            loss = loss + turn.matching * matched
-        if self.loss.interpolated > 0 and turn.text is not None:
-            loss = loss + self.loss.interpolated * self._interpolated(turn.text, real, draws)
+            metrics["loss/matching_generated"] = matched
+            loss = loss + inputs.matching * matched
+        if self.loss.interpolated > 0 and inputs.text is not None:
+            loss = loss + self.loss.interpolated * self._interpolated(inputs.text, real, draws)
         if self.loss.l1 > 0:
-            told["loss/l1"] = functional.l1_loss(made.video.float(), turn.real)
-            loss = loss + self.loss.l1 * told["loss/l1"]
-        if self.loss.mask > 0 and made.mask is not None:
-            told["loss/mask"] = made.mask.float().mean()
-            loss = loss + self.loss.mask * told["loss/mask"]
-        return loss, {name: value.detach() for name, value in told.items()}
+            metrics["loss/l1"] = functional.l1_loss(generated.video.float(), inputs.real)
+            loss = loss + self.loss.l1 * metrics["loss/l1"]
+        if self.loss.mask > 0 and generated.mask is not None:
+            metrics["loss/mask"] = generated.mask.float().mean()
+            loss = loss + self.loss.mask * metrics["loss/mask"]
+        return loss, {name: value.detach() for name, value in metrics.items()}
 
     def _others(
         self, batch: Batch, tokens: torch.Tensor | None, draws: StepRandom
     ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """Return whose sentences the clips get as wrong ones, and which get one."""
+        """Draw mismatched captions: the index of the clip each sentence comes from, and which clips get one."""
         if tokens is None or self.loss.mismatched == 0:
             return None, None
         if self.loss.negatives == "derangement":
@@ -162,52 +164,58 @@ class Objective:
             return None, None
         return others, None if bool(has_other.all()) else has_other
 
-    def _pairs(self, number: int, draws: StepRandom) -> torch.Tensor | None:
-        wanted = self.judges.num_pairs
-        return None if wanted is None else (draws.uniform(number, wanted) * (self.judges.frames - 1)).long()
+    def _pairs(self, num_clips: int, draws: StepRandom) -> torch.Tensor | None:
+        num_pairs = self.discriminators.num_pairs
+        return None if num_pairs is None else (draws.uniform(num_clips, num_pairs) * (self.discriminators.frames - 1)).long()
 
-    def _maps(self, turn: StepInputs, made: torch.Tensor) -> tuple[Maps, Maps]:
-        """Return what the heads read of real and of generated clips."""
-        if self.judges.spec.discriminator_norm == "batch":
-            # Apart, as their statistics are.
-            return self.judges.maps(turn.real, turn.real_pairs), self.judges.maps(made, turn.made_pairs)
+    def _maps(self, inputs: StepInputs, generated: torch.Tensor) -> tuple[Maps, Maps]:
+        """Return the feature maps of real and of generated clips."""
+        if self.discriminators.spec.discriminator_norm == "batch":
+            # Separate passes: each has batch statistics of its own.
+            return self.discriminators.maps(inputs.real, inputs.real_pairs), self.discriminators.maps(
+                generated, inputs.generated_pairs
+            )
         pairs = None
-        if turn.real_pairs is not None and turn.made_pairs is not None:
-            pairs = torch.cat([turn.real_pairs, turn.made_pairs])
-        both = self.judges.maps(torch.cat([turn.real, made.float()]), pairs)
-        number = len(turn.real)
-        return {name: maps[:number] for name, maps in both.items()}, {name: maps[number:] for name, maps in both.items()}
+        if inputs.real_pairs is not None and inputs.generated_pairs is not None:
+            pairs = torch.cat([inputs.real_pairs, inputs.generated_pairs])
+        both = self.discriminators.maps(torch.cat([inputs.real, generated.float()]), pairs)
+        num_real = len(inputs.real)
+        return {name: maps[:num_real] for name, maps in both.items()}, {name: maps[num_real:] for name, maps in both.items()}
 
-    def _mismatched(self, turn: StepInputs, real_maps: Maps, text: torch.Tensor | None) -> Maps:
-        """Return scores of real clips with captions of others, of those clips that have one."""
-        if text is None or turn.others is None:
+    def _mismatched(self, inputs: StepInputs, real_maps: Maps, text: torch.Tensor | None) -> Maps:
+        """Score real clips with mismatched captions; only those clips that have one."""
+        if text is None or inputs.others is None:
             return {}
-        maps, others = real_maps, turn.others
-        if turn.has_other is not None:
-            maps = {name: some[turn.has_other] for name, some in real_maps.items()}
-            others = turn.others[turn.has_other]
-        return {name: scores.float() for name, scores in self.judges.scores(maps, text[others]).items()}
+        maps, others = real_maps, inputs.others
+        if inputs.has_other is not None:
+            maps = {name: real_map[inputs.has_other] for name, real_map in real_maps.items()}
+            others = inputs.others[inputs.has_other]
+        return {name: scores.float() for name, scores in self.discriminators.scores(maps, text[others]).items()}
 
-    def _matched(self, turn: StepInputs, maps: Maps, text: torch.Tensor | None) -> torch.Tensor | None:
-        """Return how hard it is to tell each clip's caption among those of the batch, a mean over clips and frames."""
-        if turn.groups is None or text is None:
+    def _matched(self, inputs: StepInputs, maps: Maps, text: torch.Tensor | None) -> torch.Tensor | None:
+        """Return the matching loss: cross-entropy of each clip's caption among those of the batch, over clips and frames."""
+        if inputs.groups is None or text is None:
             return None
-        likenesses = self.judges.likenesses(maps, text[negatives.first_of_each(turn.groups)])
+        similarities = self.discriminators.similarities(maps, text[negatives.first_of_each(inputs.groups)])
         temperature = self.loss.temperature
-        return torch.stack([losses.matching_loss(one.float(), turn.groups, temperature) for one in likenesses.values()]).mean()
+        return torch.stack(
+            [losses.matching_loss(similarity.float(), inputs.groups, temperature) for similarity in similarities.values()]
+        ).mean()
 
-    def _penalty(self, turn: StepInputs, made: torch.Tensor, draws: StepRandom) -> torch.Tensor:
-        """Return the weighted penalties on the discriminators' gradients, a mean over the discriminators."""
-        spec, text = self.loss, None if turn.text is None else turn.text.detach()
-        found = turn.real.new_zeros(())
+    def _penalty(self, inputs: StepInputs, generated: torch.Tensor, draws: StepRandom) -> torch.Tensor:
+        """Return the weighted gradient penalties, a mean over the discriminators."""
+        spec, text = self.loss, None if inputs.text is None else inputs.text.detach()
+        penalty = inputs.real.new_zeros(())
         if spec.r1 > 0:
-            found = found + spec.r1 * self._penalised(losses.zero_centred_penalty, turn.real, text, turn.real_pairs)
+            penalty = penalty + spec.r1 * self._penalised(losses.zero_centred_penalty, inputs.real, text, inputs.real_pairs)
         if spec.r2 > 0:
-            found = found + spec.r2 * self._penalised(losses.zero_centred_penalty, made, text, turn.made_pairs)
+            penalty = penalty + spec.r2 * self._penalised(losses.zero_centred_penalty, generated, text, inputs.generated_pairs)
         if spec.gradient_penalty > 0:
-            between = losses.between_pairs(turn.real, made.float(), draws.uniform(len(made)))
-            found = found + spec.gradient_penalty * self._penalised(losses.unit_norm_penalty, between, text, turn.real_pairs)
-        return found
+            between = losses.between_pairs(inputs.real, generated.float(), draws.uniform(len(generated)))
+            penalty = penalty + spec.gradient_penalty * self._penalised(
+                losses.unit_norm_penalty, between, text, inputs.real_pairs
+            )
+        return penalty
 
     def _penalised(
         self,
@@ -217,30 +225,30 @@ class Objective:
         pairs: torch.Tensor | None,
     ) -> torch.Tensor:
         # In float32: second derivatives of bfloat16 are noise.
-        inputs = clips.detach().float().requires_grad_()
-        scores = self.judges(inputs, text, pairs)
-        return torch.stack([penalty(for_penalty(one), inputs) for one in scores.values()]).mean()
+        leaf = clips.detach().float().requires_grad_()
+        scores = self.discriminators(leaf, text, pairs)
+        return torch.stack([penalty(for_penalty(clip_scores), leaf) for clip_scores in scores.values()]).mean()
 
     @torch.no_grad()
-    def _real_scores(self, turn: StepInputs, text: torch.Tensor | None) -> Maps:
-        """Return scores of real clips, where the game compares with them."""
+    def _real_scores(self, inputs: StepInputs, text: torch.Tensor | None) -> Maps:
+        """Score real clips for a relativistic loss, which compares with them; empty for other losses."""
         if self.loss.game != "relativistic":
             return {}
         with self.autocast():
-            return cast(Maps, self.judges(turn.real, text, turn.real_pairs))
+            return cast(Maps, self.discriminators(inputs.real, text, inputs.real_pairs))
 
-    def _fooling(self, scores: Maps, real: Maps) -> list[torch.Tensor]:
-        """Return what each discriminator's scores cost the generator."""
+    def _adversarial(self, scores: Maps, real: Maps) -> list[torch.Tensor]:
+        """Return the generator's adversarial loss against each discriminator."""
         return [
             losses.generator_loss(self.loss, scores[name].float(), real[name].float() if real else None)
-            for name in self.judges.names
+            for name in self.discriminators.names
         ]
 
     def _interpolated(self, text: torch.Tensor, real: Maps, draws: StepRandom) -> torch.Tensor:
-        """Return the generator's loss for captions between those of two clips: there is no real clip of them."""
+        """Return the adversarial loss for captions interpolated between those of two clips (GAN-INT)."""
         other = text[negatives.derangement(len(text), draws.generator)]
         between = self.loss.between * text + (1 - self.loss.between) * other
-        video = self.make(draws.normal(len(text), self.judges.spec.noise), between).video
+        video = self.generate(draws.normal(len(text), self.discriminators.spec.noise), between).video
         with self.autocast():
-            scores = self.judges(video, between.detach(), self._pairs(len(text), draws))
-        return torch.stack(self._fooling(scores, real)).mean()
+            scores = self.discriminators(video, between.detach(), self._pairs(len(text), draws))
+        return torch.stack(self._adversarial(scores, real)).mean()

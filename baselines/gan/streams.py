@@ -1,4 +1,7 @@
-"""VGAN's generator: a moving foreground over a still background (Vondrick et al. 2016, arXiv:1609.02612, section 2.2)."""
+"""VGAN's generator: a moving foreground over a still background (Vondrick et al. 2016, arXiv:1609.02612, section 2.2).
+
+B clips, N noise features, S sentence features, C channels, T frames, H rows, W columns.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from baselines.gan.spec import ModelSpec
 
 
 class StreamsGenerator(nn.Module):
-    """Foreground and mask from 3-D layers, the background from 2-D layers, put together: m * f + (1 - m) * b."""
+    """Foreground f and mask m from 3-D layers, background b from 2-D layers: m * f + (1 - m) * b."""
 
     def __init__(self, spec: ModelSpec, shape: Shape, text_size: int) -> None:
         super().__init__()

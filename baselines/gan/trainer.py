@@ -1,4 +1,4 @@
-"""A GAN that learns: first the sentence encoder alone, then the discriminators and the generator in turn, batch by batch."""
+"""The GAN trainer: pre-trains the sentence encoder, then alternates discriminator and generator updates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from baselines.gan.blocks import Shape
 from baselines.gan.discriminators import Discriminators
 from baselines.gan.generators import ClipGenerator, FramesGenerator
 from baselines.gan.losses import LossSpec
-from baselines.gan.objective import Numbers, Objective
+from baselines.gan.objective import Metrics, Objective
 from baselines.gan.spec import ModelSpec
 from baselines.gan.streams import StreamsGenerator
 from baselines.gan.text import Autoencoder, Sentences, TextSpec, text_encoder
@@ -23,101 +23,102 @@ from baselines.recipe import Recipe
 from t2vdata.errors import RequestError
 from t2vdata.loading import Batch
 
-# To decode costs as much as to learn; in between, little changes.
+# Decoding costs as much as an update, and the figure changes slowly.
 _REBUILT_EVERY = 10
 
 
 class Trainer:
-    """A generator, its discriminators, and where there are captions their encoder."""
+    """Trains a generator, its discriminators and, where clips have captions, a sentence encoder."""
 
     def __init__(self, recipe: Recipe, setting: TrainerSetup) -> None:
         self.setting, self.recipe = setting, recipe
         self.spec, self.text, self.loss = _sections(recipe)
         num_words = len(setting.vocabulary)
-        made = text_encoder(self.text, num_words)
-        self.encoder = None if made is None else Sentences(made, self.text).to(setting.device)
+        encoder = text_encoder(self.text, num_words)
+        self.encoder = None if encoder is None else Sentences(encoder, self.text).to(setting.device)
         text_size = 0 if self.encoder is None else self.encoder.size
-        judges = Discriminators(self.spec, setting.shape, text_size).to(setting.device)
-        maker = make_generator(self.spec, setting.shape, text_size).to(setting.device)
-        self._known: dict[str, torch.Tensor] = {}
+        discriminators = Discriminators(self.spec, setting.shape, text_size).to(setting.device)
+        generator = make_generator(self.spec, setting.shape, text_size).to(setting.device)
+        self._cached_sentences: dict[str, torch.Tensor] = {}
         self.pretraining: Learner | None = None
         if self.encoder is not None and self.text.pretrain_steps:
-            whole = Autoencoder(self.encoder.encoder, num_words, self.text).to(setting.device)
-            self.pretraining = Learner(whole, recipe.sections["encoder"], world=setting.world)
-        self.discriminator, self.generator = self._learner("discriminator", judges), self._learner("generator", maker)
-        self.game = Objective(maker, judges, self.loss, self.text.taught_by, setting.autocast)
+            autoencoder = Autoencoder(self.encoder.encoder, num_words, self.text).to(setting.device)
+            self.pretraining = Learner(autoencoder, recipe.sections["encoder"], world=setting.world)
+        self.discriminator = self._learner("discriminator", discriminators)
+        self.generator = self._learner("generator", generator)
+        self.objective = Objective(generator, discriminators, self.loss, self.text.taught_by, setting.autocast)
         if recipe.run.compile:
-            # Discriminators are not: a penalty differentiates them twice, which compiled code cannot.
-            maker.compile()
+            # Not the discriminators: a gradient penalty differentiates twice, which compiled code does not support.
+            generator.compile()
 
-    def step(self, batches: Sequence[Batch], draws: StepRandom) -> Numbers:
-        """Update the discriminators, then the generator; in the first ``pretrain_steps`` the encoder instead."""
+    def step(self, batches: Sequence[Batch], draws: StepRandom) -> Metrics:
+        """Update the discriminators, then the generator; during the first ``pretrain_steps``, only the encoder."""
         for learner in (self.generator, self.discriminator, self.pretraining):
             if learner is not None:
                 learner.module.train()
         if self.pretraining is not None and self.pretraining.num_updates < self.text.pretrain_steps:
             return self._pretrain(self.pretraining, batches, draws)
-        number = self.discriminator.num_updates
-        makes = (number + 1) % self.loss.generator_every == 0
-        penalised = self.loss.has_penalty and number % self.loss.penalty_every == 0
-        # Clips that are made once serve both players; of several batches, all their graphs would have to be kept.
-        keeps = makes and len(batches) == 1
-        turns = [self.game.turn(batch, *self._sentences(batch), number, draws) for batch in batches]
-        told = []
-        for turn in turns:
-            loss, numbers = self.game.discriminators(turn, draws, keeps=keeps, penalised=penalised)
-            self.discriminator.backward(loss / len(turns))
-            told.append(numbers)
-        found = _means(told) | {"gradient/discriminator": self.discriminator.update()}
-        if not makes:
-            return found
-        told = []
-        for turn in turns:
-            loss, numbers = self.game.generator(turn, draws)
-            self.generator.backward(loss / len(turns))
-            told.append(numbers)
-        return found | _means(told) | {"gradient/generator": self.generator.update()}
+        update = self.discriminator.num_updates
+        updates_generator = (update + 1) % self.loss.generator_every == 0
+        with_penalty = self.loss.has_penalty and update % self.loss.penalty_every == 0
+        # One generated batch serves both losses. With several batches, all their graphs would have to stay in memory.
+        keep_graph = updates_generator and len(batches) == 1
+        inputs_of_batches = [self.objective.inputs(batch, *self._sentences(batch), update, draws) for batch in batches]
+        discriminator_metrics = []
+        for inputs in inputs_of_batches:
+            loss, metrics = self.objective.discriminator_loss(inputs, draws, keep_graph=keep_graph, with_penalty=with_penalty)
+            self.discriminator.backward(loss / len(batches))
+            discriminator_metrics.append(metrics)
+        step_metrics = _means(discriminator_metrics) | {"gradient/discriminator": self.discriminator.update()}
+        if not updates_generator:
+            return step_metrics
+        generator_metrics = []
+        for inputs in inputs_of_batches:
+            loss, metrics = self.objective.generator_loss(inputs, draws)
+            self.generator.backward(loss / len(batches))
+            generator_metrics.append(metrics)
+        return step_metrics | _means(generator_metrics) | {"gradient/generator": self.generator.update()}
 
     @torch.no_grad()
     def sample(self, captions: Sequence[str], draws: StepRandom) -> torch.Tensor:
-        """Return a clip for each caption, (N, C, T, H, W) uint8, of the averaged weights."""
-        maker, encoder = _part(self.generator, "network"), self._averaged_encoder()
-        maker.eval()
-        text = None if encoder is None else self._read(encoder, captions)
+        """Generate a clip for each caption with the averaged weights: (N, C, T, H, W) uint8."""
+        generator, encoder = _part(self.generator, "network"), self._averaged_encoder()
+        generator.eval()
+        text = None if encoder is None else self._encode(encoder, captions)
         with self.setting.autocast():
-            video = maker(draws.normal(len(captions), self.spec.noise), text).video
+            video = generator(draws.normal(len(captions), self.spec.noise), text).video
         return cast(torch.Tensor, ((video.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8))
 
     @torch.no_grad()
     def realness(self, video: torch.Tensor, captions: Sequence[str]) -> torch.Tensor:
-        """Return how real clips (N, C, T, H, W) uint8 look beside their captions, (N,): over 0 they are taken for real.
+        """Score how real clips (N, C, T, H, W) uint8 look with their captions: (N,), above 0 is real.
 
-        It is a mean over the discriminators. Raises RequestError in games whose scores only mean something side by side.
+        The score is a mean over the discriminators. Raises RequestError for losses whose scores are only relative.
         """
         if self.loss.game in ("wasserstein", "relativistic"):
             raise RequestError(
-                f"scores of a {self.loss.game} game do not say of one clip whether it is real; train with another"
+                f"scores of a {self.loss.game} loss do not classify a single clip as real; train with another loss.game"
             )
-        judges, encoder = self.game.judges.eval(), self._averaged_encoder()
-        text = None if encoder is None else self._read(encoder, captions)
+        discriminators, encoder = self.objective.discriminators.eval(), self._averaged_encoder()
+        text = None if encoder is None else self._encode(encoder, captions)
         clips = video.to(self.setting.device, torch.float32) / 127.5 - 1
         with self.setting.autocast():
-            scores = judges(clips, text)
-        # Least squares lie between 0 for generated clips and 1 for real ones.
+            scores = discriminators(clips, text)
+        # Least-squares scores are 0 for generated clips and 1 for real ones.
         middle = 0.5 if self.loss.game == "least squares" else 0.0
-        return torch.stack([one.float().mean(1) for one in scores.values()]).mean(0) - middle
+        return torch.stack([clip_scores.float().mean(1) for clip_scores in scores.values()]).mean(0) - middle
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "generator": self.generator.state_dict(),
             "discriminator": self.discriminator.state_dict(),
             "pretraining": {} if self.pretraining is None else self.pretraining.state_dict(),
-            # Also where a learner holds it: whoever reads a state finds it here.
+            # Stored even if a learner holds it too, so that readers of a checkpoint find it in one place.
             "encoder": {} if self.encoder is None else self.encoder.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._known.clear()
+        self._cached_sentences.clear()
         self.generator.load_state_dict(state["generator"])
         self.discriminator.load_state_dict(state["discriminator"])
         if self.pretraining is not None:
@@ -125,64 +126,64 @@ class Trainer:
         if self.encoder is not None:
             self.encoder.load_state_dict(state["encoder"])
 
-    def _learner(self, player: str, network: nn.Module) -> Learner:
-        """Return what makes a player learn, and with it the encoder where this player teaches it."""
+    def _learner(self, section: str, network: nn.Module) -> Learner:
+        """Return the learner of a network; it includes the sentence encoder if this loss trains it."""
         parts = {"network": network}
-        if self.encoder is not None and self.text.taught_by == player:
+        if self.encoder is not None and self.text.taught_by == section:
             parts["encoder"] = self.encoder
-        return Learner(nn.ModuleDict(parts), self.recipe.sections[player], world=self.setting.world)
+        return Learner(nn.ModuleDict(parts), self.recipe.sections[section], world=self.setting.world)
 
-    def _pretrain(self, learner: Learner, batches: Sequence[Batch], draws: StepRandom) -> Numbers:
-        """Teach the encoder to keep what rebuilds its sentences; tell how much of them comes back."""
-        whole, told = cast(Autoencoder, learner.module), []
-        # The means look back over the last fifty steps, in which the encoder hardly changes.
+    def _pretrain(self, learner: Learner, batches: Sequence[Batch], draws: StepRandom) -> Metrics:
+        """Train the encoder as an autoencoder for one step; return its loss and reconstruction rates."""
+        autoencoder, batch_metrics = cast(Autoencoder, learner.module), []
+        # A running mean over fifty steps, during which the encoder hardly changes.
         share = max(1 / (learner.num_updates + 1), 1 / 50) / len(batches)
         for batch in batches:
             tokens, lengths = _tokens(batch)
             forced = draws.uniform(*tokens.shape) < self.text.teacher_forcing
-            loss = whole.loss(tokens, lengths, forced)
+            loss = autoencoder.loss(tokens, lengths, forced)
             learner.backward(loss / len(batches))
             if self.encoder is not None:
                 self.encoder.measure(tokens, lengths, share, world=self.setting.world)
-            told.append({"loss/autoencoder": loss.detach()})
+            batch_metrics.append({"loss/autoencoder": loss.detach()})
             if learner.num_updates % _REBUILT_EVERY == 0:
-                words, sentences = whole.reconstruction(tokens, lengths)
-                told[-1] |= {"rebuilt/words": words, "rebuilt/sentences": sentences}
-        return _means(told) | {"gradient/autoencoder": learner.update()}
+                words, sentences = autoencoder.reconstruction(tokens, lengths)
+                batch_metrics[-1] |= {"rebuilt/words": words, "rebuilt/sentences": sentences}
+        return _means(batch_metrics) | {"gradient/autoencoder": learner.update()}
 
     def _sentences(self, batch: Batch) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """Return the batch's sentences (B, S) and their tokens (B, L)."""
+        """Return the sentence vectors (B, S) and tokens (B, L) of a batch."""
         if self.encoder is None:
             return None, None
         tokens, lengths = _tokens(batch)
         if self.text.remember:
-            return self._remembered(self.encoder, batch), tokens
+            return self._cached(self.encoder, batch), tokens
         with torch.set_grad_enabled(self.text.taught_by != "nobody"):
             return self.encoder(tokens, lengths), tokens
 
     @torch.no_grad()
-    def _remembered(self, encoder: nn.Module, batch: Batch) -> torch.Tensor:
-        """Return sentences of which each was read by itself, so that they do not depend on who was read when."""
+    def _cached(self, encoder: nn.Module, batch: Batch) -> torch.Tensor:
+        """Return sentence vectors (B, S), each encoded alone once, so that they do not depend on the batch."""
         tokens, lengths = _tokens(batch)
         captions = [str(caption) for caption in batch.captions]
-        for place, caption in enumerate(captions):
-            if caption not in self._known:
-                length = int(lengths[place])
-                self._known[caption] = encoder(tokens[place : place + 1, :length], lengths[place : place + 1])
-        return torch.cat([self._known[caption] for caption in captions])
+        for row, caption in enumerate(captions):
+            if caption not in self._cached_sentences:
+                length = int(lengths[row])
+                self._cached_sentences[caption] = encoder(tokens[row : row + 1, :length], lengths[row : row + 1])
+        return torch.cat([self._cached_sentences[caption] for caption in captions])
 
-    def _read(self, encoder: nn.Module, captions: Sequence[str]) -> torch.Tensor:
+    def _encode(self, encoder: nn.Module, captions: Sequence[str]) -> torch.Tensor:
         words = self.setting.vocabulary.encode_batch(captions)
         tokens, lengths = torch.from_numpy(words.tokens).to(self.setting.device), torch.from_numpy(words.lengths)
         return cast(torch.Tensor, encoder.eval()(tokens, lengths))
 
     def _averaged_encoder(self) -> nn.Module | None:
-        teachers = {"generator": self.generator, "discriminator": self.discriminator}
-        return _part(teachers[self.text.taught_by], "encoder") if self.text.taught_by in teachers else self.encoder
+        learners = {"generator": self.generator, "discriminator": self.discriminator}
+        return _part(learners[self.text.taught_by], "encoder") if self.text.taught_by in learners else self.encoder
 
 
 def make_generator(spec: ModelSpec, shape: Shape, text_size: int) -> nn.Module:
-    """Return the generator of a spec: called with noise (B, noise) and sentences (B, S) or None, it gives ``Generated``."""
+    """Return the generator of a spec, a module that maps noise (B, noise) and sentences (B, S) or None to ``Generated``."""
     match spec.generator:
         case "vgan":
             return StreamsGenerator(spec, shape, text_size)
@@ -193,17 +194,22 @@ def make_generator(spec: ModelSpec, shape: Shape, text_size: int) -> nn.Module:
 
 
 def _sections(recipe: Recipe) -> tuple[ModelSpec, TextSpec, LossSpec]:
-    """Return the sections that say what is trained. Raises RequestError for what does not go together."""
+    """Return the model, text and loss sections. Raises RequestError for options that contradict each other."""
     model, text, loss = (recipe.sections[name] for name in ("model", "text", "loss"))
     if loss.mask > 0 and model.generator != "vgan":
-        raise RequestError(f"loss.mask {loss.mask}: only model.generator vgan has a mask; leave it out")
+        raise RequestError(f"loss.mask {loss.mask}: only model.generator vgan has a mask; remove loss.mask")
     if loss.coherence > 0 and (model.discriminator != "tgansc" or not (model.frame or model.motion)):
-        raise RequestError("loss.coherence compares frame maps, and there are none; set model.frame or model.motion to true")
+        raise RequestError(
+            "loss.coherence compares frame maps, but no discriminator has any; set model.frame or model.motion to true"
+        )
     if loss.matching > 0 and (model.match is None or not (model.video or model.frame) or text.encoder == "none"):
-        raise RequestError("loss.matching compares clips and frames with captions; set model.match, such as 64, and keep both")
+        raise RequestError(
+            "loss.matching compares clips and frames with captions; set model.match, such as 64, and keep a video or frame "
+            "discriminator"
+        )
     if loss.gradient_penalty > 0 and model.discriminator_norm == "batch":
         raise RequestError(
-            "loss.gradient_penalty wants the gradient of each clip by itself, which batch normalisation mixes; "
+            "loss.gradient_penalty needs the gradient of each clip alone, but batch normalisation mixes clips; "
             "set model.discriminator_norm to layer or none"
         )
     return model, text, loss
@@ -211,9 +217,9 @@ def _sections(recipe: Recipe) -> tuple[ModelSpec, TextSpec, LossSpec]:
 
 def _tokens(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     if batch.tokens is None or batch.lengths is None:
-        raise RequestError("batches without tokens; give the loader a vocabulary, or set text.encoder to none")
+        raise RequestError("the batches have no tokens; give the loader a vocabulary, or set text.encoder to none")
     if batch.tokens.dim() != 2:
-        raise RequestError("batches with all captions of a clip; set load.captions to one or first")
+        raise RequestError("the batches have several captions per clip, expected one; set load.captions to one or first")
     return batch.tokens, batch.lengths
 
 
@@ -221,5 +227,5 @@ def _part(learner: Learner, name: str) -> nn.Module:
     return cast(nn.ModuleDict, learner.averaged)[name]
 
 
-def _means(told: Sequence[Numbers]) -> Numbers:
-    return {name: torch.stack([one[name] for one in told]).mean() for name in told[0]}
+def _means(batch_metrics: Sequence[Metrics]) -> Metrics:
+    return {name: torch.stack([metrics[name] for metrics in batch_metrics]).mean() for name in batch_metrics[0]}

@@ -13,9 +13,9 @@ from t2vdata.errors import RequestError
 def test_a_derangement_is_a_permutation_without_fixed_points(number: int) -> None:
     generator = torch.Generator().manual_seed(0)
     for _ in range(50):
-        found = negatives.derangement(number, generator)
-        assert sorted(found.tolist()) == list(range(number))
-        assert not (found == torch.arange(number)).any()
+        permutation = negatives.derangement(number, generator)
+        assert sorted(permutation.tolist()) == list(range(number))
+        assert not (permutation == torch.arange(number)).any()
 
 
 def test_all_derangements_are_equally_likely() -> None:
@@ -26,38 +26,38 @@ def test_all_derangements_are_equally_likely() -> None:
     assert all(140 < count < 260 for count in counts.values())
 
 
-def test_a_derangement_depends_on_its_generator_alone() -> None:
+def test_a_derangement_depends_only_on_its_generator() -> None:
     first, second = (negatives.derangement(20, torch.Generator().manual_seed(3)) for _ in range(2))
     assert first.equal(second)
 
 
-def test_one_clip_has_no_other() -> None:
-    with pytest.raises(RequestError, match="a batch of 1 has no caption of another clip; expected 2 clips or more"):
+def test_one_clip_has_no_derangement() -> None:
+    with pytest.raises(RequestError, match="a batch of 1 clips has no mismatched caption; expected 2 clips or more"):
         negatives.derangement(1)
 
 
-def test_others_never_pairs_equal_captions_though_they_fill_most_of_the_batch() -> None:
+def test_others_never_pairs_equal_captions_even_if_they_fill_most_of_the_batch() -> None:
     groups = torch.tensor([0, 0, 0, 0, 0, 1, 2])
     generator = torch.Generator().manual_seed(0)
     seen = set()
     for _ in range(100):
-        found, has_other = negatives.others(groups, generator)
+        indices, has_other = negatives.others(groups, generator)
         assert has_other.all()
-        assert (groups[found] != groups).all()
-        seen |= {(place, int(other)) for place, other in enumerate(found)}
+        assert (groups[indices] != groups).all()
+        seen |= {(index, int(other)) for index, other in enumerate(indices)}
     # Every allowed pair comes: 5 x 2 of the large group, 6 each of the other two.
     assert len(seen) == 5 * 2 + 6 + 6
 
 
-def test_a_derangement_may_pair_equal_captions_which_is_what_the_option_is_for() -> None:
+def test_a_derangement_may_pair_equal_captions() -> None:
     groups = torch.tensor([0, 0, 0, 1])
     generator = torch.Generator().manual_seed(0)
     assert any((groups[negatives.derangement(4, generator)] == groups).any() for _ in range(20))
 
 
-def test_clips_without_any_other_caption_are_told() -> None:
-    found, has_other = negatives.others(torch.tensor([4, 4, 4]))
-    assert found.tolist() == [0, 1, 2]
+def test_clips_without_another_caption_are_marked() -> None:
+    indices, has_other = negatives.others(torch.tensor([4, 4, 4]))
+    assert indices.tolist() == [0, 1, 2]
     assert has_other.tolist() == [False, False, False]
 
 

@@ -34,17 +34,17 @@ def test_the_generator_has_the_published_number_of_parameters(shape: Shape, spec
 
 
 def test_the_three_discriminators_have_the_published_numbers_of_parameters() -> None:
-    judges = Discriminators(ModelSpec(head="published"), (3, 16, 48, 48), 256)
-    assert judges.clips is not None
-    assert size_of(judges.clips, judges.heads["video"]) == 11_486_848
-    assert size_of(judges.pictures) == 2_757_504
-    assert size_of(judges.heads["frame"]) == size_of(judges.heads["motion"]) == 725_760
+    discriminators = Discriminators(ModelSpec(head="published"), (3, 16, 48, 48), 256)
+    assert discriminators.clips is not None
+    assert size_of(discriminators.clips, discriminators.heads["video"]) == 11_486_848
+    assert size_of(discriminators.pictures) == 2_757_504
+    assert size_of(discriminators.heads["frame"]) == size_of(discriminators.heads["motion"]) == 725_760
 
 
-def test_heads_that_see_their_whole_map_have_five_places_more() -> None:
-    judges = Discriminators(ModelSpec(), (3, 16, 48, 48), 256)
-    assert size_of(judges.clips, judges.heads["video"]) == 11_486_848 + 5 * 512
-    assert size_of(judges.heads["frame"]) == 725_760 + 5 * 512
+def test_heads_that_see_their_whole_map_have_five_more_positions() -> None:
+    discriminators = Discriminators(ModelSpec(), (3, 16, 48, 48), 256)
+    assert size_of(discriminators.clips, discriminators.heads["video"]) == 11_486_848 + 5 * 512
+    assert size_of(discriminators.heads["frame"]) == 725_760 + 5 * 512
 
 
 def test_dcgan_has_the_published_numbers_of_parameters() -> None:
@@ -72,22 +72,22 @@ def test_vgan_has_the_published_numbers_of_parameters() -> None:
         ((64, 64), 4, None, (4, 4)),
     ],
 )
-def test_the_first_map_follows_from_the_clip_s_size(
+def test_the_first_map_follows_from_the_clip_size(
     size: tuple[int, ...], doublings: int, first_frames: int | None, first: tuple[int, ...]
 ) -> None:
-    found, factors = first_map(size, doublings, first_frames)
-    assert found == first
+    start, factors = first_map(size, doublings, first_frames)
+    assert start == first
     assert len(factors) == doublings
-    reached = list(found)
+    reached = list(start)
     for factor in factors:
         reached = [a * b for a, b in zip(reached, factor, strict=True)]
     assert tuple(reached) == size
 
 
-def test_a_clip_that_doublings_do_not_reach_is_refused() -> None:
-    with pytest.raises(RequestError, match=r"clips of 28x30 pixels .* doubled 3 times; expected multiples of 8"):
+def test_a_clip_size_that_doublings_cannot_reach_is_refused() -> None:
+    with pytest.raises(RequestError, match=r"clips of 28x30 pixels .* by 3 doublings; expected multiples of 8"):
         first_map((8, 28, 30), 3)
-    with pytest.raises(RequestError, match="first_frames 3: doubled up to 3 times, it is never 8 frames"):
+    with pytest.raises(RequestError, match="first_frames 3: up to 3 doublings never give 8 frames"):
         first_map((8, 24, 24), 3, 3)
 
 
@@ -109,7 +109,7 @@ GENERATORS = [
 
 @pytest.mark.parametrize("shape", [(1, 8, 24, 24), (3, 16, 32, 32)])
 @pytest.mark.parametrize("options", GENERATORS)
-def test_generators_make_clips_from_minus_one_to_one_of_noise_and_sentence(options: dict[str, object], shape: Shape) -> None:
+def test_generators_map_noise_and_sentence_to_clips_from_minus_one_to_one(options: dict[str, object], shape: Shape) -> None:
     spec = ModelSpec(**TINY | options)  # type: ignore[arg-type]
     generator = make_generator(spec, shape, 10)
     noise, text = torch.randn(3, 6), torch.randn(3, 10)
@@ -128,7 +128,7 @@ def test_dcgan_draws_pictures_and_refuses_clips() -> None:
     assert picture.shape == (2, 3, 1, 32, 32)
     assert Discriminators(spec, (3, 1, 32, 32), 10)(picture, torch.randn(2, 10))["frame"].shape == (2, 1)
     for network in (make_generator, Discriminators):
-        with pytest.raises(RequestError, match=r"'dcgan' .* pictures, the clips have 8 frames; set load\.num_frames=1"):
+        with pytest.raises(RequestError, match=r"'dcgan' .* pictures, but clips have 8 frames; set load\.num_frames=1"):
             network(spec, (3, 8, 32, 32), 10)
 
 
@@ -139,13 +139,13 @@ def test_the_mask_of_two_streams_chooses_between_a_moving_foreground_and_a_still
     assert generator.mask.bias is not None
     with torch.no_grad():
         generator.mask.bias.fill_(-100)
-    made = generator(noise, None)
-    assert made.mask is not None
-    assert made.mask.max() < 1e-6
-    assert torch.allclose(made.video, made.video[:, :, :1].expand_as(made.video), atol=1e-5)
+    clips = generator(noise, None)
+    assert clips.mask is not None
+    assert clips.mask.max() < 1e-6
+    assert torch.allclose(clips.video, clips.video[:, :, :1].expand_as(clips.video), atol=1e-5)
     with torch.no_grad():
         generator.mask.bias.fill_(100)
-    assert not torch.allclose(generator(noise, None).video, made.video, atol=1e-3)
+    assert not torch.allclose(generator(noise, None).video, clips.video, atol=1e-3)
 
 
 DISCRIMINATORS = [
@@ -163,15 +163,20 @@ DISCRIMINATORS = [
 @pytest.mark.parametrize("shape", [(1, 8, 24, 24), (3, 16, 32, 32), (1, 4, 16, 16)])
 @pytest.mark.parametrize("options", DISCRIMINATORS)
 def test_discriminators_score_clips_frames_and_differences(options: dict[str, object], shape: Shape, text_size: int) -> None:
-    judges = Discriminators(ModelSpec(**TINY | options), shape, text_size)  # type: ignore[arg-type]
+    discriminators = Discriminators(ModelSpec(**TINY | options), shape, text_size)  # type: ignore[arg-type]
     video, text = torch.randn(4, *shape), torch.randn(4, text_size) if text_size else None
-    scores = judges(video, text)
+    scores = discriminators(video, text)
     frames = shape[1]
     expected = {"video": 1, "frame": frames, "motion": frames - 1} if options.get("discriminator") != "vgan" else {"video": 1}
-    assert {name: tuple(one.shape) for name, one in scores.items()} == {name: (4, number) for name, number in expected.items()}
+    assert {name: tuple(values.shape) for name, values in scores.items()} == {
+        name: (4, number) for name, number in expected.items()
+    }
     if text is not None:
-        judges.eval()
-        assert all(not torch.allclose(one, judges(video, text.flip(0))[name]) for name, one in judges(video, text).items())
+        discriminators.eval()
+        assert all(
+            not torch.allclose(values, discriminators(video, text.flip(0))[name])
+            for name, values in discriminators(video, text).items()
+        )
 
 
 @pytest.mark.parametrize(
@@ -185,25 +190,25 @@ def test_discriminators_score_clips_frames_and_differences(options: dict[str, ob
     ],
 )
 def test_each_discriminator_can_be_switched_off(on: dict[str, bool], names: list[str]) -> None:
-    judges = Discriminators(ModelSpec(**TINY, **on), (1, 8, 24, 24), 10)  # type: ignore[arg-type]
-    assert judges.names == names
-    assert list(judges(torch.randn(2, 1, 8, 24, 24), torch.randn(2, 10))) == names
+    discriminators = Discriminators(ModelSpec(**TINY, **on), (1, 8, 24, 24), 10)  # type: ignore[arg-type]
+    assert discriminators.names == names
+    assert list(discriminators(torch.randn(2, 1, 8, 24, 24), torch.randn(2, 10))) == names
     if names == ["video"]:
-        assert judges.pictures is None
+        assert discriminators.pictures is None
 
 
 def seen_by(spec: ModelSpec, name: str, size: tuple[int, int]) -> torch.Tensor:
-    """Return which places of a head's map its score depends on."""
-    judges = Discriminators(spec, (1, 16, *size), 10).eval()
-    maps = judges.maps(torch.randn(2, 1, 16, *size))
+    """Return which positions of a head's map its score depends on."""
+    discriminators = Discriminators(spec, (1, 16, *size), 10).eval()
+    maps = discriminators.maps(torch.randn(2, 1, 16, *size))
     seen = maps[name].detach().requires_grad_()
-    judges.scores({name: seen}, torch.randn(2, 10))[name].sum().backward()
+    discriminators.scores({name: seen}, torch.randn(2, 10))[name].sum().backward()
     assert seen.grad is not None
     return seen.grad.abs().amax(dim=tuple(range(seen.dim() - 2))) > 0
 
 
 @pytest.mark.parametrize("name", ["video", "frame", "motion"])
-def test_heads_see_their_whole_map_where_published_ones_leave_the_last_row_and_column_out(name: str) -> None:
+def test_published_heads_ignore_the_last_row_and_column_and_whole_heads_do_not(name: str) -> None:
     spec = {"width": 1 / 16, "text_features": 8}
     assert seen_by(ModelSpec(**spec), name, (48, 48)).tolist() == [[True] * 3] * 3  # type: ignore[arg-type]
     published = seen_by(ModelSpec(head="published", **spec), name, (48, 48))  # type: ignore[arg-type]
@@ -213,10 +218,10 @@ def test_heads_see_their_whole_map_where_published_ones_leave_the_last_row_and_c
 
 
 def test_motion_is_the_difference_of_neighbouring_frame_maps() -> None:
-    judges = Discriminators(ModelSpec(**TINY), (1, 8, 24, 24), 10).eval()  # type: ignore[arg-type]
+    discriminators = Discriminators(ModelSpec(**TINY), (1, 8, 24, 24), 10).eval()  # type: ignore[arg-type]
     video = torch.randn(2, 1, 8, 24, 24)
-    maps = judges.maps(video)
-    alone = judges.frame_maps(video[:, :, 3:5].transpose(1, 2))
+    maps = discriminators.maps(video)
+    alone = discriminators.frame_maps(video[:, :, 3:5].transpose(1, 2))
     assert torch.allclose(maps["frame"][:, 3:5], alone, atol=1e-6)
     assert torch.allclose(maps["motion"][:, 3], alone[:, 1] - alone[:, 0], atol=1e-6)
     alone = alone.detach()
@@ -225,38 +230,38 @@ def test_motion_is_the_difference_of_neighbouring_frame_maps() -> None:
 
 def test_motion_may_be_the_difference_before_the_activation() -> None:
     torch.manual_seed(0)
-    judges = Discriminators(ModelSpec(**TINY, motion_before_activation=True), (1, 8, 24, 24), 10).eval()  # type: ignore[arg-type]
+    discriminators = Discriminators(ModelSpec(**TINY, motion_before_activation=True), (1, 8, 24, 24), 10).eval()  # type: ignore[arg-type]
     video = torch.randn(2, 1, 8, 24, 24)
-    maps = judges.maps(video)
-    assert judges.pictures is not None
-    bare = judges.pictures.layers(video.transpose(1, 2).flatten(0, 1)).view(2, 8, *maps["frame"].shape[2:])
+    maps = discriminators.maps(video)
+    assert discriminators.pictures is not None
+    bare = discriminators.pictures.layers(video.transpose(1, 2).flatten(0, 1)).view(2, 8, *maps["frame"].shape[2:])
     assert torch.allclose(maps["motion"], bare[:, 1:] - bare[:, :-1], atol=1e-6)
     assert torch.allclose(maps["frame"], nn.functional.leaky_relu(bare, 0.2), atol=1e-6)
     assert not torch.allclose(maps["motion"], maps["frame"].diff(dim=1), atol=1e-6)
 
 
-def test_pairs_are_frames_beside_one_another_and_their_difference() -> None:
-    judges = Discriminators(ModelSpec(**TINY, pairs=2), (1, 8, 24, 24), 10).eval()  # type: ignore[arg-type]
-    assert judges.num_pairs == 2
+def test_pairs_are_neighbouring_frames_and_their_difference() -> None:
+    discriminators = Discriminators(ModelSpec(**TINY, pairs=2), (1, 8, 24, 24), 10).eval()  # type: ignore[arg-type]
+    assert discriminators.num_pairs == 2
     video = torch.randn(2, 1, 8, 24, 24)
-    every, some = judges.maps(video), judges.maps(video, torch.tensor([[0, 6], [3, 3]]))
+    every, some = discriminators.maps(video), discriminators.maps(video, torch.tensor([[0, 6], [3, 3]]))
     assert torch.allclose(some["frame"][0], every["frame"][0, [0, 1, 6, 7]], atol=1e-6)
     assert torch.allclose(some["motion"][1], every["motion"][1, [3, 3]], atol=1e-6)
 
 
 def test_spectral_normalisation_bounds_every_layer() -> None:
     spec = ModelSpec(discriminator_norm="spectral", condition="projection", **TINY)  # type: ignore[arg-type]
-    judges = Discriminators(spec, (1, 8, 24, 24), 10)
+    discriminators = Discriminators(spec, (1, 8, 24, 24), 10)
     with torch.no_grad():
         for _ in range(30):
-            judges(torch.randn(2, 1, 8, 24, 24), torch.randn(2, 10))
-    layers = [one for one in judges.modules() if isinstance(one, nn.Conv2d | nn.Conv3d | nn.Linear)]
+            discriminators(torch.randn(2, 1, 8, 24, 24), torch.randn(2, 10))
+    layers = [module for module in discriminators.modules() if isinstance(module, nn.Conv2d | nn.Conv3d | nn.Linear)]
     assert len(layers) == 3 + 3 + 3 * 2
     for layer in layers:
         assert float(torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)) == pytest.approx(1, abs=0.05)
 
 
-def test_a_clip_of_frames_judged_alone_has_a_gradient_of_their_root_mean_square() -> None:
+def test_the_penalty_of_frame_scores_is_their_root_mean_square() -> None:
     slopes = torch.tensor([3.0, 4.0])
     frames = torch.zeros(1, 2, requires_grad=True)
     for_penalty(frames * slopes).sum().backward()
@@ -264,12 +269,12 @@ def test_a_clip_of_frames_judged_alone_has_a_gradient_of_their_root_mean_square(
     assert float(frames.grad.norm()) == pytest.approx(((9 + 16) / 2) ** 0.5)
 
 
-def test_the_deviation_of_a_batch_is_of_its_groups() -> None:
+def test_batch_deviation_is_computed_per_group() -> None:
     alike, apart = torch.ones(8, 5), torch.tensor([[-1.0] * 5, [1.0] * 5]).repeat(4, 1)
-    found = batch_deviation(torch.cat([alike, apart]))
-    assert found.shape == (16, 1)
-    assert found[:8].max() < 1e-3
-    assert torch.allclose(found[8:], torch.ones(8, 1))
+    deviation = batch_deviation(torch.cat([alike, apart]))
+    assert deviation.shape == (16, 1)
+    assert deviation[:8].max() < 1e-3
+    assert torch.allclose(deviation[8:], torch.ones(8, 1))
 
 
 def test_channels_follow_from_width_and_growth() -> None:
@@ -280,28 +285,28 @@ def test_channels_follow_from_width_and_growth() -> None:
 
 
 @pytest.mark.parametrize(("init", "deviation"), [("normal", 0.05), ("kaiming", (2 / (1 + 0.2**2) / (16 * 64)) ** 0.5)])
-def test_weights_start_as_the_spec_says(init: str, deviation: float) -> None:
+def test_weights_are_initialised_as_the_spec_says(init: str, deviation: float) -> None:
     spec = ModelSpec(init=init, init_std=0.05, text_std=0.6, frame=False, motion=False)  # type: ignore[arg-type]
-    judges = Discriminators(spec, (1, 8, 24, 24), 256)
-    assert judges.clips is not None
-    second = [layer for layer in judges.clips.layers if isinstance(layer, nn.Conv3d)][1]
+    discriminators = Discriminators(spec, (1, 8, 24, 24), 256)
+    assert discriminators.clips is not None
+    second = [layer for layer in discriminators.clips.layers if isinstance(layer, nn.Conv3d)][1]
     scale = 1 if init == "normal" else 4**-0.5
     assert float(second.weight.detach().std()) == pytest.approx(deviation * scale, rel=0.02)
-    head = judges.heads["video"]
+    head = discriminators.heads["video"]
     assert isinstance(head, SideBySide)
     assert head.text is not None
     assert float(head.text[0].weight.detach().std()) == pytest.approx(0.6, rel=0.02)
 
 
-def test_likeness_is_a_cosine_that_differences_of_frames_do_not_have() -> None:
+def test_similarity_is_a_cosine_for_clips_and_frames_only() -> None:
     spec = ModelSpec(**TINY, condition="projection", hidden=8, match=5)  # type: ignore[arg-type]
-    judges = Discriminators(spec, (1, 8, 24, 24), 10)
-    found = judges.likenesses(judges.maps(torch.randn(2, 1, 8, 24, 24)), torch.randn(7, 10))
-    assert {name: tuple(one.shape) for name, one in found.items()} == {"video": (2, 1, 7), "frame": (2, 8, 7)}
-    assert all(one.abs().max() <= 1 + 1e-6 for one in found.values())
+    discriminators = Discriminators(spec, (1, 8, 24, 24), 10)
+    similarities = discriminators.similarities(discriminators.maps(torch.randn(2, 1, 8, 24, 24)), torch.randn(7, 10))
+    assert {name: tuple(values.shape) for name, values in similarities.items()} == {"video": (2, 1, 7), "frame": (2, 8, 7)}
+    assert all(values.abs().max() <= 1 + 1e-6 for values in similarities.values())
     none = Discriminators(ModelSpec(**TINY, condition="projection", hidden=8), (1, 8, 24, 24), 10)  # type: ignore[arg-type]
-    with pytest.raises(RequestError, match=r"discriminators that match nothing; set model\.match"):
-        none.likenesses(none.maps(torch.randn(2, 1, 8, 24, 24)), torch.randn(7, 10))
+    with pytest.raises(RequestError, match=r"have no matching layers; set model\.match"):
+        none.similarities(none.maps(torch.randn(2, 1, 8, 24, 24)), torch.randn(7, 10))
 
 
 def test_frames_of_a_frame_generator_share_their_layers() -> None:
@@ -314,7 +319,7 @@ def test_frames_of_a_frame_generator_share_their_layers() -> None:
     [
         ({"width": 0.0}, "width 0.0: expected more than 0"),
         ({"video": False, "frame": False, "motion": False}, "expected one discriminator or more"),
-        ({"hidden": 8}, "hidden 8: it is of condition 'projection'"),
+        ({"hidden": 8}, "hidden 8: only condition 'projection' has"),
         (
             {"batch_deviation": True, "condition": "projection"},
             "batch_deviation needs the hidden layer .* set hidden, such as 128",
@@ -322,17 +327,17 @@ def test_frames_of_a_frame_generator_share_their_layers() -> None:
         ({"match": 8, "condition": "projection"}, "match needs the hidden layer"),
     ],
 )
-def test_what_cannot_be_is_refused(values: dict[str, object], message: str) -> None:
+def test_invalid_values_are_refused(values: dict[str, object], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         ModelSpec(**values)  # type: ignore[arg-type]
 
 
-def test_what_does_not_go_with_the_clips_is_refused() -> None:
-    with pytest.raises(RequestError, match=r"compares frames, the clips have 1; set model\.motion=false"):
+def test_options_that_contradict_the_clip_size_are_refused() -> None:
+    with pytest.raises(RequestError, match=r"compares frames, but clips have 1; set model\.motion=false"):
         Discriminators(ModelSpec(**TINY), (1, 1, 24, 24), 10)  # type: ignore[arg-type]
-    with pytest.raises(RequestError, match="levels 5: frames of 24x24 are halved to nothing"):
+    with pytest.raises(RequestError, match="levels 5: frames of 24x24 would be halved to nothing"):
         Discriminators(ModelSpec(levels=5, **TINY), (1, 8, 24, 24), 10)  # type: ignore[arg-type]
-    with pytest.raises(RequestError, match="no frame maps without a frame or motion discriminator"):
+    with pytest.raises(RequestError, match="only a frame or motion discriminator has frame maps"):
         Discriminators(ModelSpec(frame=False, motion=False, **TINY), (1, 8, 24, 24), 10).frame_maps(
             torch.zeros(1, 2, 1, 24, 24)
         )  # type: ignore[arg-type]

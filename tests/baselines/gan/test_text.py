@@ -20,8 +20,8 @@ SMALL = {"embedding": 8, "size": 12}
 
 def tokens_of(captions: list[str]) -> tuple[Vocabulary, torch.Tensor, torch.Tensor]:
     words = Vocabulary.build(CAPTIONS)
-    found = words.encode_batch(captions)
-    return words, torch.from_numpy(found.tokens), torch.from_numpy(found.lengths)
+    encoded = words.encode_batch(captions)
+    return words, torch.from_numpy(encoded.tokens), torch.from_numpy(encoded.lengths)
 
 
 @pytest.mark.parametrize(
@@ -34,23 +34,23 @@ def tokens_of(captions: list[str]) -> tuple[Vocabulary, torch.Tensor, torch.Tens
         {"bidirectional": True, "summary": "lstm"},
     ],
 )
-def test_a_short_caption_beside_a_long_one_is_what_it_is_alone_and_not_zero(options: dict[str, object]) -> None:
+def test_padding_does_not_change_the_vector_of_a_short_caption(options: dict[str, object]) -> None:
     words, tokens, lengths = tokens_of(CAPTIONS)
     encoder = SentenceEncoder(len(words), TextSpec(**SMALL, **options))  # type: ignore[arg-type]
     together = encoder(tokens, lengths)
     assert together.shape == (3, 12)
-    for place, length in enumerate(lengths.tolist()):
-        alone = encoder(tokens[place : place + 1, :length], lengths[place : place + 1])
-        assert torch.allclose(together[place], alone[0], atol=1e-6)
-        assert together[place].abs().max() > 1e-3
+    for row, length in enumerate(lengths.tolist()):
+        alone = encoder(tokens[row : row + 1, :length], lengths[row : row + 1])
+        assert torch.allclose(together[row], alone[0], atol=1e-6)
+        assert together[row].abs().max() > 1e-3
 
 
 def test_an_encoding_depends_on_the_first_and_on_the_last_word() -> None:
     words, tokens, lengths = tokens_of([CAPTIONS[0]])
     encoder = SentenceEncoder(len(words), TextSpec(**SMALL))  # type: ignore[arg-type]
-    for place in (1, int(lengths[0]) - 2):
+    for position in (1, int(lengths[0]) - 2):
         other = tokens.clone()
-        other[0, place] = words.ids["left"]
+        other[0, position] = words.ids["left"]
         assert not torch.allclose(encoder(tokens, lengths), encoder(other, lengths))
 
 
@@ -65,19 +65,19 @@ def test_an_encoding_depends_on_the_first_and_on_the_last_word() -> None:
 )
 def test_the_lstm_has_the_published_numbers_of_parameters(options: dict[str, object], number: int) -> None:
     encoder = SentenceEncoder(1000, TextSpec(**options))  # type: ignore[arg-type]
-    assert sum(one.numel() for one in encoder.lstm.parameters()) == number
+    assert sum(parameter.numel() for parameter in encoder.lstm.parameters()) == number
 
 
 def learned(spec: TextSpec, steps: int) -> tuple[Autoencoder, torch.Tensor, torch.Tensor]:
     torch.manual_seed(0)
     words, tokens, lengths = tokens_of(["the digit 9 is moving down", "the digit 3 is moving left", "a digit"])
-    whole = Autoencoder(SentenceEncoder(len(words), spec), len(words), spec)
-    optimiser = torch.optim.Adam(whole.parameters(), 2e-2)
+    autoencoder = Autoencoder(SentenceEncoder(len(words), spec), len(words), spec)
+    optimiser = torch.optim.Adam(autoencoder.parameters(), 2e-2)
     for _ in range(steps):
         optimiser.zero_grad()
-        whole.loss(tokens, lengths, torch.rand(tokens.shape) < spec.teacher_forcing).backward()
+        autoencoder.loss(tokens, lengths, torch.rand(tokens.shape) < spec.teacher_forcing).backward()
         optimiser.step()
-    return whole, tokens, lengths
+    return autoencoder, tokens, lengths
 
 
 @pytest.fixture(scope="module")
@@ -96,41 +96,40 @@ def test_the_autoencoder_learns_to_rebuild_captions_from_their_vectors_alone(ski
     assert float(after.reconstruction(tokens, lengths).sentences) == 1.0
 
 
-def test_reconstruction_counts_words_that_are_there_and_whole_sentences(skilled: Learned) -> None:
-    whole, tokens, lengths = skilled
-    # Two captions as they were, and one whose third word is another than the one that comes back: its vector is made of the
-    # rest, so that this word is wrong and others may be.
+def test_reconstruction_counts_words_and_entire_sentences(skilled: Learned) -> None:
+    autoencoder, tokens, lengths = skilled
+    # Two unchanged captions, and one whose third word is replaced: the decoder gets that word wrong, and perhaps others.
     other = tokens.clone()
     other[1, 3] = 3
-    rebuilt = whole(other, lengths, torch.zeros_like(tokens, dtype=torch.bool)).argmax(2)
+    rebuilt = autoencoder(other, lengths, torch.zeros_like(tokens, dtype=torch.bool)).argmax(2)
     there = torch.arange(1, tokens.shape[1]) < lengths[:, None]
     right = (rebuilt == other[:, 1:])[there]
-    found = whole.reconstruction(other, lengths)
-    assert float(found.words) == pytest.approx(float(right.float().mean()))
-    assert float(found.words) < 1
-    assert float(found.sentences) == pytest.approx(2 / 3)
+    rates = autoencoder.reconstruction(other, lengths)
+    assert float(rates.words) == pytest.approx(float(right.float().mean()))
+    assert float(rates.words) < 1
+    assert float(rates.sentences) == pytest.approx(2 / 3)
 
 
 def test_padding_changes_neither_loss_nor_reconstruction(skilled: Learned) -> None:
-    whole, tokens, lengths = skilled
+    autoencoder, tokens, lengths = skilled
     wider = nn.functional.pad(tokens, (0, 4))
     nothing, more = torch.zeros_like(tokens, dtype=torch.bool), torch.zeros_like(wider, dtype=torch.bool)
-    narrow, wide = whole.loss(tokens, lengths, nothing), whole.loss(wider, lengths, more)
+    narrow, wide = autoencoder.loss(tokens, lengths, nothing), autoencoder.loss(wider, lengths, more)
     assert float(wide.detach()) == pytest.approx(float(narrow.detach()), rel=1e-5)
-    assert whole.reconstruction(wider, lengths) == whole.reconstruction(tokens, lengths)
+    assert autoencoder.reconstruction(wider, lengths) == autoencoder.reconstruction(tokens, lengths)
 
 
-def test_teacher_forcing_gives_the_decoder_the_true_word_where_it_is_told_to() -> None:
-    whole, tokens, lengths = learned(TextSpec(embedding=16, size=32), 0)
+def test_teacher_forcing_gives_the_decoder_the_true_word() -> None:
+    autoencoder, tokens, lengths = learned(TextSpec(embedding=16, size=32), 0)
     free, forced = torch.zeros_like(tokens, dtype=torch.bool), torch.zeros_like(tokens, dtype=torch.bool)
     forced[:, 2] = True
-    own, told = whole(tokens, lengths, free), whole(tokens, lengths, forced)
+    free_running, with_forcing = autoencoder(tokens, lengths, free), autoencoder(tokens, lengths, forced)
     # Logits of tokens 1 and 2 are made before token 2 is given.
-    assert torch.equal(own[:, :2], told[:, :2])
-    assert not torch.allclose(own[:, 2], told[:, 2])
+    assert torch.equal(free_running[:, :2], with_forcing[:, :2])
+    assert not torch.allclose(free_running[:, 2], with_forcing[:, 2])
 
 
-def test_an_encoder_of_one_s_own_is_found_by_its_dotted_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_custom_encoder_is_imported_by_its_dotted_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = """
 from torch import nn
 
@@ -151,35 +150,35 @@ def number(spec, num_words):
     (tmp_path / "my_encoders_of_words.py").write_text(code)
     monkeypatch.syspath_prepend(str(tmp_path))
     words, tokens, lengths = tokens_of(CAPTIONS)
-    made = text_encoder(TextSpec(encoder="my_encoders_of_words.bag", size=6), len(words))
-    assert made is not None
-    assert made(tokens, lengths).shape == (3, 6)
-    with pytest.raises(RequestError, match=r"made a int; expected an nn.Module with a whole number `size`"):
+    encoder = text_encoder(TextSpec(encoder="my_encoders_of_words.bag", size=6), len(words))
+    assert encoder is not None
+    assert encoder(tokens, lengths).shape == (3, 6)
+    with pytest.raises(RequestError, match=r"returned a int; expected an nn.Module with an integer `size`"):
         text_encoder(TextSpec(encoder="my_encoders_of_words.number"), len(words))
 
 
 @pytest.mark.parametrize("name", ["lstn", "no_such_package.encoder", "torch.no_such_encoder"])
-def test_an_encoder_that_is_not_there_is_told_with_what_there_is(name: str) -> None:
+def test_an_unknown_encoder_is_refused_with_the_known_ones(name: str) -> None:
     with pytest.raises(RequestError, match=f"encoder '{name}': .*expected lstm, none, or the dotted path"):
         text_encoder(TextSpec(encoder=name), 10)
 
 
-def test_sentences_are_brought_to_the_scale_that_was_measured_and_to_length_one() -> None:
+def test_sentences_are_standardised_and_scaled_to_length_one() -> None:
     words, tokens, lengths = tokens_of(CAPTIONS)
     spec = TextSpec(**SMALL, scale="standard", pretrain_steps=1)  # type: ignore[arg-type]
     encoder = SentenceEncoder(len(words), spec)
     sentences = Sentences(encoder, spec)
     assert sentences.size == 12
     sentences.measure(tokens, lengths, 1.0)
-    plain, found = encoder(tokens, lengths).detach(), sentences(tokens, lengths).detach()
+    plain, scaled = encoder(tokens, lengths).detach(), sentences(tokens, lengths).detach()
     standard = (plain - plain.mean(0)) / plain.std(0, correction=0)
-    assert torch.allclose(found, nn.functional.normalize(standard, dim=1), atol=1e-3)
-    assert torch.allclose(found.norm(dim=1), torch.ones(3))
+    assert torch.allclose(scaled, nn.functional.normalize(standard, dim=1), atol=1e-3)
+    assert torch.allclose(scaled.norm(dim=1), torch.ones(3))
     as_it_is = Sentences(encoder, TextSpec(**SMALL))  # type: ignore[arg-type]
     assert torch.equal(as_it_is(tokens, lengths), encoder(tokens, lengths))
 
 
-def test_no_encoder_is_none() -> None:
+def test_encoder_none_gives_no_encoder() -> None:
     assert text_encoder(TextSpec(encoder="none"), 10) is None
 
 
@@ -190,11 +189,11 @@ def test_no_encoder_is_none() -> None:
         ({"size": 5, "bidirectional": True}, "size 5: expected an even number"),
         ({"pretrain_steps": -1}, "pretrain_steps -1"),
         ({"teacher_forcing": 2.0}, "teacher_forcing 2.0: expected a probability"),
-        ({"encoder": "none", "pretrain_steps": 5}, "encoder 'none' cannot learn"),
-        ({"remember": True, "taught_by": "generator"}, "vectors that change cannot be kept"),
-        ({"scale": "standard"}, "scale 'standard' is measured in pre-training, and there is none"),
+        ({"encoder": "none", "pretrain_steps": 5}, "encoder 'none' cannot be trained"),
+        ({"remember": True, "taught_by": "generator"}, "vectors that change cannot be cached"),
+        ({"scale": "standard"}, "scale 'standard' is measured in pre-training, but pretrain_steps is 0"),
     ],
 )
-def test_what_cannot_be_is_refused(values: dict[str, object], message: str) -> None:
+def test_invalid_values_are_refused(values: dict[str, object], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         TextSpec(**values)  # type: ignore[arg-type]

@@ -49,7 +49,7 @@ def trainer(
 
 
 def screens(number: int = 8) -> Batch:
-    """Return clips that are as dark or as bright as their captions say."""
+    """Return clips whose brightness matches their captions."""
     kinds = torch.arange(number) % 2
     grey = torch.where(kinds == 1, 230, 25).view(-1, 1, 1, 1, 1)
     texts = [CAPTIONS[kind] for kind in kinds.tolist()]
@@ -57,7 +57,7 @@ def screens(number: int = 8) -> Batch:
     return Batch(
         video=(grey + torch.arange(SHAPE[3])).expand(-1, *SHAPE).to(torch.uint8),
         captions=texts,
-        keys=[str(place) for place in range(number)],
+        keys=[str(index) for index in range(number)],
         labels=kinds,
         tokens=torch.from_numpy(words.tokens),
         lengths=torch.from_numpy(words.lengths),
@@ -72,11 +72,11 @@ def changed(before: dict[str, torch.Tensor], module: nn.Module) -> bool:
     return any(not torch.equal(before[name], value) for name, value in module.named_parameters())
 
 
-def run(made: Trainer, steps: int, *, first: int = 0) -> list[dict[str, torch.Tensor]]:
-    return [made.step([screens()], StepRandom(0, step)) for step in range(first, first + steps)]
+def run(gan: Trainer, steps: int, *, first: int = 0) -> list[dict[str, torch.Tensor]]:
+    return [gan.step([screens()], StepRandom(0, step)) for step in range(first, first + steps)]
 
 
-GAMES: list[Sections] = [
+SECTIONS: list[Sections] = [
     {},
     {"model": {"motion": False}, "loss": {"coherence": 1.0, "l1": 0.1}},
     {"loss": {"game": "least squares", "negatives": "other caption"}},
@@ -109,94 +109,94 @@ GAMES: list[Sections] = [
 ]
 
 
-@pytest.mark.parametrize("sections", GAMES, ids=str)
-def test_a_run_that_goes_on_from_its_state_is_the_run_that_was_not_stopped(sections: Sections, tmp_path: Path) -> None:
-    whole, first, second = (trainer(**sections) for _ in range(3))
-    told = run(whole, 5)
-    assert all(value.isfinite() for numbers in told for value in numbers.values())
+@pytest.mark.parametrize("sections", SECTIONS, ids=str)
+def test_resume_is_exact(sections: Sections, tmp_path: Path) -> None:
+    uninterrupted, first, second = (trainer(**sections) for _ in range(3))
+    history = run(uninterrupted, 5)
+    assert all(value.isfinite() for numbers in history for value in numbers.values())
     run(first, 3)
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(3, first.state_dict())
     second.load_state_dict(checkpoints.load()[1])
-    for numbers, expected in zip(run(second, 2, first=3), told[3:], strict=True):
+    for numbers, expected in zip(run(second, 2, first=3), history[3:], strict=True):
         assert {name: float(value) for name, value in numbers.items()} == {
             name: float(value) for name, value in expected.items()
         }
-    assert torch.equal(second.sample(CAPTIONS, StepRandom(9)), whole.sample(CAPTIONS, StepRandom(9)))
+    assert torch.equal(second.sample(CAPTIONS, StepRandom(9)), uninterrupted.sample(CAPTIONS, StepRandom(9)))
 
 
 def test_a_step_changes_generator_and_discriminators_and_leaves_a_frozen_encoder_alone() -> None:
-    made = trainer()
-    assert made.encoder is not None
-    parts = [made.generator.module, made.discriminator.module, made.encoder]
+    gan = trainer()
+    assert gan.encoder is not None
+    parts = [gan.generator.module, gan.discriminator.module, gan.encoder]
     before = [weights(part) for part in parts]
-    run(made, 1)
+    run(gan, 1)
     assert [changed(old, part) for old, part in zip(before, parts, strict=True)] == [True, True, False]
 
 
 @pytest.mark.parametrize("player", ["discriminator", "generator"])
-def test_an_encoder_is_taught_by_the_player_that_the_recipe_names(player: str) -> None:
-    made = trainer(text=TEXT | {"taught_by": player})
-    assert made.encoder is not None
-    # The other player learns nothing, so that only this one can have changed it.
-    others = {"discriminator": made.generator, "generator": made.discriminator}
+def test_the_encoder_is_trained_by_the_loss_that_the_recipe_names(player: str) -> None:
+    gan = trainer(text=TEXT | {"taught_by": player})
+    assert gan.encoder is not None
+    # The other network does not train the encoder, so only this one can have changed it.
+    others = {"discriminator": gan.generator, "generator": gan.discriminator}
     assert "encoder" not in [name.split(".")[0] for name, _ in others[player].module.named_parameters()]
-    before = weights(made.encoder)
-    run(made, 1)
-    assert changed(before, made.encoder)
+    before = weights(gan.encoder)
+    run(gan, 1)
+    assert changed(before, gan.encoder)
 
 
-def test_remembered_sentences_are_those_that_would_be_read_again() -> None:
-    made, other = trainer(text=TEXT | {"remember": True}), trainer()
+def test_cached_sentences_equal_those_encoded_again() -> None:
+    gan, other = trainer(text=TEXT | {"remember": True}), trainer()
     batch = screens()
     for _ in range(2):
-        mine, again = made._sentences(batch)[0], other._sentences(batch)[0]
+        mine, again = gan._sentences(batch)[0], other._sentences(batch)[0]
         assert mine is not None
         assert again is not None
         assert torch.allclose(mine, again, atol=1e-6)
-    assert len(made._known) == len(CAPTIONS)
+    assert len(gan._cached_sentences) == len(CAPTIONS)
     # Another state has other vectors.
     changed_state = other.state_dict()
     changed_state["encoder"] = {name: value + 0.5 for name, value in changed_state["encoder"].items()}
-    made.load_state_dict(changed_state)
-    assert not torch.allclose(made._sentences(batch)[0], mine, atol=1e-3)
+    gan.load_state_dict(changed_state)
+    assert not torch.allclose(gan._sentences(batch)[0], mine, atol=1e-3)
 
 
-def test_pre_training_teaches_the_encoder_alone_and_tells_how_much_comes_back() -> None:
-    made = trainer(text=TEXT | {"pretrain_steps": 61}, encoder={"lr": 0.03})
-    assert made.encoder is not None
-    others = [weights(made.generator.module), weights(made.discriminator.module)]
-    told = run(made, 61)
-    assert set(told[1]) == {"loss/autoencoder", "gradient/autoencoder"}
-    assert set(told[0]) == {"loss/autoencoder", "rebuilt/words", "rebuilt/sentences", "gradient/autoencoder"}
-    assert told[-1]["rebuilt/words"] > told[0]["rebuilt/words"]
-    assert float(told[-1]["rebuilt/sentences"]) == 1.0
-    assert not changed(others[0], made.generator.module)
-    assert not changed(others[1], made.discriminator.module)
-    learned = weights(made.encoder)
-    assert "loss/generator" in run(made, 1, first=61)[0]
-    assert not changed(learned, made.encoder)
+def test_pretraining_updates_only_the_encoder_and_logs_reconstruction() -> None:
+    gan = trainer(text=TEXT | {"pretrain_steps": 61}, encoder={"lr": 0.03})
+    assert gan.encoder is not None
+    others = [weights(gan.generator.module), weights(gan.discriminator.module)]
+    history = run(gan, 61)
+    assert set(history[1]) == {"loss/autoencoder", "gradient/autoencoder"}
+    assert set(history[0]) == {"loss/autoencoder", "rebuilt/words", "rebuilt/sentences", "gradient/autoencoder"}
+    assert history[-1]["rebuilt/words"] > history[0]["rebuilt/words"]
+    assert float(history[-1]["rebuilt/sentences"]) == 1.0
+    assert not changed(others[0], gan.generator.module)
+    assert not changed(others[1], gan.discriminator.module)
+    learned = weights(gan.encoder)
+    assert "loss/generator" in run(gan, 1, first=61)[0]
+    assert not changed(learned, gan.encoder)
 
 
 @pytest.mark.parametrize("norm", ["batch", "spectral", "none"])
 def test_in_bfloat16_weights_losses_and_penalties_stay_in_float32(norm: str) -> None:
     model = {"discriminator_norm": norm, "channels_last": True}
-    made = trainer(bfloat16=True, model=model, loss={"r1": 1.0}, text=TEXT | {"taught_by": "discriminator"})
-    told = run(made, 2)
-    assert all(value.isfinite() for numbers in told for value in numbers.values())
-    assert told[-1]["loss/penalty"].dtype == torch.float32
-    assert {value.dtype for value in made.generator.module.parameters()} == {torch.float32}
-    assert made.sample(CAPTIONS, StepRandom(0)).dtype == torch.uint8
+    gan = trainer(bfloat16=True, model=model, loss={"r1": 1.0}, text=TEXT | {"taught_by": "discriminator"})
+    history = run(gan, 2)
+    assert all(value.isfinite() for numbers in history for value in numbers.values())
+    assert history[-1]["loss/penalty"].dtype == torch.float32
+    assert {value.dtype for value in gan.generator.module.parameters()} == {torch.float32}
+    assert gan.sample(CAPTIONS, StepRandom(0)).dtype == torch.uint8
 
 
-def test_the_generator_has_its_turn_as_often_as_the_recipe_says() -> None:
-    told = run(trainer(loss={"generator_every": 3}), 6)
-    assert ["loss/generator" in numbers for numbers in told] == [False, False, True] * 2
+def test_the_generator_is_updated_every_generator_every_steps() -> None:
+    history = run(trainer(loss={"generator_every": 3}), 6)
+    assert ["loss/generator" in numbers for numbers in history] == [False, False, True] * 2
 
 
-def test_penalties_are_lazy_and_weigh_as_much_as_the_steps_between_them() -> None:
-    told = run(trainer(loss={"r1": 2.0, "penalty_every": 3}), 6)
-    assert ["loss/penalty" in numbers for numbers in told] == [True, False, False] * 2
+def test_lazy_penalties_are_scaled_by_their_interval() -> None:
+    history = run(trainer(loss={"r1": 2.0, "penalty_every": 3}), 6)
+    assert ["loss/penalty" in numbers for numbers in history] == [True, False, False] * 2
     # The gradient of a step with the penalty alone shows its weight: three times that of a penalty every step.
     model = {"discriminator_norm": "none", "init": "torch"}
     norms = [
@@ -207,27 +207,27 @@ def test_penalties_are_lazy_and_weigh_as_much_as_the_steps_between_them() -> Non
 
 
 def test_clipped_weights_stay_within_their_bound() -> None:
-    made = trainer(loss={"game": "wasserstein"}, discriminator={"clip_weights": 0.01, "lr": 0.1})
-    run(made, 2)
-    assert max(float(value.detach().abs().max()) for value in made.discriminator.module.parameters()) <= 0.0100001
+    gan = trainer(loss={"game": "wasserstein"}, discriminator={"clip_weights": 0.01, "lr": 0.1})
+    run(gan, 2)
+    assert max(float(value.detach().abs().max()) for value in gan.discriminator.module.parameters()) <= 0.0100001
 
 
-def test_discriminators_learn_which_clips_are_real_and_which_captions_are_theirs() -> None:
+def test_discriminators_learn_to_separate_real_and_matched_clips() -> None:
     # The generator stays as it is.
-    made = trainer(
+    gan = trainer(
         loss={"generator_every": 1000, "negatives": "other caption"}, discriminator={"lr": 2e-3}, model={"init": "torch"}
     )
-    run(made, 40)
+    run(gan, 40)
     batch = screens()
-    text = made._sentences(batch)[0]
+    text = gan._sentences(batch)[0]
     assert text is not None
-    judges = made.game.judges.eval()
+    discriminators = gan.objective.discriminators.eval()
     real = batch.video.float() / 127.5 - 1
-    made_up = made.game.make(StepRandom(5).normal(len(batch), 4), text).video
-    for name in judges.names:
+    generated_video = gan.objective.generate(StepRandom(5).normal(len(batch), 4), text).video
+    for name in discriminators.names:
         matched, wrong, generated = (
-            float(judges(video, sentences)[name].detach().mean())
-            for video, sentences in ((real, text), (real, text.roll(1, 0)), (made_up, text))
+            float(discriminators(video, sentences)[name].detach().mean())
+            for video, sentences in ((real, text), (real, text.roll(1, 0)), (generated_video, text))
         )
         assert matched > generated
         # Of two still frames the difference is nothing, whatever the caption.
@@ -235,62 +235,60 @@ def test_discriminators_learn_which_clips_are_real_and_which_captions_are_theirs
 
 
 @pytest.mark.parametrize("game", ["non-saturating", "least squares", "hinge"])
-def test_clips_are_taken_for_real_or_not(game: str) -> None:
+def test_realness_is_positive_for_real_and_negative_for_generated_clips(game: str) -> None:
     loss = {"generator_every": 1000, "mismatched": 0.0, "game": game}
-    made = trainer(loss=loss, discriminator={"lr": 2e-3}, model={"init": "torch", "motion": False})
-    run(made, 30)
+    gan = trainer(loss=loss, discriminator={"lr": 2e-3}, model={"init": "torch", "motion": False})
+    run(gan, 30)
     batch = screens()
-    real, generated = (
-        made.realness(clips, batch.captions) for clips in (batch.video, made.sample(CAPTIONS * 4, StepRandom(3)))
-    )
+    real, generated = (gan.realness(clips, batch.captions) for clips in (batch.video, gan.sample(CAPTIONS * 4, StepRandom(3))))
     assert real.shape == (8,)
     assert real.mean() > 0 > generated.mean()
     assert (real > generated).all()
 
 
 @pytest.mark.parametrize("game", ["wasserstein", "relativistic"])
-def test_scores_that_mean_something_only_side_by_side_judge_no_clip(game: str) -> None:
-    with pytest.raises(RequestError, match=f"scores of a {game} game do not say of one clip"):
+def test_realness_is_refused_for_relative_losses(game: str) -> None:
+    with pytest.raises(RequestError, match=f"scores of a {game} loss do not classify a single clip"):
         trainer(loss={"game": game}).realness(screens().video, screens().captions)  # type: ignore[arg-type]
 
 
-def test_the_generator_learns_what_its_discriminators_take_for_real() -> None:
-    made = trainer(discriminator={"lr": 1e-9}, generator={"lr": 2e-3}, model={"discriminator_norm": "none", "init": "torch"})
-    told = run(made, 30)
-    assert told[-1]["loss/generator"] < told[0]["loss/generator"]
+def test_the_generator_learns_to_fool_fixed_discriminators() -> None:
+    gan = trainer(discriminator={"lr": 1e-9}, generator={"lr": 2e-3}, model={"discriminator_norm": "none", "init": "torch"})
+    history = run(gan, 30)
+    assert history[-1]["loss/generator"] < history[0]["loss/generator"]
 
 
-def test_matching_is_learned_by_both_players_and_ends_when_its_steps_are_over() -> None:
+def test_both_losses_learn_matching_until_matching_steps() -> None:
     model = {"condition": "projection", "hidden": 8, "match": 4, "init": "torch", "discriminator_norm": "none", "frame": False}
     loss = {"matching": 10.0, "matching_steps": 100}
-    made = trainer(model=model, loss=loss, discriminator={"lr": 5e-3}, generator={"lr": 5e-3})
-    told = run(made, 60)
+    gan = trainer(model=model, loss=loss, discriminator={"lr": 5e-3}, generator={"lr": 5e-3})
+    history = run(gan, 60)
     for name in ("loss/matching_real", "loss/matching_generated"):
-        assert float(told[-1][name]) < float(told[0][name]) / 2
-    made.discriminator.num_updates = 100
-    assert "loss/matching_real" not in run(made, 1, first=60)[0]
+        assert float(history[-1][name]) < float(history[0][name]) / 2
+    gan.discriminator.num_updates = 100
+    assert "loss/matching_real" not in run(gan, 1, first=60)[0]
 
 
-def test_the_l1_term_draws_clips_towards_the_real_ones() -> None:
-    made = trainer(loss={"l1": 100.0}, generator={"lr": 5e-3})
-    told = run(made, 30)
-    assert told[-1]["loss/l1"] < told[0]["loss/l1"] / 2
+def test_the_l1_term_pulls_clips_towards_real_ones() -> None:
+    gan = trainer(loss={"l1": 100.0}, generator={"lr": 5e-3})
+    history = run(gan, 30)
+    assert history[-1]["loss/l1"] < history[0]["loss/l1"] / 2
 
 
 def test_the_mask_term_makes_the_mask_smaller() -> None:
-    made = trainer(text={"encoder": "none"}, model={"generator": "vgan"}, loss={"mask": 100.0}, generator={"lr": 1e-2})
-    told = run(made, 15)
-    assert told[-1]["loss/mask"] < told[0]["loss/mask"] - 0.1
+    gan = trainer(text={"encoder": "none"}, model={"generator": "vgan"}, loss={"mask": 100.0}, generator={"lr": 1e-2})
+    history = run(gan, 15)
+    assert history[-1]["loss/mask"] < history[0]["loss/mask"] - 0.1
 
 
 class SameNoise(StepRandom):
-    """StepRandom whose noise is the same for all clips, however they are spread over batches."""
+    """Random numbers with equal noise for all clips, however they are split into batches."""
 
     def normal(self, num_rows: int, *shape: int) -> torch.Tensor:
         return torch.ones(num_rows, *shape)
 
 
-def test_batches_that_are_accumulated_are_one_large_batch() -> None:
+def test_accumulated_batches_equal_one_large_batch() -> None:
     quiet = {"generator_norm": "none", "discriminator_norm": "none", "init": "torch"}
     large, small = (
         trainer(model=quiet, loss={"mismatched": 0.0}, discriminator={"name": "sgd"}, generator={"name": "sgd"})
@@ -298,9 +296,9 @@ def test_batches_that_are_accumulated_are_one_large_batch() -> None:
     )
     batch = screens(8)
     halves = [_rows(batch, slice(0, 4)), _rows(batch, slice(4, 8))]
-    one, two = large.step([batch], SameNoise(0)), small.step(halves, SameNoise(0))
-    for name in one:
-        assert float(one[name]) == pytest.approx(float(two[name]), rel=1e-4, abs=1e-7)
+    large_metrics, small_metrics = large.step([batch], SameNoise(0)), small.step(halves, SameNoise(0))
+    for name in large_metrics:
+        assert float(large_metrics[name]) == pytest.approx(float(small_metrics[name]), rel=1e-4, abs=1e-7)
     for mine, other in zip(large.generator.module.parameters(), small.generator.module.parameters(), strict=True):
         assert torch.allclose(mine, other, atol=1e-7)
 
@@ -313,45 +311,45 @@ def _rows(batch: Batch, rows: slice) -> Batch:
     )
 
 
-def test_samples_are_bytes_that_depend_on_caption_noise_and_averaged_weights() -> None:
-    made = trainer(generator={"ema": 0.999, "lr": 1e-2}, model={"init": "torch"})
-    run(made, 3)
-    clips = made.sample(CAPTIONS, StepRandom(1))
+def test_samples_depend_on_caption_noise_and_averaged_weights() -> None:
+    gan = trainer(generator={"ema": 0.999, "lr": 1e-2}, model={"init": "torch"})
+    run(gan, 3)
+    clips = gan.sample(CAPTIONS, StepRandom(1))
     assert clips.shape == (2, *SHAPE)
     assert clips.dtype == torch.uint8
-    assert torch.equal(clips, made.sample(CAPTIONS, StepRandom(1)))
-    assert not torch.equal(clips, made.sample(CAPTIONS, StepRandom(2)))
-    assert not torch.equal(clips, made.sample(CAPTIONS[::-1], StepRandom(1)))
-    made.generator.averaged.requires_grad_(False)
-    for value in made.generator.module.parameters():
+    assert torch.equal(clips, gan.sample(CAPTIONS, StepRandom(1)))
+    assert not torch.equal(clips, gan.sample(CAPTIONS, StepRandom(2)))
+    assert not torch.equal(clips, gan.sample(CAPTIONS[::-1], StepRandom(1)))
+    gan.generator.averaged.requires_grad_(False)
+    for value in gan.generator.module.parameters():
         value.data.zero_()
-    assert torch.equal(clips, made.sample(CAPTIONS, StepRandom(1)))
+    assert torch.equal(clips, gan.sample(CAPTIONS, StepRandom(1)))
 
 
-def test_sampling_changes_nothing_of_the_training() -> None:
-    one, other = trainer(), trainer()
-    run(one, 1)
+def test_sampling_does_not_change_training() -> None:
+    reference, other = trainer(), trainer()
+    run(reference, 1)
     run(other, 1)
     other.sample(CAPTIONS, StepRandom(1))
-    assert {name: float(value) for name, value in run(one, 1, first=1)[0].items()} == {
+    assert {name: float(value) for name, value in run(reference, 1, first=1)[0].items()} == {
         name: float(value) for name, value in run(other, 1, first=1)[0].items()
     }
 
 
-def test_real_clips_and_captions_go_through(built: BuildResult) -> None:
+def test_a_real_dataset_trains(built: BuildResult) -> None:
     dataset = open_dataset(built.out)
     words = Vocabulary.load(dataset.vocabulary_path)
-    made = trainer(words, (1, 8, 24, 24), loss={"negatives": "other label"})
+    gan = trainer(words, (1, 8, 24, 24), loss={"negatives": "other label"})
     with loader(dataset["train"], LoadSpec(batch_size=8, drop_last=True), vocabulary=words, seed=0) as reading:
-        told = [made.step([batch], StepRandom(0, step)) for step, batch in enumerate(reading)]
-    assert len(told) == 7
-    assert all(value.isfinite() for numbers in told for value in numbers.values())
+        history = [gan.step([batch], StepRandom(0, step)) for step, batch in enumerate(reading)]
+    assert len(history) == 7
+    assert all(value.isfinite() for numbers in history for value in numbers.values())
 
 
-def test_a_batch_of_one_caption_goes_without_wrong_ones() -> None:
-    made = trainer(loss={"negatives": "other caption"})
+def test_a_batch_of_one_caption_has_no_mismatched_captions() -> None:
+    gan = trainer(loss={"negatives": "other caption"})
     alike = _rows(screens(16), slice(0, 16, 2))
-    assert made.step([alike], StepRandom(0))["loss/discriminator"].isfinite()
+    assert gan.step([alike], StepRandom(0))["loss/discriminator"].isfinite()
 
 
 @pytest.mark.parametrize(
@@ -363,7 +361,7 @@ def test_a_batch_of_one_caption_goes_without_wrong_ones() -> None:
         ({"loss": {"gradient_penalty": 10.0}}, "set model.discriminator_norm to layer or none"),
     ],
 )
-def test_sections_that_do_not_go_together_are_refused(sections: Sections, message: str) -> None:
+def test_contradictory_sections_are_refused(sections: Sections, message: str) -> None:
     with pytest.raises(RequestError, match=message):
         trainer(**sections)
 
@@ -371,7 +369,7 @@ def test_sections_that_do_not_go_together_are_refused(sections: Sections, messag
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda batch: Batch(batch.video, batch.captions, batch.keys, batch.labels), "batches without tokens"),
+        (lambda batch: Batch(batch.video, batch.captions, batch.keys, batch.labels), "the batches have no tokens"),
         (
             lambda batch: Batch(
                 batch.video, batch.captions, batch.keys, batch.labels, batch.tokens[:, None], batch.lengths[:, None]
@@ -380,6 +378,6 @@ def test_sections_that_do_not_go_together_are_refused(sections: Sections, messag
         ),
     ],
 )
-def test_batches_that_do_not_suit_are_refused(change: Callable[[Batch], Batch], message: str) -> None:
+def test_unsuitable_batches_are_refused(change: Callable[[Batch], Batch], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         trainer().step([change(screens())], StepRandom(0))
