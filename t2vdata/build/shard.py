@@ -58,7 +58,7 @@ def samples(
     _, frame_filters = datasets.filters(spec.dataset, options)
     # Asked once: to look a dataset up takes as long as to draw a small clip.
     keeps_files = hasattr(datasets.load(spec.dataset), "original")
-    with prefetch.ahead(plan.clips):
+    with prefetch.Prefetcher(plan.clips):
         for clip in plan.clips:
             on_stage(stage := "render")
             try:

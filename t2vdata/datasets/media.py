@@ -18,6 +18,7 @@ from t2vdata.filters import ClipFilter, FrameFilter
 from t2vdata.media import matching, sandbox, shots
 from t2vdata.media.clip_request import ClipRequest
 from t2vdata.storage import prefetch
+from t2vdata.storage.download import RangedFile
 from t2vdata.text import language
 from t2vdata.types import Clip, Frames, without_window
 
@@ -291,7 +292,7 @@ def render(clip: Clip, options: MediaOptions) -> Frames:
 
 def original(clip: Clip, options: MediaOptions) -> bytes:
     """Return the bytes of a clip's media file."""
-    return prefetch.content(clip, options.max_file_mb) if prefetch.is_fetched(clip) else storage.read_bytes(_path(clip))
+    return prefetch.read(clip, options.max_file_mb) if prefetch.needs_download(clip) else storage.read_bytes(_path(clip))
 
 
 def _path(clip: Clip) -> str:
@@ -304,8 +305,8 @@ def _source(clip: Clip, max_megabytes: int) -> bytes | str | sandbox.Ranged:
     """Return the absolute path of a file, its bytes, or its ranges: the helper that decodes stays off the network."""
     media = _path(clip)
     try:
-        if prefetch.is_fetched(clip):
-            return _within(prefetch.take(clip, max_megabytes), max_megabytes)
+        if prefetch.needs_download(clip):
+            return _within(prefetch.fetch(clip, max_megabytes), max_megabytes)
         if not os.path.isfile(media):
             # Nor a pipe, which would never end.
             raise DecodeError(f"no file {media}")
@@ -319,9 +320,9 @@ def _source(clip: Clip, max_megabytes: int) -> bytes | str | sandbox.Ranged:
     return os.path.abspath(media)
 
 
-def _within(source: bytes | str | prefetch.Span, max_megabytes: int) -> bytes | str | sandbox.Ranged:
+def _within(source: bytes | str | RangedFile, max_megabytes: int) -> bytes | str | sandbox.Ranged:
     """Return what the decoder takes; of a span, it may ask for so many megabytes."""
-    if not isinstance(source, prefetch.Span):
+    if not isinstance(source, RangedFile):
         return source
     span, left = source, max_megabytes * 1_000_000
 

@@ -28,7 +28,8 @@ from t2vdata.estimate import cluster, dry_run
 from t2vdata.format import tables
 from t2vdata.format.dataset import open_dataset
 from t2vdata.media.encode import encoding
-from t2vdata.storage import archives, prefetch
+from t2vdata.storage import archive_stream, archives, prefetch
+from t2vdata.storage.archive_stream import ArchiveStream
 
 NAMES = [f"clip{number:07d}_000010_000020" for number in range(12)]
 HEADER = "label,youtube_id,time_start,time_end,split,is_cc\n"
@@ -128,14 +129,14 @@ def keys(out: Path, split: str = "train") -> list[str]:
 def streams(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The archives that were streamed, in order."""
     opened: list[str] = []
-    real = archives.Stream
+    real = ArchiveStream
 
-    def stream(path: str) -> archives.Stream:
+    def stream(path: str) -> ArchiveStream:
         opened.append(path.rpartition("/")[2])
         return real(path)
 
-    monkeypatch.setattr(archives, "Stream", stream)
-    monkeypatch.setattr(archives, "_kept", None)
+    for module in (archives, archive_stream):
+        monkeypatch.setattr(module, "ArchiveStream", stream)
     return opened
 
 
@@ -222,9 +223,7 @@ def test_one_process_streams_an_archive_once_to_list_it_and_once_for_its_clips(
     assert read == ["part_2.tar.gz", "part_10.tar.gz", "part_0.tar.gz"]
 
 
-def test_a_resumed_build_does_not_list_archives_again(
-    packed: Path, expected: Path, tmp_path: Path, streams: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_resumed_build_does_not_list_archives_again(packed: Path, expected: Path, tmp_path: Path, streams: list[str]) -> None:
     def stop(_: object) -> None:
         raise KeyboardInterrupt
 
@@ -232,11 +231,9 @@ def test_a_resumed_build_does_not_list_archives_again(
         build_dataset(spec(packed), tmp_path / "out", num_workers=1, on_progress=stop)
     assert len(streams) == 4 + 1
     streams.clear()
-    # As in another process.
-    monkeypatch.setattr(archives, "_kept", None)
     build(packed, tmp_path / "out")
-    # Of part_2, only the clips that are not in the first shard.
-    assert streams == ["part_2.tar.gz", "part_10.tar.gz", "part_0.tar.gz"]
+    # This process still has part_2 open, at the first clip that is not in the first shard.
+    assert streams == ["part_10.tar.gz", "part_0.tar.gz"]
     assert shards(tmp_path / "out") == shards(expected)
 
 
@@ -311,14 +308,13 @@ def test_an_archive_that_changes_during_a_build_fails_its_clips(
     packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = packed / "k400_targz" / "train" / "part_2.tar.gz"
-    real = prefetch.take
+    real = prefetch.fetch
 
-    def take(*arguments: object) -> object:
+    def fetch(*arguments: object) -> object:
         path.write_bytes(gzip.compress(b"short"))
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(prefetch, "take", take)
-    monkeypatch.setattr(archives, "_kept", None)
+    monkeypatch.setattr(prefetch, "fetch", fetch)
     tally = build(packed, tmp_path / "out").manifest.tally
     assert tally.failed == {"DecodeError": 4}
     assert "part_2.tar.gz ends before byte " in tables.read_rejects(str(tmp_path / "out"))[0].message

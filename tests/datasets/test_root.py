@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import struct
 import uuid
@@ -25,7 +24,7 @@ from t2vdata.estimate import cluster, dry_run
 from t2vdata.format import manifest, tables
 from t2vdata.media.encode import encoding
 from t2vdata.storage import prefetch
-from t2vdata.types import Clip, MediaRef
+from t2vdata.types import Clip
 
 OF_MEDIA = sorted(LAYOUTS.keys() - {"mnist-motion"})
 
@@ -199,13 +198,13 @@ def test_a_file_that_goes_while_the_build_goes_on_is_a_failed_clip(
     layout = LAYOUTS["moments"](tmp_path / "raw")
     asked = spec("moments", layout, upload(tmp_path / "raw", memory))
     gone = f"{memory}/training/clapping/flickr-5-9_1.mp4"
-    real = prefetch.take
+    real = prefetch.fetch
 
-    def take(clip: Clip, max_megabytes: int) -> object:
+    def fetch(clip: Clip, max_megabytes: int) -> object:
         storage.remove(gone)
         return real(clip, max_megabytes)
 
-    monkeypatch.setattr(prefetch, "take", take)
+    monkeypatch.setattr(prefetch, "fetch", fetch)
     assert build(asked, tmp_path / "out").manifest.tally.failed == {"DecodeError": 1}
     (reject,) = tables.read_rejects(str(tmp_path / "out"))
     assert reject.message == f"trainingSet.csv, line 2: no file {gone}"
@@ -214,101 +213,27 @@ def test_a_file_that_goes_while_the_build_goes_on_is_a_failed_clip(
 # Fetching
 
 
-def clips_of(urls: list[str], **told: object) -> list[Clip]:
-    return [Clip(f"clip-{number}", ("x",), media=MediaRef(url), **told) for number, url in enumerate(urls)]
-
-
-def test_a_few_files_are_fetched_ahead_and_never_all(memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    urls = [f"{memory}/{number:02d}.bin" for number in range(20)]
-    for number, url in enumerate(urls):
-        storage.write_whole(url, bytes([number]) * 100)
-    begun: list[str] = []
-    real = storage.blocks
-
-    def blocks(url: str, *places: int) -> object:
-        begun.append(url)
-        return real(url, *places)
-
-    monkeypatch.setattr(storage, "blocks", blocks)
-    clips = clips_of(urls)
-    with prefetch.ahead(clips):
-        assert begun == []
-        for number, clip in enumerate(clips):
-            assert prefetch.take(clip, 1) == bytes([number]) * 100
-            assert len(begun) <= number + 1 + prefetch.AHEAD
-    assert begun == urls
-
-
-def test_a_file_is_fetched_once_for_all_its_windows(memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    storage.write_whole(f"{memory}/a.bin", b"a")
-    begun: list[str] = []
-    real = storage.blocks
-    monkeypatch.setattr(storage, "blocks", lambda url, *places: begun.append(url) or real(url, *places))
-    clips = clips_of([f"{memory}/a.bin"] * 4)
-    with prefetch.ahead(clips):
-        assert [prefetch.take(clip, 1) for clip in clips] == [b"a"] * 4
-    assert len(begun) == 1
-
-
-def test_files_that_wait_have_a_limit_of_bytes(memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prefetch, "AHEAD_BYTES", 1000)
-    monkeypatch.setattr("t2vdata.storage.remote.BLOCK", 100)
-    urls = [f"{memory}/{number}.bin" for number in range(8)]
-    for number, url in enumerate(urls):
-        storage.write_whole(url, bytes([number]) * 900)
-    most = 0
-    real = prefetch._Line.grow
-
-    def grow(line: prefetch._Line, file: prefetch._File, num_bytes: int) -> bool:
-        nonlocal most
-        goes_on = real(line, file, num_bytes)
-        most = max(most, line._held)
-        return goes_on
-
-    monkeypatch.setattr(prefetch._Line, "grow", grow)
-    clips = clips_of(urls)
-    with prefetch.ahead(clips):
-        for number, clip in enumerate(clips):
-            assert prefetch.take(clip, 1) == bytes([number]) * 900
-    # The one that is wanted comes whole, and each of the others may bring the block that it had asked for.
-    assert 900 < most <= 1000 + 900 + prefetch.AHEAD * 100
-
-
-def test_a_large_file_waits_on_the_disk_without_a_name(memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(scratch))
-    monkeypatch.setattr(prefetch, "_IN_MEMORY_BYTES", 1000)
-    storage.write_whole(f"{memory}/a.bin", bytes(range(200)) * 10)
-    (clip,) = clips_of([f"{memory}/a.bin"])
-    with prefetch.ahead([clip]):
-        found = prefetch.take(clip, 1)
-        assert isinstance(found, str)
-        assert Path(found).read_bytes() == bytes(range(200)) * 10
-        assert list(scratch.iterdir()) == []
-    assert not os.path.exists(found)
-    assert prefetch.content(clip, 1) == bytes(range(200)) * 10
-
-
 def test_a_scratch_folder_that_is_not_there_stops_the_build(
     memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prefetch, "_IN_MEMORY_BYTES", 10)
     layout = LAYOUTS["moments"](tmp_path / "raw")
+    # More than is kept in memory; MP4's boxes may be of any kind.
+    for path in (tmp_path / "raw").rglob("*.mp4"):
+        path.write_bytes(path.read_bytes() + struct.pack(">I4s", 9 << 20, b"free") + bytes((9 << 20) - 8))
     asked = spec("moments", layout, upload(tmp_path / "raw", memory))
     with pytest.raises(ScratchError, match=r"cannot keep memory://.*mp4 in /dev/full-of-nothing .*set TMPDIR"):
         build_without_scratch(asked, tmp_path / "out", monkeypatch)
 
 
 def build_without_scratch(asked: BuildSpec, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = prefetch.take
+    real = prefetch.fetch
 
-    def take(clip: Clip, max_megabytes: int) -> object:
+    def fetch(clip: Clip, max_megabytes: int) -> object:
         # Only now: the annotations have been fetched.
         monkeypatch.setattr("tempfile.tempdir", "/dev/full-of-nothing")
         return real(clip, max_megabytes)
 
-    monkeypatch.setattr(prefetch, "take", take)
+    monkeypatch.setattr(prefetch, "fetch", fetch)
     build(asked, out)
 
 

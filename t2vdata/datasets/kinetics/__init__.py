@@ -171,7 +171,7 @@ class _NotEmpty:
         media = clip.media
         if media is None:
             return None
-        is_known = media.size_bytes is not None or prefetch.is_fetched(clip)
+        is_known = media.size_bytes is not None or prefetch.needs_download(clip)
         return "an empty file" if (media.size_bytes if is_known else os.path.getsize(media.path)) == 0 else None
 
 
