@@ -1,4 +1,4 @@
-"""What stands beside the shards when all of them are whole: vocabulary, picture, card, and the manifest last."""
+"""`finish`: write what accompanies the finished shards: vocabulary, preview, card, and the manifest last."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from t2vdata.text.vocabulary import Vocabulary
 
 
 def finish(
-    out: Folder, spec: BuildSpec, written: Mapping[str, Any], splits: Mapping[str, SplitEntry], tables: tuple[FileEntry, ...]
+    out: Folder, spec: BuildSpec, spec_json: Mapping[str, Any], splits: Mapping[str, SplitEntry], tables: tuple[FileEntry, ...]
 ) -> Manifest:
-    """Make the folder a dataset, with the shards of ``splits`` and the tables in it; return its manifest.
+    """Turn a folder with finished shards and tables into a dataset; return its manifest.
 
-    ``written`` is the spec as the manifest tells it.
+    ``spec_json`` is the spec as the manifest has it.
     """
     dataset = datasets.load(spec.dataset)
-    whole = Manifest(
+    finished = Manifest(
         dataset=datasets.short_name(spec.dataset),
-        fingerprint=manifest.fingerprint(written),
-        spec=written,
+        fingerprint=manifest.fingerprint(spec_json),
+        spec=spec_json,
         splits=splits,
         licence=dataset.LICENCE,
         citation=dataset.CITATION,
@@ -39,40 +39,42 @@ def finish(
         files=tables,
     )
     if "train" in splits:
-        vocabulary = out.retry(lambda: Vocabulary.build(Dataset(out.url, whole)["train"]))
+        vocabulary = out.retry(lambda: Vocabulary.build(Dataset(out.url, finished)["train"]))
         out.write(manifest.VOCABULARY, vocabulary.to_bytes())
-        # With all words of the training captions; ``t2vdata vocab`` makes others.
-        whole = replace(whole, files=(*tables, manifest.file_entry(out, manifest.VOCABULARY)))
-    if whole.tally.kept:
-        out.retry(lambda: show.write_preview(Dataset(out.url, whole), out.join(card.PICTURE)))
-    card.write(out, whole, _command(spec, written))
-    manifest.write(out, whole)
-    return whole
+        # All words of the training captions; ``t2vdata vocab`` makes others.
+        finished = replace(finished, files=(*tables, manifest.file_entry(out, manifest.VOCABULARY)))
+    if finished.tally.kept:
+        out.retry(lambda: show.write_preview(Dataset(out.url, finished), out.join(card.PICTURE)))
+    card.write(out, finished, _command(spec, spec_json))
+    manifest.write(out, finished)
+    return finished
 
 
-def _command(spec: BuildSpec, wanted: Mapping[str, Any]) -> str:
-    """Return the command line that gives this dataset again."""
+def _command(spec: BuildSpec, spec_json: Mapping[str, Any]) -> str:
+    """Return the command line that builds this dataset again."""
     words = ["t2vdata", "build", spec.dataset]
     if spec.root is not None:
         words += ["--root", "RAW_FILES"]
-    # Files by their names alone: where they lie is not what a build is.
+    # Files by their names: their folder does not affect the dataset.
     packaged = getattr(datasets.load(spec.dataset), "PACKAGED", ())
     files = {
-        name: value for name, value in spec.options.items() if value is not None and name not in (*wanted["options"], *packaged)
+        name: value
+        for name, value in spec.options.items()
+        if value is not None and name not in (*spec_json["options"], *packaged)
     }
     words += [word for name, path in files.items() for word in (f"--{name.replace('_', '-')}", Path(path).name)]
     defaults = datasets.option_values(datasets.load(spec.dataset).Options())
-    for name, value in wanted["options"].items():
+    for name, value in spec_json["options"].items():
         if name == "n" or value != defaults.get(name):
             words += [f"--{name.replace('_', '-')}", str(value)]
     for flag, value, default in (("seed", spec.seed, 0), ("shard-size", spec.shard_size, 1000)):
         words += [f"--{flag}", str(value)] if value != default else []
-    encoding = {key: value for key, value in wanted["encoding"].items() if key in ("gop", "crf", "quality")}
+    encoding = {key: value for key, value in spec_json["encoding"].items() if key in ("gop", "crf", "quality")}
     words += ["--encoding", spec.encoding.name] if spec.encoding != encode.Lossless() else []
     words += [f"--{key} {value}" for key, value in encoding.items()]
-    # Clips whose files came later are in shards of their own.
+    # Clips whose files arrived later are in separate shards.
     return " ".join(words) + (
-        "\n# and once more, when other files were there, with --retry-failed" if manifest.APPENDED in wanted else ""
+        "\n# and once more, when other files were there, with --retry-failed" if manifest.APPENDED in spec_json else ""
     )
 
 

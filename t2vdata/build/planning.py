@@ -14,16 +14,16 @@ Splits = Sequence[tuple[str, Sequence[Clip]]]
 
 
 def splits(spec: BuildSpec) -> Splits:
-    """Return the splits that have clips, with these."""
+    """Return (split, clips) of each split that has clips."""
     dataset = datasets.load(spec.dataset)
-    found = [(split, dataset.clips(spec.root, split, spec.resolved, spec.seed)) for split in dataset.SPLITS]
-    return [(split, clips) for split, clips in found if len(clips)]
+    splits = [(split, dataset.clips(spec.root, split, spec.resolved, spec.seed)) for split in dataset.SPLITS]
+    return [(split, clips) for split, clips in splits if len(clips)]
 
 
 def plan_shards(
     spec: BuildSpec, splits: Splits, *, saved_plan: Callable[[str], SavedPlan | None] = lambda _: None
 ) -> Iterator[ShardPlan]:
-    """Yield the plan of each shard, split after split. Lazy: a plan of millions of clips takes no memory.
+    """Yield the plan of each shard, split after split, lazily: planning millions of clips takes no memory.
 
     ``saved_plan`` returns how an interrupted build planned the shard of that name, if it did: it is planned the same way.
     """
@@ -32,7 +32,7 @@ def plan_shards(
         if isinstance(clips, list | tuple) or clip_filters:
             yield from filtered_shards(spec, split, clips, saved_plan=saved_plan)
         else:
-            # Sliced, not made: the clips come into being where they are used.
+            # Slices of a lazy sequence: the clips are made where they are used.
             starts = range(0, len(clips), spec.shard_size)
             yield from (ShardPlan(split, index, clips[start : start + spec.shard_size]) for index, start in enumerate(starts))
 
@@ -45,24 +45,24 @@ def filtered_shards(
     first: int = 0,
     saved_plan: Callable[[str], SavedPlan | None] = lambda _: None,
 ) -> Iterator[ShardPlan]:
-    """Yield full shards, numbered from ``first``, of the clips that pass; each carries the rejects met on its way."""
+    """Yield full shards, numbered from ``first``, of the clips that pass the filters; each carries its rejects."""
     clip_filters, _ = datasets.filters(spec.dataset, spec.resolved)
-    to_come = iter(clips)
+    remaining = iter(clips)
     for index in itertools.count(first):
         saved = saved_plan(shard_name(spec, split, index))
         if saved is None:
-            kept, rejects = _next_clips(split, to_come, [HasCaption(), *clip_filters], spec.shard_size)
+            kept, rejects = _next_clips(split, remaining, [HasCaption(), *clip_filters], spec.shard_size)
         else:
             rejects = list(saved.rejects)
-            left_out = {reject.key for reject in rejects}
-            kept = [clip for clip in itertools.islice(to_come, saved.num_clips) if clip.key not in left_out]
+            rejected_keys = {reject.key for reject in rejects}
+            kept = [clip for clip in itertools.islice(remaining, saved.num_clips) if clip.key not in rejected_keys]
         if not kept and not rejects:
             return
         yield ShardPlan(split, index, kept, tuple(rejects))
 
 
 def shard_name(spec: BuildSpec, split: str, index: int) -> str:
-    """Return the name of a shard, unique among all datasets and splits: loaders cache by it."""
+    """Return the name of a shard, unique among datasets and splits: loaders cache by it."""
     return f"{datasets.short_name(spec.dataset)}-{split}-{index:06d}.tar"
 
 
@@ -72,9 +72,9 @@ def shard_number(name: str) -> int:
 
 
 def _next_clips(
-    split: str, clips: Iterator[Clip], clip_filters: Sequence[ClipFilter], num_wanted: int
+    split: str, clips: Iterator[Clip], clip_filters: Sequence[ClipFilter], max_clips: int
 ) -> tuple[list[Clip], list[Reject]]:
-    """Return the next clips that pass, up to so many, and those left out on the way."""
+    """Return the next clips that pass the filters, at most ``max_clips``, and those rejected on the way."""
     kept, rejects = list[Clip](), list[Reject]()
     for clip in clips:
         reason = first_reason(clip, clip_filters)
@@ -83,6 +83,6 @@ def _next_clips(
             rejects.append(Reject(clip.key, split, "clip", "rejected", reason, message))
             continue
         kept.append(clip)
-        if len(kept) == num_wanted:
+        if len(kept) == max_clips:
             break
     return kept, rejects

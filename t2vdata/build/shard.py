@@ -1,4 +1,4 @@
-"""One shard: the work that an engine hands to a worker, which finds it here by name."""
+"""`build_shard`: what a worker does: render or decode the clips of a plan, encode them, write one shard."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from t2vdata.types import Reject, Sample, ShardPlan, ShardReport
 
 
 def build_shard(spec: BuildSpec, out: Folder, plan: ShardPlan) -> ShardReport:
-    """Build one shard into ``out`` and write its report. Runs in a worker; found there by its name.
+    """Build one shard into ``out`` and write its report. Workers find this function by its name.
 
-    A ClipError counts that clip as failed; anything else is a bug, gets the clip's key as a note, and flies.
+    A ClipError counts that clip as failed. Any other exception is a bug and propagates, with the clip's key as a note.
     """
     name = shard_name(spec, plan.split, plan.index)
     rejects = list(plan.rejects)
-    # Kept as text: as dicts they would take several times the memory until the shard is whole.
+    # As text: dicts would take several times the memory until the shard is finished.
     rows: list[bytes] = []
     size, digest = 0, ""
     if plan.clips:
@@ -37,26 +37,26 @@ def build_shard(spec: BuildSpec, out: Folder, plan: ShardPlan) -> ShardReport:
             digest = writer.close()
             size = writer.num_bytes
     if not rows:
-        # A tar without a sample is no use to a reader, and some fail on it.
+        # Some readers fail on a tar without a sample.
         out.remove(name)
         size, digest = 0, ""
     report = ShardReport(name, plan.split, len(rows), size, digest, tuple(rejects), rows)
     Checkpoint(out).write_report(report)
-    # The rows stay on disk: the index is made from there, a shard at a time.
+    # The rows are read again from the report, a shard at a time, when the index is written.
     return replace(report, rows=())
 
 
 def samples(
     spec: BuildSpec, plan: ShardPlan, rejects: list[Reject], *, on_stage: Callable[[str], None] = lambda _: None
 ) -> Iterator[tuple[Sample, dict[str, Any]]]:
-    """Yield the sample and the index columns of each clip that can be kept; append the others to ``rejects``.
+    """Yield the sample and the index columns of each clip that is kept; append the others to ``rejects``.
 
-    ``on_stage`` is called as each clip enters ``render``, ``frames``, ``encode``, and ``done`` when it is encoded.
+    ``on_stage`` is called with ``render``, ``frames`` and ``encode`` as each clip enters that stage, then with ``done``.
     """
     options, encoding = spec.resolved, spec.encoding
     render = datasets.renderer(spec.dataset)
     _, frame_filters = datasets.filters(spec.dataset, options)
-    # Asked once: to look a dataset up takes as long as to draw a small clip.
+    # Once, not per clip: looking a dataset up takes as long as drawing a small clip.
     keeps_files = hasattr(datasets.load(spec.dataset), "original")
     with prefetch.Prefetcher(plan.clips):
         for clip in plan.clips:

@@ -15,6 +15,7 @@ from typing import IO
 
 from t2vdata.errors import StorageError
 from t2vdata.storage import patience, remote
+from t2vdata.storage.access import ask
 from t2vdata.storage.explain import storage_error
 from t2vdata.storage.paths import is_url
 from t2vdata.storage.scratch import scratch, scratch_errors
@@ -133,12 +134,12 @@ def map_file(path: str) -> memoryview:
 
 def exists(path: str) -> bool:
     """Return whether there is a file or folder at ``path``."""
-    return bool(remote.ask(path, lambda system: system.exists(path))) if is_url(path) else os.path.exists(path)
+    return bool(ask(path, lambda system: system.exists(path))) if is_url(path) else os.path.exists(path)
 
 
 def is_folder(path: str) -> bool:
     """Return whether there is a folder at ``path``."""
-    return bool(remote.ask(path, lambda system: system.isdir(path))) if is_url(path) else os.path.isdir(path)
+    return bool(ask(path, lambda system: system.isdir(path))) if is_url(path) else os.path.isdir(path)
 
 
 def size(path: str) -> int | None:
@@ -181,7 +182,7 @@ def sizes(folder: str) -> dict[str, int]:
 def _listing(folder: str) -> dict[str, int | None]:
     """Return {name: bytes, or None for a folder} as a store lists them."""
     try:
-        entries = remote.ask(folder, lambda system: system.ls(folder, detail=True))
+        entries = ask(folder, lambda system: system.ls(folder, detail=True))
     except FileNotFoundError:
         return {}
     # Some stores list the folder itself, as an empty object.

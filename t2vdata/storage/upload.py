@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import IO, Any, TypeVar
 
 from t2vdata.errors import StorageError
-from t2vdata.storage import remote
+from t2vdata.storage.access import ask
 
 # Size of a part in bytes. S3 wants at least 5 MiB and takes 10,000 parts: with 16 MiB, an object of 156 GiB.
 PART = 16 << 20
@@ -116,6 +116,6 @@ def _make_parent(url: str) -> None:
 def _write(url: str, operation: Callable[[Any], Answer]) -> Answer:
     """Run an operation on the file system of a URL; map its errors to ours."""
     try:
-        return remote.ask(url, operation, doing="write")
+        return ask(url, operation, doing="write")
     except FileNotFoundError as error:
         raise StorageError(f"cannot write {url}: {error}; create the bucket first, or choose another --out") from error
