@@ -1,1 +1,1 @@
-"""Who does the work: an engine is ``run(work, plans) -> reports``, in any order. It knows nothing of the work."""
+"""Engines: each runs ``work`` on plans and yields the reports, in any order. They know nothing about the work."""

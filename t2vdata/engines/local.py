@@ -1,7 +1,7 @@
-"""The engines of one machine: in this process, or in several.
+"""Engines for one machine: ``serial`` in this process, ``processes`` in several.
 
-``work`` is a function that is found by name in the workers; plans and reports are plain data. A worker that dies, by a
-crash or for want of memory, is noticed at once and named with the plan that it had.
+``work`` is a function that workers find by name; plans and reports are plain data. A worker that dies, by a crash or because
+memory ran out, is reported at once with the plan that it was working on.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def resolve_num_workers(requested: int | None) -> int:
 
 
 def run(work: Callable[[Plan], Report], plans: Iterable[Plan], *, num_workers: int) -> Generator[Report, None, None]:
-    """Yield the report of each plan as it is done: in this process when ``num_workers`` is 1, else in so many processes."""
+    """Yield the report of each plan: from this process if ``num_workers`` is 1, else from that many worker processes."""
     return processes(work, plans, num_workers=num_workers) if num_workers > 1 else serial(work, plans)
 
 
@@ -52,15 +52,15 @@ def serial(work: Callable[[Plan], Report], plans: Iterable[Plan]) -> Generator[R
 def processes(work: Callable[[Plan], Report], plans: Iterable[Plan], *, num_workers: int) -> Generator[Report, None, None]:
     """Yield the report of each plan as a worker process finishes it.
 
-    Plans are drawn one for each free worker, so a long or lazy sequence of them is never held. An error in a worker is
-    raised here with its traceback as a note. However this ends, no worker is left: an unfinished one is killed.
+    A plan is taken from ``plans`` when a worker is free, so a long or lazy sequence is never held in memory. An error in a
+    worker is raised here with its traceback as a note. However this ends, no worker remains: unfinished ones are killed.
     """
     from multiprocessing import connection
 
-    waiting = iter(plans)
+    remaining = iter(plans)
     workers: dict[Any, _Worker] = {}
     try:
-        for plan in waiting:
+        for plan in remaining:
             worker = _Worker(work, plan)
             workers[worker.pipe] = worker
             if len(workers) == num_workers:
@@ -68,14 +68,14 @@ def processes(work: Callable[[Plan], Report], plans: Iterable[Plan], *, num_work
         while workers:
             for pipe in connection.wait(list(workers)):
                 worker = workers[pipe]
-                report = worker.take()
-                # Next plan first: the worker is busy while this process handles the report.
-                for plan in waiting:
-                    worker.give(plan)
+                report = worker.receive()
+                # Next plan first, so that the worker is busy while this process handles the report.
+                for plan in remaining:
+                    worker.send(plan)
                     break
                 else:
                     del workers[pipe]
-                    worker.dismiss()
+                    worker.stop()
                 yield report
     finally:
         for worker in workers.values():
@@ -88,7 +88,7 @@ class _Worker:
     def __init__(self, work: Callable[[Any], Any], plan: Any) -> None:
         import multiprocessing
 
-        # Spawned, not forked: decoders keep threads, and a forked copy of them hangs.
+        # Spawned, not forked: decoders keep threads, and forked copies of them hang.
         context = multiprocessing.get_context("spawn")
         self.pipe, far_end = context.Pipe()
         self._process: SpawnProcess = context.Process(target=_serve, args=(work, far_end), daemon=True)
@@ -96,15 +96,15 @@ class _Worker:
             self._process.start()
         far_end.close()
         self._plan = plan
-        self.give(plan)
+        self.send(plan)
 
-    def give(self, plan: Any) -> None:
+    def send(self, plan: Any) -> None:
         self._plan = plan
-        # A worker that died between two plans is reported by take, which knows how it died.
+        # A worker that died between two plans is reported by receive, which knows how it died.
         with contextlib.suppress(BrokenPipeError):
             self.pipe.send(plan)
 
-    def take(self) -> Any:
+    def receive(self) -> Any:
         try:
             report, error = self.pipe.recv()
         except (EOFError, ConnectionResetError):
@@ -114,7 +114,7 @@ class _Worker:
             raise error
         return report
 
-    def dismiss(self) -> None:
+    def stop(self) -> None:
         self.pipe.close()
         self._process.join()
 
@@ -132,9 +132,9 @@ class _Worker:
 
 @contextlib.contextmanager
 def _without_main_module() -> Iterator[None]:
-    """Keep a spawned process from importing the user's script once more.
+    """Keep a spawned process from importing the user's script again.
 
-    Work is found by module and name, never in ``__main__``; so a script that calls us needs no ``if __name__`` guard.
+    Work is found by module and name, never in ``__main__``, so scripts that build need no ``if __name__`` guard.
     """
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")
@@ -146,7 +146,7 @@ def _without_main_module() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _one_blas_thread() -> Iterator[None]:
-    """Start a process whose BLAS has one thread: workers are the parallelism, and idle BLAS threads spin."""
+    """Start a process with one BLAS thread: the workers run in parallel, and idle BLAS threads would spin."""
     name = "OPENBLAS_NUM_THREADS"
     before = os.environ.get(name)
     os.environ[name] = before or "1"
@@ -159,7 +159,7 @@ def _one_blas_thread() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Start a process that Ctrl-C does not reach before it has come to ignore it: the mask is inherited."""
+    """Start a process that ignores Ctrl-C from its first moment: the signal mask is inherited."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -168,11 +168,11 @@ def _without_interrupts() -> Iterator[None]:
 
 
 def _serve(work: Callable[[Any], Any], pipe: Connection) -> None:
-    # Ctrl-C reaches the whole process group; the parent decides what becomes of the workers.
+    # Ctrl-C reaches the whole process group; the parent decides when the workers end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    # What is imported stays, and a shard is plain data without cycles: the collector need not look so often.
+    # Imported modules stay, and a shard is plain data without cycles: collecting less often saves time.
     gc.freeze()
     gc.set_threshold(50_000)
     while True:
@@ -189,11 +189,11 @@ def _serve(work: Callable[[Any], Any], pipe: Connection) -> None:
 
 
 def portable(error: Exception) -> Exception:
-    """Return the error with its traceback as a note, or one that says the same where it cannot be pickled. For workers."""
+    """Return an error of a worker with its traceback as a note, or as a RuntimeError if it cannot be pickled."""
     trace = "".join(traceback.format_exception(error))
     error.add_note(f"in a worker process:\n{trace}")
     try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301  # our own, just made
+        pickle.loads(pickle.dumps(error))  # noqa: S301  # our own
     except Exception:
         return RuntimeError(f"in a worker process:\n{trace}")
     return error

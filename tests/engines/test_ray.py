@@ -73,7 +73,7 @@ def two_workers(work: Any) -> Iterator[None]:
     """Ray on this machine, which engines find connected and leave so: it takes seconds to start."""
     from t2vdata.engines import ray as engine
 
-    with engine._connected(None, 2):
+    with engine.connected(None, 2):
         yield
 
 
@@ -126,7 +126,7 @@ def test_a_plan_that_kills_every_worker_ends_the_build(work: Any, two_workers: N
 )
 def test_a_task_that_fits_no_node_is_refused(work: Any, two_workers: None, settings: dict[str, Any], wanted: str) -> None:
     with pytest.raises(
-        RequestError, match=rf"a task takes .*{wanted}.*no node of the 1 has both: at most 2 cores.*ask for less"
+        RequestError, match=rf"a task needs .*{wanted}.*no node of the 1 has both: at most 2 cores.*request less"
     ):
         run(work.double, [1], **settings)
 
