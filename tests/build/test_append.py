@@ -1,4 +1,4 @@
-"""Clips tried again when their files have come: appended, with nothing lost and no finished shard touched."""
+"""`--retry-failed` appends clips whose files have arrived, loses nothing and touches no finished shard."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from t2vdata.loading import Loader, LoadSpec
 from t2vdata.media.encode import encoding
 
 NUM_CLIPS = 12
-# What is not there at first, or is no video, or holds too little.
+# Files that are missing at first, damaged, or too short.
 LOST, BROKEN, STILL = ("clip-02.mp4", "clip-03.mp4", "clip-09.mp4"), "clip-05.mp4", "clip-07.mp4"
 
 
@@ -36,7 +36,7 @@ def video() -> bytes:
 
 @pytest.fixture
 def media(tmp_path: Path, video: bytes) -> Path:
-    """Twelve clips in a table, of which three are lost, one is broken and one too short."""
+    """Twelve clips in a table: the files of three are missing, one is damaged and one too short."""
     folder = tmp_path / "media"
     folder.mkdir()
     rows = ["path,caption,split"]
@@ -69,7 +69,7 @@ def arrive(media: Path, video: bytes, *names: str) -> None:
         (media / name).write_bytes(video)
 
 
-def test_files_that_have_come_are_appended_and_the_old_shards_stay(media: Path, tmp_path: Path, video: bytes) -> None:
+def test_clips_whose_files_arrived_are_appended_and_the_old_shards_stay(media: Path, tmp_path: Path, video: bytes) -> None:
     out = tmp_path / "out"
     build(media, out)
     before = hashes(out)
@@ -89,7 +89,7 @@ def test_files_that_have_come_are_appended_and_the_old_shards_stay(media: Path, 
     assert not (out / ".t2vdata-build").exists()
 
 
-def test_kept_rejected_and_failed_are_still_all_that_was_asked_for(media: Path, tmp_path: Path, video: bytes) -> None:
+def test_kept_rejected_and_failed_clips_are_still_all_requested_clips(media: Path, tmp_path: Path, video: bytes) -> None:
     out = tmp_path / "out"
     build(media, out)
     arrive(media, video, "clip-02.mp4")
@@ -106,16 +106,16 @@ def test_kept_rejected_and_failed_are_still_all_that_was_asked_for(media: Path, 
     }
 
 
-def test_a_clip_that_a_filter_left_out_is_not_decoded_again(media: Path, tmp_path: Path, video: bytes) -> None:
+def test_a_clip_rejected_by_a_frame_filter_is_not_decoded_again(media: Path, tmp_path: Path, video: bytes) -> None:
     out = tmp_path / "out"
     build(media, out)
-    # Long enough now; but it was not absent, it was judged.
+    # Long enough now, but the clip was rejected for its frames, not for a missing file.
     arrive(media, video, STILL, *LOST, BROKEN)
     retry_failed(spec(media), out, num_workers=1)
     assert "clip-07" not in keys(out)["train"]
 
 
-def test_retrying_twice_goes_on_with_the_next_shard(media: Path, tmp_path: Path, video: bytes) -> None:
+def test_retrying_twice_appends_further_shards(media: Path, tmp_path: Path, video: bytes) -> None:
     out = tmp_path / "out"
     build(media, out)
     arrive(media, video, "clip-02.mp4")
@@ -135,11 +135,11 @@ def test_retrying_with_nothing_new_changes_no_byte(media: Path, tmp_path: Path) 
     before = hashes(out)
     assert retry_failed(spec(media), out, num_workers=1).manifest.tally.kept == 7
     changed = {name for name, sha256 in hashes(out).items() if before.get(name) != sha256}
-    # What could not be tried again stands before what was tried.
+    # The rejects that are not retried come first.
     assert changed <= {"rejects.parquet", "manifest.json"}
 
 
-def test_a_build_of_the_same_command_leaves_appended_shards_alone(media: Path, tmp_path: Path, video: bytes) -> None:
+def test_a_build_with_the_same_command_keeps_appended_shards(media: Path, tmp_path: Path, video: bytes) -> None:
     out = tmp_path / "out"
     build(media, out)
     arrive(media, video, *LOST)
@@ -149,7 +149,7 @@ def test_a_build_of_the_same_command_leaves_appended_shards_alone(media: Path, t
     assert hashes(out) == before
 
 
-def test_an_appended_shard_that_was_lost_comes_back(media: Path, tmp_path: Path, video: bytes) -> None:
+def test_a_lost_appended_shard_is_restored(media: Path, tmp_path: Path, video: bytes) -> None:
     out = tmp_path / "out"
     build(media, out)
     arrive(media, video, *LOST)
@@ -162,7 +162,7 @@ def test_an_appended_shard_that_was_lost_comes_back(media: Path, tmp_path: Path,
     assert hashes(out) == before
 
 
-def test_a_shard_that_was_lost_comes_back_though_other_files_have_come(media: Path, tmp_path: Path, video: bytes) -> None:
+def test_a_lost_shard_is_restored_unchanged_although_other_files_arrived(media: Path, tmp_path: Path, video: bytes) -> None:
     out = tmp_path / "out"
     build(media, out)
     before = hashes(out)
@@ -192,16 +192,16 @@ def test_a_file_that_arrives_while_a_build_is_interrupted_moves_no_clip(media: P
     assert len(rejects) + sum(map(len, keys(out).values())) == NUM_CLIPS
 
 
-def test_killed_at_any_moment_the_same_bytes_come_out(media: Path, tmp_path: Path, video: bytes) -> None:
+def test_a_retry_killed_at_any_moment_gives_the_same_bytes(media: Path, tmp_path: Path, video: bytes) -> None:
     out = tmp_path / "out"
     build(media, out)
     arrive(media, video, *LOST, BROKEN)
     flags = ["--table", media / "clips.csv", "--size", "16", "--frames", "4", "--encoding", "jpeg", "--shard-size", "3"]
     command = [sys.executable, "-m", "t2vdata", "build", "table", *map(str, flags), "--retry-failed", "--out"]
     undisturbed = Path(shutil.copytree(out, tmp_path / "undisturbed"))
-    begun = time.monotonic()
+    start = time.monotonic()
     subprocess.run([*command, str(undisturbed)], check=True, capture_output=True)
-    seconds = time.monotonic() - begun
+    seconds = time.monotonic() - start
     for share in (0.4, 0.6, 0.8, 0.9):
         killed = Path(shutil.copytree(out, tmp_path / f"killed-{share}"))
         process = subprocess.Popen([*command, str(killed)], start_new_session=True, stdout=subprocess.DEVNULL)
@@ -250,7 +250,7 @@ def test_a_loader_reads_the_appended_clips_with_the_old_ones(media: Path, tmp_pa
     assert sorted(key for batch in batches for key in batch.keys) == [f"clip-{number:02d}" for number in (0, 1, 2, 3, 4, 6)]
 
 
-def test_there_has_to_be_a_finished_dataset_of_the_same_command(media: Path, tmp_path: Path) -> None:
+def test_retrying_needs_a_finished_dataset_of_the_same_command(media: Path, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="nothing failed yet; run the command without --retry-failed first"):
         retry_failed(spec(media), tmp_path / "none")
     build(media, tmp_path / "out")
@@ -258,7 +258,7 @@ def test_there_has_to_be_a_finished_dataset_of_the_same_command(media: Path, tmp
         retry_failed(spec(media, size=24), tmp_path / "out")
 
 
-def test_the_command_line_says_what_came(media: Path, tmp_path: Path, video: bytes) -> None:
+def test_the_command_line_reports_the_appended_clips(media: Path, tmp_path: Path, video: bytes) -> None:
     words = ["build", "table", "--table", media / "clips.csv", "--size", "16", "--encoding", "jpeg", "--max-failures", "1"]
     assert t2vdata(*words, "--out", tmp_path / "out").returncode == 0
     arrive(media, video, *LOST)

@@ -1,4 +1,4 @@
-"""Builds into an object store: the same promises as on a disk, with a real S3 server that dies, is slow, and refuses."""
+"""Builds into an object store guarantee the same as on a disk, with a real S3 server that dies, is slow, or refuses."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import contextlib
 import json
 import os
 import random
-import signal
-import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -20,6 +17,7 @@ import numpy as np
 import psutil
 import pytest
 import servers
+from build_process import FLAGS, build_completely, kill_group, start_build, wait_for_shards
 from media import video_files
 from support import TINY, hashes, t2vdata, tiny_spec
 
@@ -32,20 +30,19 @@ from t2vdata.format import manifest
 from t2vdata.inspect.verify import verify
 from t2vdata.storage import Folder, lease, patience, upload
 
-FLAGS = ["--frames", "8", "--size", "24", "--digit-size", "12", "--holdout", "4"]
 MiB = 1 << 20
 
 
 @pytest.fixture
 def out(s3_settings: str) -> str:
-    """A folder in a bucket, where nothing is yet."""
+    """An empty folder in a bucket."""
     fsspec.filesystem("s3").makedirs("builds", exist_ok=True)
     return f"s3://builds/{uuid.uuid4().hex}"
 
 
 @pytest.fixture
 def brief_lease(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Locks that run out soon."""
+    """Locks that expire soon."""
     monkeypatch.setattr(lease, "RENEW_SECONDS", 0.1)
     monkeypatch.setattr(lease, "LEASE_SECONDS", 1.0)
     monkeypatch.setattr(lease, "SETTLE_SECONDS", 0.3)
@@ -58,25 +55,14 @@ def remote_hashes(url: str) -> dict[str, str]:
     return {path.removeprefix(f"{top}/"): storage.sha256(f"s3://{path}") for path in sorted(store.find(top))}
 
 
-def begun_uploads(url: str) -> list[str]:
+def unfinished_uploads(url: str) -> list[str]:
     bucket, _, prefix = url.removeprefix("s3://").partition("/")
-    found = fsspec.filesystem("s3").list_multipart_uploads(bucket)
-    return [one["Key"] for one in found if one["Key"].startswith(prefix)]
-
-
-def start_build(out: str, n: int, *, shard_size: int = 25, **settings: object) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "t2vdata", "build", "mnist-motion", "--n", str(n), "--out", out, "--workers", "2"]
-    command += ["--shard-size", str(shard_size), *FLAGS]
-    return subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **settings)
-
-
-def kill_group(process: subprocess.Popen[bytes]) -> None:
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    uploads = fsspec.filesystem("s3").list_multipart_uploads(bucket)
+    return [upload["Key"] for upload in uploads if upload["Key"].startswith(prefix)]
 
 
 def open_files(pid: int) -> Iterator[str]:
-    """Yield what a process and its children have open, also what has no name any more."""
+    """Yield the files that a process and its children have open, including nameless ones."""
     try:
         family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     except psutil.NoSuchProcess:
@@ -87,20 +73,11 @@ def open_files(pid: int) -> Iterator[str]:
                 yield os.readlink(link)
 
 
-def wait_for_shards(out: str, count: int) -> None:
-    deadline = time.monotonic() + 60
-    while sum(name.endswith(".tar") for name in storage.sizes(out)) < count:
-        assert time.monotonic() < deadline, "no shards came"
-        time.sleep(0.05)
-
-
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The hashes of the dataset that ``start_build(out, 1500)`` gives."""
+    """The hashes of the dataset that ``start_build(out, 1500)`` builds."""
     folder = tmp_path_factory.mktemp("undisturbed") / "out"
-    process = start_build(str(folder), 1500)
-    _, errors = process.communicate()
-    assert process.returncode == 0, errors
+    build_completely(folder, 1500)
     return hashes(folder)
 
 
@@ -132,7 +109,7 @@ def test_the_command_line_builds_into_s3(out: str, expected: dict[str, str]) -> 
     assert remote_hashes(out) == expected
 
 
-def test_a_finished_dataset_in_s3_gets_back_what_it_lost(built: BuildResult, out: str) -> None:
+def test_lost_files_of_a_finished_dataset_in_s3_are_restored(built: BuildResult, out: str) -> None:
     build_dataset(tiny_spec(), out, num_workers=1)
     storage.remove(f"{out}/mnist-motion-val-000000.tar")
     storage.write_whole(f"{out}/mnist-motion-train-000001.tar", b"cut short")
@@ -142,7 +119,7 @@ def test_a_finished_dataset_in_s3_gets_back_what_it_lost(built: BuildResult, out
     assert remote_hashes(out) == hashes(Path(built.out))
 
 
-def test_another_spec_in_s3_is_refused_and_nothing_is_touched(out: str) -> None:
+def test_another_spec_in_s3_is_refused_and_nothing_changes(out: str) -> None:
     build_dataset(tiny_spec(), out, num_workers=1)
     before = remote_hashes(out)
     with pytest.raises(OtherSpecError, match=r"options.n is 60 there, 70 here.*choose another --out"):
@@ -153,7 +130,7 @@ def test_another_spec_in_s3_is_refused_and_nothing_is_touched(out: str) -> None:
     assert remote_hashes(out) == before
 
 
-def test_failed_clips_are_tried_again_in_s3(out: str, tmp_path: Path) -> None:
+def test_failed_clips_are_retried_in_s3(out: str, tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(video_files.make("h264"))
     (tmp_path / "b.mp4").write_bytes(b"no video")
     (tmp_path / "clips.csv").write_text("path,caption\na.mp4,one\nb.mp4,two\n")
@@ -167,17 +144,17 @@ def test_failed_clips_are_tried_again_in_s3(out: str, tmp_path: Path) -> None:
     assert not [path for path in remote_hashes(out) if FOLDER in path]
 
 
-# Large shards go up in parts
+# Large shards are uploaded in parts
 
 
-def test_a_large_file_goes_up_in_parts_and_appears_when_all_are_there(out: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_file_is_uploaded_in_parts_and_appears_when_complete(out: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upload, "PART", 5 * MiB)
     data = np.random.default_rng(0).bytes(12 * MiB)
     with storage.written_whole(f"{out}/large.tar") as file:
         file.write(data)
         assert not storage.exists(f"{out}/large.tar")
     assert storage.read_bytes(f"{out}/large.tar") == data
-    assert begun_uploads(out) == []
+    assert unfinished_uploads(out) == []
 
 
 def test_an_upload_that_fails_leaves_neither_object_nor_parts(out: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +166,7 @@ def test_an_upload_that_fails_leaves_neither_object_nor_parts(out: str, monkeypa
         def __init__(self) -> None:
             self.parts = iter([bytes(5 * MiB)])
 
-        def seek(self, *place: int) -> int:
+        def seek(self, *position: int) -> int:
             return 12 * MiB
 
         def read(self, size: int) -> bytes:
@@ -200,32 +177,32 @@ def test_an_upload_that_fails_leaves_neither_object_nor_parts(out: str, monkeypa
     with pytest.raises(KeyboardInterrupt):
         upload.put(Torn(), f"{out}/torn.tar")
     assert not storage.exists(f"{out}/torn.tar")
-    assert begun_uploads(out) == []
+    assert unfinished_uploads(out) == []
 
 
-def test_the_parts_that_a_killed_build_left_are_forgotten_by_the_next(out: str) -> None:
+def test_parts_of_uploads_that_a_killed_build_left_are_discarded_by_the_next(out: str) -> None:
     store = fsspec.filesystem("s3")
     neighbour = f"{out}-neighbour"
     for folder in (out, neighbour):
         file = store.open(f"{folder}/mnist-motion-train-000000.tar", "wb", block_size=5 * MiB, autocommit=False)
         file.write(bytes(6 * MiB))
         file.closed = True
-    assert len(begun_uploads(out)) == 2
+    assert len(unfinished_uploads(out)) == 2
     build_dataset(tiny_spec(n=5, holdout=0), out, num_workers=1)
     # The neighbour's name begins with ours.
-    assert begun_uploads(out) == [f"{neighbour.removeprefix('s3://builds/')}/mnist-motion-train-000000.tar"]
+    assert unfinished_uploads(out) == [f"{neighbour.removeprefix('s3://builds/')}/mnist-motion-train-000000.tar"]
 
 
 def test_scratch_files_are_gone_even_when_a_build_is_killed(out: str, tmp_path: Path) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     process = start_build(out, 40_000, shard_size=200, env={**os.environ, "TMPDIR": str(scratch)})
-    wait_for_shards(out, 3)  # by then each worker has tried the folder, as Python's tempfile does with a small named file
+    wait_for_shards(out, 3)  # by then each worker has tried the folder: Python's tempfile writes a small named file
     held: list[str] = []
     while not held:
         assert process.poll() is None
         held = [name for name in open_files(process.pid) if str(scratch) in name]
-    # Nameless: only the processes know of them.
+    # Nameless files: only the processes know them.
     assert all(name.endswith("(deleted)") for name in held)
     kill_group(process)
     assert [path for path in scratch.iterdir() if path.is_file()] == []
@@ -240,20 +217,18 @@ def test_a_full_scratch_disk_is_a_clear_error(out: str, tmp_path: Path, monkeypa
 # Killed, and stores that misbehave
 
 
-def test_killed_at_some_moments_the_same_bytes_come_out_in_s3(out: str, expected: dict[str, str]) -> None:
+def test_a_build_killed_at_some_moments_gives_the_same_bytes_in_s3(out: str, expected: dict[str, str]) -> None:
     moments = random.Random(0)
     for _ in range(3):
         process = start_build(out, 1500)
         time.sleep(moments.uniform(0.8, 2.0))
         kill_group(process)
-    process = start_build(out, 1500)
-    _, errors = process.communicate()
-    assert process.returncode == 0, errors
+    build_completely(out, 1500)
     assert remote_hashes(out) == expected
 
 
-def test_a_build_goes_on_from_the_shards_that_are_there(out: str) -> None:
-    # Far more shards than are made before it is killed, however late that is seen.
+def test_a_build_resumes_from_the_finished_shards(out: str) -> None:
+    # Far more shards than are built before it is killed, however slow this test is.
     process = start_build(out, 20_000)
     wait_for_shards(out, 5)
     kill_group(process)
@@ -281,9 +256,7 @@ def own_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[serv
     fsspec.filesystem("s3").clear_instance_cache()
 
 
-def test_a_store_that_stops_in_mid_build_and_comes_back_is_waited_for(
-    own_server: servers.S3Server, expected: dict[str, str]
-) -> None:
+def test_a_build_waits_for_a_store_that_stops_and_comes_back(own_server: servers.S3Server, expected: dict[str, str]) -> None:
     out = "s3://builds/out"
     process = start_build(out, 1500)
     wait_for_shards(out, 3)
@@ -296,7 +269,7 @@ def test_a_store_that_stops_in_mid_build_and_comes_back_is_waited_for(
     assert remote_hashes(out) == expected
 
 
-def test_a_store_that_stays_away_ends_the_build_with_what_to_do(
+def test_a_store_that_stays_away_ends_the_build_and_says_what_to_do(
     own_server: servers.S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.5)
@@ -306,10 +279,10 @@ def test_a_store_that_stays_away_ends_the_build_with_what_to_do(
         build_dataset(tiny_spec(), "s3://builds/out", num_workers=1)
 
 
-def test_a_store_that_is_slow_and_refuses_every_fifth_request_gets_the_same_bytes(
+def test_a_slow_store_that_refuses_every_fifth_request_gets_the_same_bytes(
     s3: str, out: str, built: BuildResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Every fifth request, and a run of seven, which is more than a client tries again by itself.
+    # Every fifth request, and a run of seven, more than a client retries by itself.
     with servers.moody_proxy(s3, refuse=lambda n: n % 5 == 2 or 20 <= n < 27, delay_seconds=0.005) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
         fsspec.filesystem("s3").clear_instance_cache()
@@ -330,7 +303,7 @@ def remote_clips(out: str, tmp_path: Path) -> BuildSpec:
     return BuildSpec("table", options={"table": tmp_path / "clips.csv", "frames": 4, "size": 16}, shard_size=2)
 
 
-def test_raw_files_in_a_store_that_is_away_for_a_while_are_waited_for(
+def test_a_build_waits_for_raw_files_in_a_store_that_is_away_for_a_while(
     s3: str, remote_clips: BuildSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
@@ -342,7 +315,7 @@ def test_raw_files_in_a_store_that_is_away_for_a_while_are_waited_for(
     assert result.manifest.tally.kept == 6
 
 
-def test_a_store_that_stays_away_is_no_reason_to_leave_out_clips(
+def test_a_store_of_raw_files_that_stays_away_ends_the_build_and_rejects_no_clip(
     s3: str, remote_clips: BuildSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
@@ -358,7 +331,7 @@ def test_a_store_that_stays_away_is_no_reason_to_leave_out_clips(
 # Two builds at once
 
 
-def test_of_two_builds_into_one_folder_one_is_refused_with_the_owner(out: str) -> None:
+def test_a_second_build_into_a_folder_in_s3_is_refused_with_the_owner(out: str) -> None:
     process = start_build(out, 20_000)
     wait_for_shards(out, 1)
     spec = BuildSpec("mnist-motion", options={**TINY, "n": 20_000}, shard_size=25)
@@ -367,7 +340,7 @@ def test_of_two_builds_into_one_folder_one_is_refused_with_the_owner(out: str) -
     kill_group(process)
 
 
-def test_of_many_that_take_a_lock_at_once_one_gets_it(out: str, brief_lease: None) -> None:
+def test_of_many_processes_that_take_a_lock_at_once_one_gets_it(out: str, brief_lease: None) -> None:
     held, refused = list[int](), list[int]()
     together, done = threading.Barrier(4), threading.Barrier(4)
 
@@ -397,11 +370,11 @@ def foreign_lock(out: str, **changes: object) -> str:
     return path
 
 
-def test_the_lock_of_a_killed_build_on_another_machine_runs_out(out: str, brief_lease: None, built: BuildResult) -> None:
+def test_the_lock_of_a_killed_build_on_another_machine_expires(out: str, brief_lease: None, built: BuildResult) -> None:
     foreign_lock(out)
-    begun = time.monotonic()
+    start = time.monotonic()
     build_dataset(tiny_spec(), out, num_workers=1)
-    assert time.monotonic() - begun > lease.LEASE_SECONDS
+    assert time.monotonic() - start > lease.LEASE_SECONDS
     assert remote_hashes(out) == hashes(Path(built.out))
 
 
@@ -413,5 +386,5 @@ def test_a_build_that_lost_its_folder_stops_before_it_finishes(out: str, brief_l
     with pytest.raises(OtherSpecError, match=r"process 7 on elsewhere took over s3://.* continues from the finished shards"):
         build_dataset(tiny_spec(), out, num_workers=1, on_progress=interfere)
     assert not storage.exists(f"{out}/{manifest.MANIFEST}")
-    # The lock is the other's, and stays.
+    # The lock belongs to the other build and stays.
     assert storage.exists(f"{out}/{FOLDER}/lock")

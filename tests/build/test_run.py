@@ -1,4 +1,4 @@
-"""The promises of a build: same bytes, whole or not at all, nothing disappears, nothing of the user's is deleted."""
+"""What a build guarantees: same bytes, complete or not at all, nothing disappears, no file of the user is deleted."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from build_process import FLAGS, build_completely, kill_group, start_build, wait_for_shards
 from support import ROOT, TINY, hashes, skip_or_fail, t2vdata, tiny_spec
 
 from t2vdata import datasets, storage
@@ -38,7 +39,6 @@ from t2vdata.inspect import stats
 from t2vdata.media.encode import H264, Lossless, encoding
 from t2vdata.storage import Folder
 
-FLAGS = ["--frames", "8", "--size", "24", "--digit-size", "12", "--holdout", "4"]
 EXAMPLES = ROOT / "tests" / "examples"
 
 
@@ -62,8 +62,8 @@ def test_the_number_of_processes_does_not_change_a_byte(built: BuildResult, tmp_
 @pytest.mark.parametrize("coding", [Lossless(), H264(gop=4)], ids=["lossless", "h264"])
 def test_building_twice_gives_the_same_bytes(tmp_path: Path, coding: Lossless | H264) -> None:
     spec = BuildSpec("mnist-motion", options={**TINY, "n": 12}, shard_size=5, encoding=coding)
-    one, other = (build_dataset(spec, tmp_path / name, num_workers=1) for name in ("one", "other"))
-    assert hashes(Path(one.out)) == hashes(Path(other.out))
+    first, second = (build_dataset(spec, tmp_path / name, num_workers=1) for name in ("first", "second"))
+    assert hashes(Path(first.out)) == hashes(Path(second.out))
 
 
 def test_a_larger_build_begins_with_the_same_samples(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_the_fingerprint_is_the_hash_of_the_spec(built: BuildResult) -> None:
 # On disk
 
 
-def test_samples_lie_where_the_index_says(built: BuildResult) -> None:
+def test_the_index_has_the_offset_of_every_file(built: BuildResult) -> None:
     rows = tables.read_index(built.out).to_pylist()
     assert len(rows) == 60 + 6 + 6 + 6
     for row in rows[::7]:
@@ -117,7 +117,7 @@ def test_the_index_names_every_frame_of_an_mp4(tmp_path: Path) -> None:
     assert [pts * 30 / ticks_per_second for pts in row["pts"]] == list(range(8))
 
 
-def test_a_sample_has_the_whole_truth_in_its_json(built: BuildResult) -> None:
+def test_the_json_of_a_sample_describes_its_clip(built: BuildResult) -> None:
     item = open_dataset(built.out)["train"][5]
     clip = datasets.load("mnist-motion").clips(None, "train", tiny_spec().resolved, 0)[5]
     assert item.meta["digits"] == clip.meta["digits"]
@@ -136,7 +136,7 @@ def test_the_card_lists_the_files_of_every_split(built: BuildResult) -> None:
     assert (Path(built.out) / "preview.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_command_in_the_card_gives_the_dataset_again(built: BuildResult, tmp_path: Path) -> None:
+def test_the_command_in_the_card_builds_the_dataset_again(built: BuildResult, tmp_path: Path) -> None:
     lines = (Path(built.out) / "README.md").read_text().splitlines()
     command = next(line for line in lines if line.startswith("t2vdata build"))
     done = t2vdata(*command.split()[1:], "--out", tmp_path / "again", "--workers", "1")
@@ -144,53 +144,38 @@ def test_the_command_in_the_card_gives_the_dataset_again(built: BuildResult, tmp
     assert hashes(tmp_path / "again") == hashes(Path(built.out))
 
 
-# Whole or not at all
-
-
-def start_build(out: Path, n: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "t2vdata", "build", "mnist-motion", "--n", str(n), "--out", str(out), "--workers", "2"]
-    return subprocess.Popen(
-        [*command, "--shard-size", "25", *FLAGS],
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-
-
-def kill_group(process: subprocess.Popen[bytes]) -> None:
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+# Complete or not at all
 
 
 @pytest.mark.long
-def test_killed_at_thirty_moments_the_same_bytes_come_out(tmp_path: Path) -> None:
+def test_a_build_killed_at_thirty_moments_gives_the_same_bytes(tmp_path: Path) -> None:
     undisturbed = tmp_path / "undisturbed"
     begun = time.monotonic()
-    assert start_build(undisturbed, 1500).wait() == 0
+    build_completely(undisturbed, 1500)
     seconds = time.monotonic() - begun
     expected = hashes(undisturbed)
     moments = random.Random(0)
-    kills = 0
-    while kills < 30:
-        out = tmp_path / f"killed-{kills}"
-        # One folder is killed a few times in a row, as a bad night would do it.
+    num_kills = 0
+    for attempt in range(20):
+        out = tmp_path / f"killed-{attempt}"
+        # Each folder is killed several times in a row.
         for _ in range(3):
             process = start_build(out, 1500)
             time.sleep(moments.uniform(0.1, seconds))
             if process.poll() is None:
                 kill_group(process)
-                kills += 1
-        assert start_build(out, 1500).wait() == 0
+                num_kills += 1
+        build_completely(out, 1500)
         assert hashes(out) == expected
         shutil.rmtree(out)
+        if num_kills >= 30:
+            return
+    pytest.fail(f"only {num_kills} of {3 * 20} builds were still running when they were to be killed")
 
 
-def test_a_killed_build_keeps_its_whole_shards(tmp_path: Path) -> None:
+def test_a_killed_build_keeps_its_finished_shards(tmp_path: Path) -> None:
     process = start_build(tmp_path / "out", 20_000)
-    kept: list[Path] = []
-    while len(kept) < 5:
-        kept = sorted((tmp_path / "out").glob("*.tar"))
-        time.sleep(0.02)
+    wait_for_shards(tmp_path / "out", 5)
     kill_group(process)
     before = {path: path.stat().st_mtime_ns for path in sorted((tmp_path / "out").glob("*.tar"))}
     reported = sorted(path.name for path in (tmp_path / "out" / ".t2vdata-build" / "reports").glob("*.tar.jsonl"))
@@ -203,11 +188,10 @@ def test_a_killed_build_keeps_its_whole_shards(tmp_path: Path) -> None:
         assert path.stat().st_mtime_ns == before[path]
 
 
-def test_ctrl_c_stops_at_once_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_ctrl_c_stops_at_once_and_says_how_to_resume(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "t2vdata", "build", "mnist-motion", "--n", "100000", "--out", str(tmp_path / "out")]
     process = subprocess.Popen([*command, "--workers", "2"], start_new_session=True, stderr=subprocess.PIPE, text=True)
-    while not list((tmp_path / "out").glob("*.tar")):
-        time.sleep(0.05)
+    wait_for_shards(tmp_path / "out", 1)
     os.killpg(process.pid, signal.SIGINT)
     begun = time.monotonic()
     _, errors = process.communicate(timeout=20)
@@ -221,7 +205,7 @@ def test_ctrl_c_stops_at_once_and_says_how_to_go_on(tmp_path: Path) -> None:
     assert not [path for path in (tmp_path / "out").rglob("*") if path.name.endswith(".t2vdata-aside")]
 
 
-def test_a_finished_dataset_that_lost_a_shard_gets_it_back(copy: Path) -> None:
+def test_lost_shards_of_a_finished_dataset_are_restored(copy: Path) -> None:
     expected = hashes(copy)
     (copy / "mnist-motion-val-000000.tar").unlink()
     (copy / "mnist-motion-train-000001.tar").write_bytes(b"cut short")
@@ -231,28 +215,28 @@ def test_a_finished_dataset_that_lost_a_shard_gets_it_back(copy: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["index.parquet", "rejects.parquet", "vocabulary.json"])
-def test_a_finished_dataset_that_lost_a_table_gets_it_back(copy: Path, name: str) -> None:
+def test_lost_tables_of_a_finished_dataset_are_restored(copy: Path, name: str) -> None:
     expected = hashes(copy)
     (copy / name).unlink()
     build_dataset(tiny_spec(), copy, num_workers=1)
     assert hashes(copy) == expected
 
 
-def test_a_finished_dataset_is_left_alone(copy: Path) -> None:
+def test_a_finished_dataset_is_not_touched(copy: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
     result = build_dataset(tiny_spec(), copy, num_workers=1)
     assert result.clips_built == 0
     assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == before
 
 
-def test_a_finished_dataset_on_a_read_only_disk_is_left_alone(small_disk: Path) -> None:
+def test_a_finished_dataset_on_a_read_only_disk_needs_no_writing(small_disk: Path) -> None:
     spec = tiny_spec(n=5, holdout=0)
     build_dataset(spec, small_disk / "out", num_workers=1)
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     assert build_dataset(spec, small_disk / "out", num_workers=1).clips_built == 0
 
 
-def test_a_build_killed_between_its_manifest_and_the_end_is_tidied(copy: Path) -> None:
+def test_a_build_killed_after_writing_its_manifest_is_cleaned_up(copy: Path) -> None:
     expected = hashes(copy)
     (copy / ".t2vdata-build" / "reports").mkdir(parents=True)
     (copy / ".t2vdata-build" / "spec.json").write_text(json.dumps(tiny_spec().as_json()))
@@ -265,7 +249,7 @@ def test_a_build_killed_between_its_manifest_and_the_end_is_tidied(copy: Path) -
 # Nothing disappears
 
 
-def test_kept_rejected_and_failed_are_all_that_was_asked_for(examples: None, tmp_path: Path) -> None:
+def test_kept_rejected_and_failed_clips_are_all_requested_clips(examples: None, tmp_path: Path) -> None:
     spec = BuildSpec("mydata.wavy_lines", options={"n": 40}, shard_size=7)
     result = build_dataset(spec, tmp_path / "out", num_workers=2)
     tally = result.manifest.tally
@@ -281,13 +265,13 @@ def test_kept_rejected_and_failed_are_all_that_was_asked_for(examples: None, tmp
     assert stats.compute(result.out).failed == {"RenderError": 2}
 
 
-def test_the_example_gives_the_same_bytes_by_any_number_of_processes(examples: None, tmp_path: Path) -> None:
+def test_the_example_dataset_has_the_same_bytes_with_any_number_of_processes(examples: None, tmp_path: Path) -> None:
     spec = BuildSpec("mydata.wavy_lines", options={"n": 30}, shard_size=7)
-    one, two = (build_dataset(spec, tmp_path / str(count), num_workers=count) for count in (1, 2))
-    assert hashes(Path(one.out)) == hashes(Path(two.out))
+    serial, parallel = (build_dataset(spec, tmp_path / str(count), num_workers=count) for count in (1, 2))
+    assert hashes(Path(serial.out)) == hashes(Path(parallel.out))
 
 
-def test_a_split_of_which_nothing_is_left_has_no_shard(examples: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_split_without_kept_clips_has_no_shard(examples: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = importlib.import_module("mydata.wavy_lines")
     monkeypatch.setattr(module, "filters", lambda options: ((), [module.Moving(min_difference=255)]))
     result = build_dataset(BuildSpec("mydata.wavy_lines", options={"n": 3}), tmp_path / "out", num_workers=1)
@@ -296,7 +280,9 @@ def test_a_split_of_which_nothing_is_left_has_no_shard(examples: None, tmp_path:
     assert not list(Path(result.out).glob("*.tar"))
 
 
-def test_a_hopeless_build_stops_early_and_shows_why(examples: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_build_with_too_many_failures_stops_early_and_says_why(
+    examples: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     module = importlib.import_module("mydata.wavy_lines")
 
     def broken(clip: object, options: object) -> None:
@@ -322,7 +308,7 @@ def test_a_bug_stops_the_build_and_names_the_clip(examples: None, tmp_path: Path
     assert any("clip train-0000 of mydata.wavy_lines" in note for note in caught.value.__notes__)
 
 
-# Nothing of the user's is deleted
+# No file of the user is deleted
 
 
 @pytest.mark.parametrize("stage", ["finished", "half way"])
@@ -332,8 +318,7 @@ def test_a_folder_of_another_spec_is_refused_with_the_difference(built: BuildRes
         shutil.copytree(built.out, out)
     else:
         process = start_build(out, 5000)
-        while not list(out.glob("*.tar")):
-            time.sleep(0.05)
+        wait_for_shards(out, 1)
         kill_group(process)
     before = hashes(out)
     with pytest.raises(OtherSpecError, match=r"options.n is \d+ there, 70 here.*choose another --out"):
@@ -357,8 +342,7 @@ def test_a_folder_with_something_else_in_it_is_refused(tmp_path: Path) -> None:
 def test_a_second_build_into_the_same_folder_is_refused(tmp_path: Path) -> None:
     process = start_build(tmp_path / "out", 50_000)
     try:
-        while not list((tmp_path / "out").glob("*.tar")):
-            time.sleep(0.05)
+        wait_for_shards(tmp_path / "out", 1)
         spec = BuildSpec("mnist-motion", options={**TINY, "n": 50_000}, shard_size=25)
         with pytest.raises(OtherSpecError, match=rf"process {process.pid} is building into"):
             build_dataset(spec, tmp_path / "out", num_workers=1)
@@ -380,15 +364,15 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", disk], check=True)
 
 
-def test_a_full_disk_keeps_whole_shards_and_the_build_goes_on_after_room_is_made(small_disk: Path, tmp_path: Path) -> None:
+def test_a_full_disk_keeps_finished_shards_and_the_build_resumes_once_there_is_space(small_disk: Path, tmp_path: Path) -> None:
     out = small_disk / "out"
     flags = ["--n", "100", "--shard-size", "10", "--workers", "2", *FLAGS]
     full = t2vdata("build", "mnist-motion", "--out", out, *flags)
     assert full.returncode == 1
-    # What stands before it, if anything, is how far a slow build was.
-    told = full.stderr.splitlines()[-1]
-    assert "no space left while writing" in told
-    assert "run the same command again" in told
+    # A slow build prints its progress before it.
+    message = full.stderr.splitlines()[-1]
+    assert "no space left while writing" in message
+    assert "run the same command again" in message
     assert "Traceback" not in full.stderr
     kept = sorted(out.glob("*.tar"))
     assert kept
@@ -451,7 +435,7 @@ def test_a_bad_request_is_refused_before_anything_is_written(tmp_path: Path, cha
     assert not (tmp_path / "out").exists()
 
 
-def test_bad_ways_of_building_are_refused(tmp_path: Path) -> None:
+def test_invalid_build_settings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="--workers 0: expected 1 process or more"):
         build_dataset(tiny_spec(), tmp_path / "out", num_workers=0)
     with pytest.raises(RequestError, match="--max-failures 5: expected a share from 0 to 1"):
@@ -470,10 +454,10 @@ def test_bad_ways_of_building_are_refused(tmp_path: Path) -> None:
 
 
 def test_progress_reaches_the_total_and_never_falls(tmp_path: Path) -> None:
-    seen: list[Progress] = []
-    build_dataset(tiny_spec(), tmp_path / "out", num_workers=1, on_progress=seen.append)
-    assert [now.clips for now in seen] == sorted(now.clips for now in seen)
-    assert (seen[-1].clips, seen[-1].total) == (78, 78)
+    calls: list[Progress] = []
+    build_dataset(tiny_spec(), tmp_path / "out", num_workers=1, on_progress=calls.append)
+    assert [progress.clips for progress in calls] == sorted(progress.clips for progress in calls)
+    assert (calls[-1].clips, calls[-1].total) == (78, 78)
 
 
 def test_shards_do_not_depend_on_the_others(built: BuildResult, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Engines: every plan's report once, errors with their trace, and no worker left behind, however it ends."""
+"""Local engines: one report per plan, errors with their traceback, and no worker left behind, however a run ends."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ import pytest
 from t2vdata.engines import local
 from t2vdata.errors import BuildError, WorkerDiedError
 
-# A module of its own: workers find their work by name.
+# A separate module: workers find their work by name.
 WORK = '''
 import os, signal, sys, time
 from pathlib import Path
 
 class Stubborn(Exception):
-    """Cannot be pickled: it wants two words, and pickle gives it one."""
-    def __init__(self, one, two):
-        super().__init__(one)
+    """Cannot be pickled: it takes two arguments, and pickle passes one."""
+    def __init__(self, first, second):
+        super().__init__(first)
 
 def double(plan):
     return 2 * plan
@@ -69,9 +69,9 @@ def note_and_wait(folder):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("work")
-    (made / "work_of_engines.py").write_text(WORK)
-    return made
+    folder = tmp_path_factory.mktemp("work")
+    (folder / "work_of_engines.py").write_text(WORK)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def work(folder: Path) -> Iterator[Any]:
 
 
 @pytest.fixture(autouse=True)
-def _nobody_is_left() -> Iterator[None]:
+def no_process_is_left() -> Iterator[None]:
     yield
     assert multiprocessing.active_children() == []
 
@@ -94,11 +94,11 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def wait_until(claim: Any, seconds: float = 20) -> bool:
+def wait_until(condition: Any, seconds: float = 20) -> bool:
     deadline = time.monotonic() + seconds
-    while not claim() and time.monotonic() < deadline:
+    while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
-    return bool(claim())
+    return bool(condition())
 
 
 @pytest.mark.parametrize("num_workers", [1, 2, 3])
@@ -120,29 +120,29 @@ def test_one_worker_is_this_process(work: Any) -> None:
     assert os.getpid() not in set(local.run(work.own_process, range(2), num_workers=2))
 
 
-def counted(plans: range, drawn: list[int]) -> Iterator[int]:
+def recorded(plans: range, taken: list[int]) -> Iterator[int]:
     for plan in plans:
-        drawn.append(plan)
+        taken.append(plan)
         yield plan
 
 
-def test_plans_are_drawn_one_by_one_in_this_process(work: Any) -> None:
-    drawn: list[int] = []
-    reports = local.serial(work.double, counted(range(10**9), drawn))
-    assert drawn == []
+def test_plans_are_taken_one_at_a_time_in_this_process(work: Any) -> None:
+    taken: list[int] = []
+    reports = local.serial(work.double, recorded(range(10**9), taken))
+    assert taken == []
     assert next(reports) == 0
-    assert drawn == [0]
+    assert taken == [0]
     assert next(reports) == 2
-    assert drawn == [0, 1]
+    assert taken == [0, 1]
 
 
-def test_plans_are_drawn_for_free_workers_only(work: Any) -> None:
-    drawn: list[int] = []
-    reports = local.processes(work.double, counted(range(10**9), drawn), num_workers=2)
-    assert drawn == []
+def test_plans_are_taken_for_free_workers_only(work: Any) -> None:
+    taken: list[int] = []
+    reports = local.processes(work.double, recorded(range(10**9), taken), num_workers=2)
+    assert taken == []
     for done in range(1, 6):
         next(reports)
-        assert len(drawn) <= done + 2
+        assert len(taken) <= done + 2
     reports.close()
 
 
@@ -154,7 +154,7 @@ def test_closing_early_leaves_no_worker(work: Any) -> None:
     assert multiprocessing.active_children() == []
 
 
-def test_an_error_arrives_with_its_type_and_where_it_was_raised(work: Any) -> None:
+def test_an_error_arrives_with_its_type_and_traceback(work: Any) -> None:
     with pytest.raises(ValueError, match="no good: 3") as caught:
         list(local.processes(work.fail_on_three, range(1000), num_workers=2))
     (note,) = caught.value.__notes__
@@ -163,7 +163,7 @@ def test_an_error_arrives_with_its_type_and_where_it_was_raised(work: Any) -> No
     assert "in fail_on_three" in note
 
 
-def test_an_error_in_this_process_arrives_as_it_is(work: Any) -> None:
+def test_an_error_in_this_process_arrives_unchanged(work: Any) -> None:
     with pytest.raises(ValueError, match="no good: 3"):
         list(local.serial(work.fail_on_three, range(10)))
 
@@ -173,7 +173,7 @@ def test_an_error_that_cannot_be_pickled_arrives_as_its_text(work: Any) -> None:
         list(local.processes(work.fail_stubbornly, range(2), num_workers=2))
 
 
-def test_an_error_among_the_plans_ends_the_workers(work: Any) -> None:
+def test_an_error_while_planning_ends_the_workers(work: Any) -> None:
     def plans() -> Iterator[int]:
         yield 1
         yield 2
@@ -183,22 +183,22 @@ def test_an_error_among_the_plans_ends_the_workers(work: Any) -> None:
         list(local.processes(work.double, plans(), num_workers=2))
 
 
-def test_a_killed_worker_is_named_with_its_plan(work: Any) -> None:
+def test_a_killed_worker_is_reported_with_its_plan(work: Any) -> None:
     with pytest.raises(WorkerDiedError, match=r"a worker was killed \(out of memory\? try fewer --workers\) on 3; run the "):
         list(local.processes(work.die_on_three, range(1000), num_workers=2))
 
 
-def test_a_crashed_worker_is_told_from_a_killed_one(work: Any) -> None:
+def test_a_crashed_worker_is_reported_with_its_signal(work: Any) -> None:
     with pytest.raises(BuildError, match="a worker died of SIGSEGV on 7; run the same command again"):
         list(local.processes(work.crash, [7], num_workers=2))
 
 
-def test_a_worker_that_leaves_is_noticed(work: Any) -> None:
+def test_a_worker_that_exits_is_reported(work: Any) -> None:
     with pytest.raises(WorkerDiedError, match="a worker ended with status 3 on 7"):
         list(local.processes(work.leave, [7], num_workers=2))
 
 
-def test_ctrl_c_is_the_parents_business(work: Any) -> None:
+def test_workers_ignore_ctrl_c(work: Any) -> None:
     assert sorted(local.processes(work.ignores_ctrl_c, range(3), num_workers=2)) == [0, 1, 2]
 
 
@@ -209,7 +209,7 @@ def run_script(folder: Path, text: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_a_script_needs_no_guard(folder: Path) -> None:
+def test_a_script_needs_no_main_guard(folder: Path) -> None:
     script = run_script(
         folder,
         """

@@ -1,4 +1,4 @@
-"""The Ray engine: every plan's report once, dead workers and nodes made good, and nothing left behind."""
+"""The Ray engine: one report per plan, work of dead workers and nodes redone, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import fsspec
 import layouts
 import psutil
 import pytest
+from build_process import wait_for_shards
 from support import TINY, hashes, t2vdata, tiny_spec
 
 from t2vdata import storage
@@ -26,7 +27,7 @@ from t2vdata.engines.ray import RayEngine
 from t2vdata.errors import BuildError, RequestError, WorkerDiedError
 from t2vdata.media.encode import encoding
 
-# A module of its own: workers find their work by name.
+# A separate module: workers find their work by name.
 WORK = '''
 import os, signal, time
 from pathlib import Path
@@ -40,7 +41,7 @@ def fail_on_three(plan):
     return plan
 
 def die_the_first_time(folder, plan):
-    """Note each try; die in the first one of every third plan."""
+    """Record each try; die in the first try of every third plan."""
     tries = len(list(Path(folder).glob(f"{plan}-*")))
     Path(folder, f"{plan}-{tries}").touch()
     if plan % 3 == 0 and tries == 0:
@@ -70,7 +71,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def two_workers(work: Any) -> Iterator[None]:
-    """Ray on this machine, which engines find connected and leave so: it takes seconds to start."""
+    """Ray on this machine, connected for several tests: it takes seconds to start. Engines leave it connected."""
     from t2vdata.engines import ray as engine
 
     with engine.connected(None, 2):
@@ -81,33 +82,33 @@ def run(work: Any, plans: Any, **settings: Any) -> list[Any]:
     return list(RayEngine(**settings)(work, plans, num_workers=2))
 
 
-def test_every_plan_has_its_report_once(work: Any, two_workers: None) -> None:
+def test_every_plan_has_one_report(work: Any, two_workers: None) -> None:
     assert sorted(run(work.double, range(20))) == list(range(0, 40, 2))
     assert run(work.double, []) == []
 
 
-def test_plans_are_drawn_as_places_are_free(work: Any, two_workers: None) -> None:
-    drawn = []
+def test_plans_are_taken_when_a_task_can_be_submitted(work: Any, two_workers: None) -> None:
+    taken = []
 
     def plans() -> Iterator[int]:
         for plan in range(1000):
-            drawn.append(plan)
+            taken.append(plan)
             yield plan
 
     for given, _ in enumerate(RayEngine(num_tasks=3)(work.double, plans(), num_workers=2), 1):
-        assert len(drawn) <= given + 3
+        assert len(taken) <= given + 3
         if given == 10:
             break
-    assert len(drawn) < 20
+    assert len(taken) < 20
 
 
-def test_an_error_in_a_task_is_raised_with_its_trace(work: Any, two_workers: None) -> None:
+def test_an_error_in_a_task_is_raised_with_its_traceback(work: Any, two_workers: None) -> None:
     with pytest.raises(ValueError, match="no good: 3") as caught:
         run(work.fail_on_three, range(10))
     assert any("in fail_on_three" in note for note in caught.value.__notes__)
 
 
-def test_a_plan_whose_worker_died_is_built_again(work: Any, two_workers: None, tmp_path: Path) -> None:
+def test_a_plan_whose_worker_died_is_retried(work: Any, two_workers: None, tmp_path: Path) -> None:
     import functools
 
     assert sorted(run(functools.partial(work.die_the_first_time, str(tmp_path)), range(6))) == list(range(6))
@@ -131,7 +132,9 @@ def test_a_task_that_fits_no_node_is_refused(work: Any, two_workers: None, setti
         run(work.double, [1], **settings)
 
 
-def test_raw_files_behind_a_url_and_in_archives_are_built_alike(work: Any, two_workers: None, tmp_path: Path) -> None:
+def test_raw_files_at_a_url_and_in_archives_give_the_bytes_of_a_serial_build(
+    work: Any, two_workers: None, tmp_path: Path
+) -> None:
     layout = layouts.kinetics(tmp_path / "k400")
     with tarfile.open(tmp_path / "k400" / "train" / "part_0.tar.gz", "w:gz") as file:
         for path in sorted((tmp_path / "k400" / "train").glob("*.mp4")):
@@ -144,7 +147,7 @@ def test_raw_files_behind_a_url_and_in_archives_are_built_alike(work: Any, two_w
     assert len(list((tmp_path / "ray").glob("*.tar"))) == layout.num_kept
 
 
-def test_bad_settings_are_refused(tmp_path: Path) -> None:
+def test_invalid_settings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="num_cpus of a Ray task: expected more than 0, got 0"):
         RayEngine(num_cpus=0)
     done = t2vdata("build", "mnist-motion", "--out", tmp_path / "out", "--ray-cpus", "2")
@@ -152,7 +155,7 @@ def test_bad_settings_are_refused(tmp_path: Path) -> None:
     assert "--ray-cpus needs --engine ray" in done.stderr
 
 
-def test_ray_is_not_imported_unless_asked(tmp_path: Path) -> None:
+def test_ray_is_imported_only_by_its_engine(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from t2vdata.cli import main\n"
@@ -168,9 +171,7 @@ def test_ctrl_c_stops_a_build_on_ray_and_leaves_no_process(tmp_path: Path) -> No
     command = [sys.executable, "-m", "t2vdata", "build", "mnist-motion", "--n", "200000", "--out", str(tmp_path / "out")]
     command += ["--engine", "ray", "--workers", "1", "--shard-size", "200"]
     process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
-    while not list((tmp_path / "out").glob("*.tar")):
-        assert process.poll() is None
-        time.sleep(0.1)
+    wait_for_shards(tmp_path / "out", 1)
     family = psutil.Process(process.pid).children(recursive=True)
     assert any("raylet" in child.name() for child in family)
     os.killpg(process.pid, signal.SIGINT)
@@ -182,7 +183,7 @@ def test_ctrl_c_stops_a_build_on_ray_and_leaves_no_process(tmp_path: Path) -> No
     assert alive == []
 
 
-def test_what_a_stopped_build_had_under_way_ends_before_it_returns(work: Any, two_workers: None, tmp_path: Path) -> None:
+def test_tasks_of_a_stopped_build_end_before_it_returns(work: Any, two_workers: None, tmp_path: Path) -> None:
     import functools
 
     slow = functools.partial(work.note_the_end, str(tmp_path))
@@ -195,9 +196,7 @@ def test_what_a_stopped_build_had_under_way_ends_before_it_returns(work: Any, tw
     assert len(list(tmp_path.iterdir())) == ended
 
 
-def test_a_node_killed_in_mid_build_is_made_good_and_the_bytes_are_those_of_a_serial_build(
-    s3_settings: str, tmp_path: Path
-) -> None:
+def test_a_build_with_a_killed_node_gives_the_bytes_of_a_serial_build(s3_settings: str, tmp_path: Path) -> None:
     import ray
     from ray.cluster_utils import Cluster
 
@@ -206,30 +205,30 @@ def test_a_node_killed_in_mid_build_is_made_good_and_the_bytes_are_those_of_a_se
     fsspec.filesystem("s3").makedirs("builds", exist_ok=True)
     out = f"s3://builds/{uuid.uuid4().hex}"
     ray.shutdown()
-    # The head has no cores: all work is done on the two nodes, each of which has processes of its own.
+    # The head has no cores: all work is done on the two nodes, each with its own processes.
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     try:
         nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
         cluster.wait_for_nodes()
         killed = []
 
-        def kill_one(_: object) -> None:
+        def kill_a_node(_: object) -> None:
             if not killed:
                 killed.append(nodes[1])
                 cluster.remove_node(nodes[1], allow_graceful=False)
 
-        result = build_dataset(spec, out, engine=RayEngine(cluster.address), on_progress=kill_one)
+        result = build_dataset(spec, out, engine=RayEngine(cluster.address), on_progress=kill_a_node)
         assert killed
     finally:
         ray.shutdown()
         cluster.shutdown()
     assert result.clips_built == serial.clips_built
     store = fsspec.filesystem("s3", use_listings_cache=False)
-    found = {path.rpartition("/")[2]: storage.sha256(f"s3://{path}") for path in store.find(out.removeprefix("s3://"))}
-    assert found == hashes(tmp_path / "serial")
+    digests = {path.rpartition("/")[2]: storage.sha256(f"s3://{path}") for path in store.find(out.removeprefix("s3://"))}
+    assert digests == hashes(tmp_path / "serial")
 
 
-def test_no_cluster_at_an_address_is_said(tmp_path: Path) -> None:
+def test_an_address_without_a_cluster_is_reported(tmp_path: Path) -> None:
     import ray
 
     ray.shutdown()
@@ -237,7 +236,7 @@ def test_no_cluster_at_an_address_is_said(tmp_path: Path) -> None:
         build_dataset(tiny_spec(), tmp_path / "out", engine=RayEngine("nobody"))
 
 
-def test_a_ray_that_does_not_start_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ray_that_does_not_start_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 
     def slow(*arguments: object, **settings: object) -> None:

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, and errors say what to do."""
+"""Files appear complete or not at all, and errors say what to do."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def memory() -> Iterator[str]:
     system.rm("/t2vdata", recursive=True)
 
 
-def test_urls_are_told_from_paths() -> None:
+def test_urls_and_paths_are_distinguished() -> None:
     assert storage.is_url("s3://bucket/key")
     assert storage.is_url("memory://t2vdata")
     assert not storage.is_url("/data/mnist-motion")
@@ -43,7 +43,7 @@ def test_a_name_is_joined_to_a_folder_or_a_url() -> None:
 # Writing
 
 
-def test_a_file_appears_under_its_name_when_it_is_whole(tmp_path: Path) -> None:
+def test_a_file_appears_under_its_name_once_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     with storage.written_whole(str(path)) as file:
         file.write(b"half")
@@ -63,13 +63,13 @@ def write_and_fail(path: str, error: BaseException) -> None:
         raise error
 
 
-def test_an_error_leaves_no_file_and_nothing_aside(tmp_path: Path) -> None:
+def test_an_error_leaves_no_file_and_no_temporary_file(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         write_and_fail(str(tmp_path / "a.bin"), ZeroDivisionError())
     assert os.listdir(tmp_path) == []
 
 
-def test_an_error_leaves_the_file_that_was_there(tmp_path: Path) -> None:
+def test_an_error_keeps_the_existing_file(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
     with pytest.raises(KeyboardInterrupt):
@@ -85,13 +85,13 @@ def test_a_new_file_replaces_the_old_one(tmp_path: Path) -> None:
     assert path.read_bytes() == b"new"
 
 
-def test_a_file_can_be_written_into_the_present_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_can_be_written_into_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     storage.write_whole("a.bin", b"x")
     assert os.listdir(tmp_path) == ["a.bin"]
 
 
-def test_a_full_disk_leaves_the_old_file_and_says_what_to_do(tmp_path: Path) -> None:
+def test_a_full_disk_keeps_the_old_file_and_says_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -107,25 +107,25 @@ def test_a_full_disk_leaves_the_old_file_and_says_what_to_do(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("attempt", [storage.make_folder, storage.list_names, lambda path: storage.write_whole(path, b"")])
-def test_a_file_in_place_of_a_folder_is_said(tmp_path: Path, attempt: Callable[[str], object]) -> None:
+def test_a_file_in_place_of_a_folder_is_reported(tmp_path: Path, attempt: Callable[[str], object]) -> None:
     (tmp_path / "taken").write_bytes(b"")
     with pytest.raises(StorageError, match=r"taken.* is, or lies under, a file; expected a folder: choose another --out"):
         attempt(str(tmp_path / "taken" / "below"))
 
 
-def test_a_folder_in_place_of_a_file_is_said(tmp_path: Path) -> None:
+def test_a_folder_in_place_of_a_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="is a folder; expected a file"):
         storage.open_read(str(tmp_path))
     with pytest.raises(StorageError, match="is a folder; expected a file"):
         storage.remove(str(tmp_path))
 
 
-def test_a_missing_folder_is_said(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"nowhere/a\.bin: No such file or directory"):
         storage.write_whole(str(tmp_path / "nowhere" / "a.bin"), b"")
 
 
-def test_folders_are_made_with_their_parents_and_twice_if_need_be(tmp_path: Path) -> None:
+def test_folders_are_created_with_their_parents_and_may_exist(tmp_path: Path) -> None:
     for _ in range(2):
         storage.make_folder(str(tmp_path / "a" / "b"))
     assert (tmp_path / "a" / "b").is_dir()
@@ -138,7 +138,7 @@ def test_nothing_is_written_over_http(tmp_path: Path) -> None:
         storage.make_folder("http://host/x")
 
 
-def test_stores_are_written_listed_and_removed_from(memory: str) -> None:
+def test_files_in_stores_are_written_listed_and_removed(memory: str) -> None:
     path = storage.join(memory, "deeper/c.bin")
     storage.write_whole(path, b"new")
     assert storage.read_bytes(path) == b"new"
@@ -161,14 +161,14 @@ def write_to_store_and_fail(path: str) -> None:
         raise ZeroDivisionError
 
 
-def test_a_sweep_removes_what_was_left_aside_and_nothing_else(tmp_path: Path) -> None:
+def test_a_sweep_removes_unfinished_files_and_nothing_else(tmp_path: Path) -> None:
     for name in ("a.tar", ".hidden", f".a.tar.123{storage.ASIDE}", f"mine{storage.ASIDE}"):
         (tmp_path / name).write_bytes(b"x")
     storage.sweep(str(tmp_path))
     assert sorted(os.listdir(tmp_path)) == sorted(["a.tar", ".hidden", f"mine{storage.ASIDE}"])
 
 
-def test_removing_twice_is_no_error_and_a_full_folder_stays(tmp_path: Path) -> None:
+def test_removing_twice_is_no_error_and_a_folder_with_files_stays(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "b").write_bytes(b"x")
     with pytest.raises(StorageError, match="a"):
@@ -183,7 +183,7 @@ def test_removing_twice_is_no_error_and_a_full_folder_stays(tmp_path: Path) -> N
 # Reading
 
 
-def test_local_files_are_read_whole_or_in_part(tmp_path: Path) -> None:
+def test_local_files_are_read_completely_or_in_part(tmp_path: Path) -> None:
     path = str(tmp_path / "a.bin")
     storage.write_whole(path, b"0123456789")
     assert storage.read_bytes(path) == b"0123456789"
@@ -195,7 +195,7 @@ def test_local_files_are_read_whole_or_in_part(tmp_path: Path) -> None:
     assert storage.list_names(str(tmp_path)) == ["a.bin"]
 
 
-def test_urls_are_read_whole_or_in_part(memory: str) -> None:
+def test_urls_are_read_completely_or_in_part(memory: str) -> None:
     path = storage.join(memory, "a.tar")
     assert storage.read_bytes(path) == b"0123456789"
     assert storage.read_range(path, 3, 4) == b"3456"
@@ -206,7 +206,7 @@ def test_urls_are_read_whole_or_in_part(memory: str) -> None:
 
 
 @pytest.mark.parametrize("offset", [8, 10, 400])
-def test_a_read_past_the_end_says_where_it_ends(tmp_path: Path, memory: str, offset: int) -> None:
+def test_a_read_past_the_end_says_where_the_file_ends(tmp_path: Path, memory: str, offset: int) -> None:
     storage.write_whole(str(tmp_path / "a.tar"), b"0123456789")
     for path in (str(tmp_path / "a.tar"), storage.join(memory, "a.tar")):
         with pytest.raises(
@@ -215,7 +215,7 @@ def test_a_read_past_the_end_says_where_it_ends(tmp_path: Path, memory: str, off
             storage.read_range(path, offset, 5)
 
 
-def test_what_is_not_there_is_none_empty_or_not_found(tmp_path: Path, memory: str) -> None:
+def test_a_missing_file_is_none_empty_or_not_found(tmp_path: Path, memory: str) -> None:
     for folder in (str(tmp_path), memory):
         path = storage.join(folder, "nothing")
         assert storage.size(path) is None
@@ -230,12 +230,12 @@ def test_what_is_not_there_is_none_empty_or_not_found(tmp_path: Path, memory: st
 
 
 @pytest.mark.parametrize("read", [storage.open_read, storage.size, storage.exists, storage.list_names])
-def test_an_unknown_protocol_is_said(read: Callable[[str], object]) -> None:
+def test_an_unknown_protocol_is_reported(read: Callable[[str], object]) -> None:
     with pytest.raises(RequestError, match="cannot open nonsense://a: Protocol not known: nonsense"):
         read("nonsense://a")
 
 
-def test_a_pipe_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipe_is_never_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError):
         storage.open_read("pipe:touch made")
