@@ -21,6 +21,11 @@ def start_build(out: str | Path, n: int, *, shard_size: int = 25, **settings: ob
     return subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **settings)
 
 
+def accept_ctrl_c() -> None:
+    """Restore the default handler of SIGINT in a child process: under ``nohup`` and in background jobs it is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def build_completely(out: str | Path, n: int) -> None:
     """Build, or resume, without an interruption."""
     process = start_build(out, n)

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from build_process import FLAGS, build_completely, kill_group, start_build, wait_for_shards
+from build_process import FLAGS, accept_ctrl_c, build_completely, kill_group, start_build, wait_for_shards
 from support import ROOT, TINY, hashes, skip_or_fail, t2vdata, tiny_spec
 
 from t2vdata import datasets, storage
@@ -190,14 +190,16 @@ def test_a_killed_build_keeps_its_finished_shards(tmp_path: Path) -> None:
 
 def test_ctrl_c_stops_at_once_and_says_how_to_resume(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "t2vdata", "build", "mnist-motion", "--n", "100000", "--out", str(tmp_path / "out")]
-    process = subprocess.Popen([*command, "--workers", "2"], start_new_session=True, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*command, "--workers", "2"], start_new_session=True, stderr=subprocess.PIPE, text=True, preexec_fn=accept_ctrl_c
+    )
     wait_for_shards(tmp_path / "out", 1)
     os.killpg(process.pid, signal.SIGINT)
-    begun = time.monotonic()
+    start = time.monotonic()
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert time.monotonic() - begun < 10
-    assert "run the same command again to go on" in errors
+    assert time.monotonic() - start < 10
+    assert "run the same command again to resume" in errors
     assert "Traceback" not in errors
     for path in (tmp_path / "out").glob("*.tar"):
         with path.open("rb") as file:

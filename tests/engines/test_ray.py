@@ -17,7 +17,7 @@ import fsspec
 import layouts
 import psutil
 import pytest
-from build_process import wait_for_shards
+from build_process import accept_ctrl_c, wait_for_shards
 from support import TINY, hashes, t2vdata, tiny_spec
 
 from t2vdata import storage
@@ -170,14 +170,14 @@ def test_ray_is_imported_only_by_its_engine(tmp_path: Path) -> None:
 def test_ctrl_c_stops_a_build_on_ray_and_leaves_no_process(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "t2vdata", "build", "mnist-motion", "--n", "200000", "--out", str(tmp_path / "out")]
     command += ["--engine", "ray", "--workers", "1", "--shard-size", "200"]
-    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True, preexec_fn=accept_ctrl_c)
     wait_for_shards(tmp_path / "out", 1)
     family = psutil.Process(process.pid).children(recursive=True)
     assert any("raylet" in child.name() for child in family)
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "run the same command again to go on" in errors
+    assert "run the same command again to resume" in errors
     assert "Traceback" not in errors
     _, alive = psutil.wait_procs(family, timeout=30)
     assert alive == []
