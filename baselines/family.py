@@ -99,7 +99,7 @@ def load(name: str) -> Family:
     if "." not in name and name not in names():
         raise unknown_name("family", name, names())
     path = name if "." in name else f"baselines.{name}"
-    module = plugins.imported(path)
+    module = plugins.import_module(path)
     missing = [attribute for attribute in ("SECTIONS", "Trainer") if not hasattr(module, attribute)]
     if missing:
         raise RequestError(f"{name} is not a model family: it lacks {', '.join(missing)}; see docs/recipes.md")

@@ -1,7 +1,7 @@
 """Datasets and loaders for text-to-video and text-to-image research.
 
-``build_dataset`` makes a dataset, ``open_dataset`` reads one; the command line is ``t2vdata``. Names are imported when they
-are first used, so that ``import t2vdata`` costs nothing.
+``build_dataset`` builds a dataset and ``open_dataset`` opens one; the command line is ``t2vdata``. Names are imported on first
+use, so that ``import t2vdata`` is fast.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from t2vdata.format.dataset import open_dataset
     from t2vdata.text.vocabulary import Vocabulary
 
-_HOMES = {
+_MODULES = {
     "BuildSpec": "t2vdata.build.spec",
     "build_dataset": "t2vdata.build.run",
     "open_dataset": "t2vdata.format.dataset",
@@ -27,9 +27,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 't2vdata' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

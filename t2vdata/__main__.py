@@ -1,4 +1,4 @@
-"""``python -m t2vdata`` is ``t2vdata``."""
+"""Run the command line as ``python -m t2vdata``."""
 
 from t2vdata.cli import main
 

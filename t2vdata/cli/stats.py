@@ -143,7 +143,7 @@ def _print_duplicates(report: Duplicates) -> None:
     for where, count in report.counts.items():
         out.print(f"{where}: {count:,} pairs", markup=False)
     for pair in report.pairs[:_NUM_SHOWN_PAIRS]:
-        out.print(f"  {pair.bits:2} bits  {pair.one} ({pair.splits[0]})  {pair.other} ({pair.splits[1]})", markup=False)
+        out.print(f"  {pair.bits:2} bits  {pair.keys[0]} ({pair.splits[0]})  {pair.keys[1]} ({pair.splits[1]})", markup=False)
     if not report.pairs:
         out.print("no near-duplicates, except within groups")
     out.print(f"within a group, and therefore in one split: {report.of_one_group:,} pairs")

@@ -26,14 +26,14 @@ def command(path: str, deep: bool, workers: int) -> None:
     from t2vdata.inspect.verify import verify
 
     with progress(f"verifying {path}", "shards") as advance:
-        verdict = verify(path, deep=deep, num_workers=workers, on_progress=advance)
-    for problem in verdict.problems[:_NUM_SHOWN]:
+        report = verify(path, deep=deep, num_workers=workers, on_progress=advance)
+    for problem in report.problems[:_NUM_SHOWN]:
         click.echo(problem)
-    if len(verdict.problems) > _NUM_SHOWN:
-        click.echo(f"... and {len(verdict.problems) - _NUM_SHOWN:,} more problems")
-    checked = f"{verdict.shards:,} shards, {verdict.samples:,} samples, {format_size(verdict.bytes)}"
-    if not verdict.is_sound:
-        click.echo(f"{path}: {len(verdict.problems):,} problems in {checked}")
+    if len(report.problems) > _NUM_SHOWN:
+        click.echo(f"... and {len(report.problems) - _NUM_SHOWN:,} more problems")
+    checked = f"{report.num_shards:,} shards, {report.num_samples:,} samples, {format_size(report.num_bytes)}"
+    if not report.is_sound:
+        click.echo(f"{path}: {len(report.problems):,} problems in {checked}")
         sys.exit(1)
     how = "hashes, offsets, counts and every clip decoded" if deep else "hashes, offsets and counts; --deep decodes every clip"
     click.echo(f"{path}: sound; {checked} ({how})")

@@ -36,7 +36,8 @@ def command(
     """
     from t2vdata.cli._console import console, format_ranking, table
     from t2vdata.format.dataset import open_dataset
-    from t2vdata.text.vocabulary import Tokenizer, Vocabulary, coverage
+    from t2vdata.text.tokenizer import Tokenizer
+    from t2vdata.text.vocabulary import Vocabulary, coverage
 
     settings = Tokenizer(name=tokenizer, lower=lower, unicode=unicode, punctuation=punctuation)  # type: ignore[arg-type]  # checked
     dataset = open_dataset(path)

@@ -72,7 +72,7 @@ def load(name: str) -> Dataset:
     if not dotted and name not in names():
         raise unknown_name("dataset", name, names())
     path = name if dotted else f"{__name__}.{name.replace('-', '_')}"
-    module = plugins.imported(path)
+    module = plugins.import_module(path)
     lacking = [part for part in REQUIRED if not hasattr(module, part)]
     if lacking:
         raise RequestError(f"{name} is no dataset: it has no {', '.join(lacking)}; see docs/add-a-dataset.md")

@@ -1,1 +1,1 @@
-"""What is on disk: shards, samples, the index, the manifest and the dataset card."""
+"""The format on disk: shards, samples, the index, the manifest and the dataset card."""

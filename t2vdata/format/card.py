@@ -1,4 +1,4 @@
-"""The dataset card: a README.md that people read, with a header that Hugging Face reads."""
+"""The dataset card: a README.md for people, with a YAML header for Hugging Face."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from t2vdata.format.manifest import Manifest
 from t2vdata.storage import Folder
 
 NAME, PICTURE = "README.md", "preview.png"
-# Hugging Face's word for it; it gives the split this name when it goes by file names alone, too.
+# Hugging Face's name for this split, also when it derives splits from file names alone.
 _HUB_NAMES = {"val": "validation"}
 
 
 def write(folder: Folder, manifest: Manifest, command: str) -> None:
-    """Write the card of a dataset that ``command`` builds again."""
+    """Write the card of a dataset; ``command`` is the command that builds it."""
     folder.write(NAME, text(manifest, command).encode())
 
 
 def text(manifest: Manifest, command: str) -> str:
-    """Return the card: YAML header, what it is, counts, how to read it, licence, citation, the command that made it."""
+    """Return the card: YAML header, description, counts, how to read it, build command, licence and citation."""
     return "\n".join([*_header(manifest), "", *_body(manifest, command)]) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""One built dataset, open for reading: its manifest, its index, and any clip by a single read."""
+"""A built dataset, opened for reading: its manifest, its index, and each clip with a single read."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-# What of the index is needed to read a clip.
+# Columns of the index that reading a clip needs.
 _COLUMNS = ("key", "shard", "extension", "pixels_offset", "pixels_size", "txt_offset", "txt_size", "json_offset",
             "json_size", "captions", "fps", "channels")  # fmt: skip
 
 
 def open_dataset(path: str | os.PathLike[str]) -> Dataset:
-    """Open a built dataset, in a local folder or at a URL. Raises NotADatasetError when there is none."""
+    """Open a built dataset in a local folder or at a URL. Raises NotADatasetError if there is none."""
     folder = os.fspath(path)
     return Dataset(folder, manifest.read(folder))
 
@@ -37,10 +37,10 @@ class Item:
 
     key: str
     frames: Frames
-    """``frames.data`` is (T, H, W, C) uint8, ``frames.fps`` its rate."""
+    """``frames.data`` is (T, H, W, C) uint8, ``frames.fps`` the frame rate."""
     captions: tuple[str, ...]
     meta: Mapping[str, Any]
-    """All that the sample's JSON says."""
+    """Everything in the sample's JSON."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,17 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of all that decides the bytes."""
+        """SHA-256 of everything that affects the bytes."""
         return self.manifest.fingerprint
 
     @property
     def vocabulary_path(self) -> str:
-        """Path or URL of the vocabulary of the training captions, which the build has written."""
+        """Path or URL of the vocabulary that the build made from the training captions."""
         return storage.join(self.path, manifest.VOCABULARY)
 
     @functools.cached_property
     def index(self) -> pd.DataFrame:
-        """The whole index, one row per clip; read when first asked for."""
+        """The whole index, one row per clip; read on first use."""
         frame: pd.DataFrame = tables.read_index(self.path).to_pandas()
         return frame
 
@@ -77,28 +77,28 @@ class Dataset:
         return Split(self.path, split, entry.shards, self.manifest.shard_range(split), self.fingerprint)
 
     def find(self, key: str) -> Item:
-        """Return the clip with this key. Raises UnknownNameError with the nearest key when there is none."""
+        """Return the clip with this key. Raises UnknownNameError, which suggests the nearest key."""
         for split in self.splits:
             keys = self[split].keys
             if key in keys:
                 return self[split][keys[key]]
-        # Keys number their clips, so that those of one length and beginning are nearest; all of them would take minutes.
-        near = [known for split in self.splits for known in self[split].keys if known[:-2] == key[:-2]]
-        raise unknown_name("key", key, near or [next(iter(self[split].keys)) for split in self.splits])
+        # Keys end in numbers: candidates share everything but the last two characters. Comparing all keys would take minutes.
+        similar = [candidate for split in self.splits for candidate in self[split].keys if candidate[:-2] == key[:-2]]
+        raise unknown_name("key", key, similar or [next(iter(self[split].keys)) for split in self.splits])
 
 
 @dataclass(frozen=True)
 class Split(Sequence[Item]):
-    """The clips of one split, each read from its shard when it is asked for."""
+    """The clips of one split, each read from its shard when indexed."""
 
     path: str
     name: str
     entries: tuple[manifest.ShardEntry, ...] = field(repr=False)
-    """Its shards, as the manifest has them."""
+    """The manifest's entries of its shards."""
     shards: range
-    """Its shards' places among all shards of the dataset."""
+    """Indices of its shards among all shards of the dataset."""
     fingerprint: str
-    """Of the dataset."""
+    """Fingerprint of the dataset."""
 
     def __len__(self) -> int:
         return self._num_clips
@@ -113,7 +113,7 @@ class Split(Sequence[Item]):
     def __getitem__(self, number: slice) -> list[Item]: ...
     def __getitem__(self, number: int | slice) -> Item | list[Item]:
         if isinstance(number, slice):
-            return [self[one] for one in range(*number.indices(len(self)))]
+            return [self[index] for index in range(*number.indices(len(self)))]
         if not -len(self) <= number < len(self):
             raise IndexError(f"clip {number} of split {self.name!r}, which has {len(self)}")
         row = {name: column[number % len(self)].as_py() for name, column in self._columns.items()}
@@ -123,12 +123,12 @@ class Split(Sequence[Item]):
         return (self[number] for number in range(len(self)))
 
     def count_captions(self) -> Counter[str]:
-        """Return {caption: times} of all captions of all its clips."""
+        """Return {caption: count} over all captions of all clips."""
         return tables.count_captions(self.path, self.shards)
 
     @functools.cached_property
     def keys(self) -> dict[str, int]:
-        """{key: number of the clip}, in order."""
+        """{key: index of the clip}, in order."""
         keys: list[str] = self._columns["key"].to_pylist()
         return {key: number for number, key in enumerate(keys)}
 
@@ -139,7 +139,7 @@ class Split(Sequence[Item]):
 
 
 def _read(path: str, row: Mapping[str, Any]) -> Item:
-    """Read all members of a sample at once: they lie side by side."""
+    """Read all members of a sample at once: they are adjacent in the shard."""
     spans = {role: (row[f"{role}_offset"], row[f"{role}_size"]) for role in ("pixels", "txt", "json")}
     start = min(offset for offset, _ in spans.values())
     end = max(offset + size for offset, size in spans.values())

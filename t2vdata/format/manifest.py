@@ -27,7 +27,7 @@ MANIFEST, VOCABULARY = "manifest.json", "vocabulary.json"
 
 @dataclass(frozen=True)
 class FileEntry:
-    """A file of the dataset, as it was when it was written."""
+    """A file of the dataset other than a shard, with its size and hash."""
 
     name: str
     num_bytes: int
@@ -35,7 +35,7 @@ class FileEntry:
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> FileEntry:
-        return cls(**_with_our_names(entry))
+        return cls(**_as_fields(entry))
 
     def as_json(self) -> dict[str, Any]:
         return {"name": self.name, "bytes": self.num_bytes, "sha256": self.sha256}
@@ -43,7 +43,7 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class ShardEntry:
-    """A shard, as it was when it was written."""
+    """A shard with its size and hash."""
 
     name: str
     num_samples: int
@@ -52,20 +52,21 @@ class ShardEntry:
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> ShardEntry:
-        return cls(**_with_our_names(entry))
+        return cls(**_as_fields(entry))
 
     def as_json(self) -> dict[str, Any]:
         return {"name": self.name, "samples": self.num_samples, "bytes": self.num_bytes, "sha256": self.sha256}
 
 
-def _with_our_names(entry: Mapping[str, Any]) -> dict[str, Any]:
+def _as_fields(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an entry of manifest.json under the names of the dataclass fields."""
     names = {"samples": "num_samples", "bytes": "num_bytes"}
     return {names.get(name, name): value for name, value in entry.items()}
 
 
 @dataclass(frozen=True)
 class SplitEntry:
-    """A split: its shards in order, and what became of the clips that were asked for."""
+    """A split: its shards in order, and the outcome of the requested clips."""
 
     shards: tuple[ShardEntry, ...]
     tally: Tally
@@ -77,11 +78,11 @@ class SplitEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a dataset is, what is in it, and what made it."""
+    """The manifest of a dataset: its spec, its contents, and the software that built it."""
 
     dataset: str
     fingerprint: str
-    """SHA-256 of ``spec``: two datasets with one fingerprint have the same shards."""
+    """SHA-256 of ``spec``: datasets with equal fingerprints have equal shards."""
     spec: Mapping[str, Any]
     splits: Mapping[str, SplitEntry]
     licence: str
@@ -106,13 +107,13 @@ class Manifest:
                 yield name, shard
 
     def shard_range(self, split: str) -> range:
-        """Return the places of a split's shards among all shards, which are those of their row groups in the index."""
+        """Return the indices of a split's shards among all shards; their row groups in the index have the same indices."""
         names = list(self.splits)
         first = sum(len(self.splits[name].shards) for name in names[: names.index(split)])
         return range(first, first + len(self.splits[split].shards))
 
     def to_bytes(self) -> bytes:
-        """Return manifest.json: two-space JSON whose last entry is the SHA-256 of the rest."""
+        """Return the content of manifest.json: JSON indented by two spaces; its last entry is the SHA-256 of the others."""
         body = {
             "format": FORMAT,
             "dataset": self.dataset,
@@ -136,33 +137,35 @@ class Manifest:
 
     @classmethod
     def from_bytes(cls, data: bytes, path: str) -> Manifest:
-        """Return the manifest in the bytes of manifest.json. Raises NotADatasetError when they are not one, or damaged."""
+        """Parse the content of manifest.json. Raises NotADatasetError if it is no manifest or damaged."""
         try:
             body = json.loads(data)
-            found = body.pop("sha256")
+            sha256 = body.pop("sha256")
             if body["format"] != FORMAT:
-                raise NotADatasetError(f"{path} has format {body['format']!r}, not {FORMAT!r}; a newer t2vdata may read it")
-            if found != fingerprint(body):
+                raise NotADatasetError(
+                    f"{path} has format {body['format']!r}, expected {FORMAT!r}; a newer t2vdata may read it"
+                )
+            if sha256 != fingerprint(body):
                 raise NotADatasetError(f"{path} is damaged: its hash does not match; restore it or build into a new folder")
             splits = {
                 name: SplitEntry(tuple(ShardEntry.from_json(shard) for shard in split["shards"]), Tally(**split["tally"]))
                 for name, split in body["splits"].items()
             }
             files = tuple(FileEntry.from_json(file) for file in body["files"])
-            named = {name: body[name] for name in ("dataset", "fingerprint", "spec", "licence", "citation", "built_with")}
+            fields = {name: body[name] for name in ("dataset", "fingerprint", "spec", "licence", "citation", "built_with")}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise NotADatasetError(f"{path} is damaged or no manifest of ours: {error!r}") from error
-        return cls(splits=splits, files=files, **named)
+            raise NotADatasetError(f"{path} is damaged, or not a t2vdata manifest: {error!r}") from error
+        return cls(splits=splits, files=files, **fields)
 
 
 def fingerprint(value: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a JSON value: keys sorted, no blanks, UTF-8."""
+    """Return the SHA-256 of a JSON value: keys sorted, no whitespace, UTF-8."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def spec_differences(a: Any, b: Any, name: str = "") -> Iterator[tuple[str, str, str]]:
-    """Yield (name, value in ``a``, value in ``b``), as JSON, of what two specs do not have alike: ``options.size``."""
+    """Yield (name, JSON value in ``a``, JSON value in ``b``) for each difference of two specs, such as ``options.size``."""
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         for key in dict.fromkeys([*b, *a]):
             yield from spec_differences(a.get(key), b.get(key), f"{name}.{key}" if name else str(key))
@@ -171,7 +174,7 @@ def spec_differences(a: Any, b: Any, name: str = "") -> Iterator[tuple[str, str,
 
 
 def read(folder: str) -> Manifest:
-    """Return the manifest of a dataset folder. Raises NotADatasetError, with what is there instead, when there is none."""
+    """Read the manifest of a dataset folder. Raises NotADatasetError, which says what the path holds instead."""
     path = storage.join(folder, MANIFEST)
     try:
         return Manifest.from_bytes(storage.read_bytes(path), path)
@@ -183,14 +186,14 @@ def read(folder: str) -> Manifest:
 
 def _why_no_dataset(folder: str) -> str:
     if storage.is_url(folder):
-        return f"no dataset at {folder}: no {MANIFEST} there; check the address, or copy a built dataset there"
+        return f"no dataset at {folder}: it has no {MANIFEST}; check the address, or upload a built dataset"
     if not storage.exists(folder):
         return f"no dataset at {folder}: there is no such folder; build one with `t2vdata build mnist-motion --out {folder}`"
     if not storage.is_folder(folder):
-        return f"no dataset at {folder}: that is a file; expected the folder that it is in"
+        return f"no dataset at {folder}: that is a file; expected the folder that holds it"
     names = storage.list_names(folder)
     if BUILD_FOLDER in names:
-        return f"the build in {folder} is not finished; run its command again, it goes on where it stopped"
+        return f"the build in {folder} is not finished; run the build command again to resume it"
     inside = [name for name in names if storage.exists(storage.join(storage.join(folder, name), MANIFEST))]
     if inside:
         return f"no dataset at {folder}, but there is one in {storage.join(folder, inside[0])}"
@@ -198,10 +201,10 @@ def _why_no_dataset(folder: str) -> str:
 
 
 def file_entry(folder: Folder, name: str) -> FileEntry:
-    """Return the entry of a file that was just written."""
+    """Return the manifest's entry for a file of the folder."""
     return FileEntry(name, folder.size(name) or 0, folder.sha256(name))
 
 
 def write(folder: Folder, manifest: Manifest) -> None:
-    """Write manifest.json: from now on the folder is a dataset."""
+    """Write manifest.json. This makes the folder a dataset."""
     folder.write(MANIFEST, manifest.to_bytes())

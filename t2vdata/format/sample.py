@@ -1,4 +1,4 @@
-"""A clip with its encoded frames as a sample of files, and as a row of the index."""
+"""A clip as files of a sample, and as a row of the index."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from t2vdata.types import Clip, Frames, Sample
 
 
 def to_sample(clip: Clip, split: str, frames: Frames, encoded: Encoded, extension: str) -> tuple[Sample, dict[str, Any]]:
-    """Return the files of a clip, and the index columns that do not depend on where they are written.
+    """Return the files of a clip, and its index columns that do not depend on the position in a shard.
 
     Members are the pixels under ``extension``, ``txt`` with the first caption, and ``json`` with everything else.
     """
@@ -57,7 +57,7 @@ def to_sample(clip: Clip, split: str, frames: Frames, encoded: Encoded, extensio
 
 
 def to_row(sample: Sample, members: Sequence[Member], shard: str) -> dict[str, Any]:
-    """Return the index columns of a sample that say where it lies and what its bytes are."""
+    """Return the index columns with the position of a sample in its shard, and its hash."""
     row: dict[str, Any] = {"shard": shard, "sha256": sha256(sample)}
     for extension, member in zip(sorted(sample.files), members, strict=True):
         offset, size = _columns(extension)
@@ -66,7 +66,7 @@ def to_row(sample: Sample, members: Sequence[Member], shard: str) -> dict[str, A
 
 
 def sha256(sample: Sample) -> str:
-    """Return the SHA-256 of a sample: of its files' contents, one after the other, in the order of their extensions."""
+    """Return the SHA-256 of a sample: of the contents of its files, concatenated in the order of their extensions."""
     digest = hashlib.sha256()
     for extension in sorted(sample.files):
         digest.update(sample.files[extension])

@@ -1,7 +1,7 @@
-"""One shard: a tar of samples, written once and read at offsets. The only room that knows tar.
+"""Shards: tar files of samples, written once and read at offsets.
 
-Members are plain USTAR files with fixed owner, mode and time, so that the same samples give the same bytes. They are what
-``tarfile`` would write, made here because ``tarfile`` spends 40 us on each header and this 2 us.
+Members are plain USTAR files with fixed owner, mode and time, so that equal samples give equal bytes. The bytes are those
+that ``tarfile`` writes; this module takes 2 us per header, ``tarfile`` 40 us.
 """
 
 from __future__ import annotations
@@ -14,44 +14,44 @@ from t2vdata.errors import RequestError, ShardError
 from t2vdata.types import Sample
 
 BLOCK = 512
-# An archive ends with two empty blocks, filled up to the 20 blocks that tar reads at a time.
+# An archive ends with two empty blocks and is padded to a multiple of 20 blocks, which tar reads at a time.
 _RECORD = 20 * BLOCK
 _MAX_MEMBER_BYTES = 8**11 - 1
 _ZEROS = bytes(BLOCK)
 
-# The header of an empty file without a name: mode 644, uid 0, gid 0, size, mtime 0, checksum, type, magic.
+# Fields of a header: mode 644, uid 0, gid 0, size, mtime 0, checksum, type, magic.
 _SIZE_AT, _CHECKSUM_AT, _TYPE_AT, _MAGIC_AT = 124, 148, 156, 257
 _FRONT = b"0000644\0" + b"0000000\0" + b"0000000\0"
 _MTIME = b"00000000000\0"
 _BACK = (b"0" + bytes(100) + b"ustar\x0000").ljust(BLOCK - _TYPE_AT, b"\0")
 _AFTER_SIZE = b"\0" + _MTIME
 _END = b"\0 " + _BACK
-# The sum of the bytes above, with the checksum field itself read as eight blanks.
+# Sum of the bytes above; the checksum field counts as eight blanks.
 _FIXED_SUM = sum(_FRONT) + sum(_MTIME) + 8 * 0x20 + sum(_BACK)
 
 
 class Member(NamedTuple):
-    """Where one file of a sample lies in its shard."""
+    """Position of one file of a sample in its shard."""
 
     name: str
     offset: int
-    """Byte at which the content starts, after its header."""
+    """Offset of the content in bytes, after its header."""
     size: int
 
 
 def _header(name: str, size: int) -> bytes:
     encoded = name.encode("ascii")
     if len(encoded) > 100 or size > _MAX_MEMBER_BYTES:
-        raise RequestError(f"{name} of {size} bytes does not fit a tar member: 100 bytes of name and 8 GiB at most")
+        raise RequestError(f"{name} of {size} bytes does not fit a tar member; expected at most 100 bytes of name and 8 GiB")
     digits = b"%011o" % size
     checksum = _FIXED_SUM + sum(encoded) + sum(digits)
     return encoded.ljust(100, b"\0") + _FRONT + digits + _AFTER_SIZE + b"%06o" % checksum + _END
 
 
 class ShardWriter:
-    """Writes samples to an open file and keeps the hash of all that was written.
+    """Writes samples to an open file and hashes everything written.
 
-    Samples have their members side by side, sorted by extension, in the order in which samples are added.
+    Samples are in the order in which they are added; the members of a sample are adjacent, sorted by extension.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -61,7 +61,7 @@ class ShardWriter:
         self.num_bytes = 0
 
     def add(self, sample: Sample) -> list[Member]:
-        """Write a sample and return where its members lie, in their order."""
+        """Write a sample and return the positions of its members, in order."""
         parts: list[bytes] = []
         members: list[Member] = []
         offset = self.num_bytes
@@ -78,7 +78,7 @@ class ShardWriter:
         return members
 
     def close(self) -> str:
-        """Write the end of the archive and return the SHA-256 of the whole, in hexadecimal."""
+        """Write the end of the archive and return the SHA-256 of the whole file, in hexadecimal."""
         end = 2 * BLOCK
         self._write(bytes(end + -(self.num_bytes + end) % _RECORD))
         return self._hash.hexdigest()
@@ -90,10 +90,10 @@ class ShardWriter:
 
 
 def read_members(file: IO[bytes], *, max_bytes: int = 1 << 31) -> Iterator[tuple[Member, bytes]]:
-    """Yield each member of a shard with its content, reading the file once from its present position.
+    """Yield each member of a shard with its content, reading the file once from its current position.
 
-    Raises ShardError for anything but plain USTAR files with right checksums, for a member over ``max_bytes``, and for a
-    shard that is cut short. Names are only reported: nothing is ever unpacked to a path.
+    Raises ShardError for anything except plain USTAR files with correct checksums, for a member over ``max_bytes``, and for
+    a shard that is cut short. Names are only reported: nothing is ever unpacked to a path.
     """
     offset = 0
     while True:
@@ -104,13 +104,13 @@ def read_members(file: IO[bytes], *, max_bytes: int = 1 << 31) -> Iterator[tuple
             break
         member = _parse(header, offset)
         if member.size > max_bytes:
-            raise ShardError(f"{member.name} says that it has {member.size} bytes, over the limit of {max_bytes}")
+            raise ShardError(f"{member.name} claims {member.size} bytes; expected at most {max_bytes}")
         content = file.read(member.size)
         padding = file.read(-member.size % BLOCK)
         if len(content) + len(padding) < member.size + -member.size % BLOCK:
             raise ShardError(f"cut short inside {member.name}")
         if any(padding):
-            raise ShardError(f"{member.name} is followed by bytes that are not zero")
+            raise ShardError(f"{member.name} is followed by padding bytes that are not zero")
         yield member, content
         offset = member.offset + member.size + len(padding)
     if any(file.read()):
@@ -120,7 +120,7 @@ def read_members(file: IO[bytes], *, max_bytes: int = 1 << 31) -> Iterator[tuple
 def _parse(header: bytes, offset: int) -> Member:
     numbers = header[_CHECKSUM_AT : _CHECKSUM_AT + 6], header[_SIZE_AT : _SIZE_AT + 11]
     name = header[:100].rstrip(b"\0").decode("ascii", "backslashreplace")
-    # Digits only: int() would take a sign, and a member of negative size would pass every limit.
+    # Digits only: int() accepts a sign, and a member of negative size would pass every limit.
     if not all(set(number) <= set(b"01234567") for number in numbers):
         raise ShardError(f"no tar header at byte {offset}")
     checksum, size = (int(number, 8) for number in numbers)
@@ -133,7 +133,7 @@ def _parse(header: bytes, offset: int) -> Member:
 
 
 def read_samples(file: IO[bytes]) -> Iterator[tuple[Sample, list[Member]]]:
-    """Yield the samples of a shard with where their members lie: neighbours that share a key, as WebDataset groups them."""
+    """Yield the samples of a shard with the positions of their members: adjacent members with one key, as in WebDataset."""
     key, files, members = "", dict[str, bytes](), list[Member]()
     for member, content in read_members(file):
         own_key, _, extension = member.name.partition(".")

@@ -41,11 +41,11 @@ _REPEATED = ["split", "shard", "extension", "captions.list.element", "label", "m
 
 
 class TableWriter:
-    """Writes the index and the rejects of a build, a shard at a time; both appear when the block ends well.
+    """Writes the index and the rejects of a build, shard by shard. Both files appear when the block ends without an error.
 
-    >>> with TableWriter(folder) as tables:
-    ...     tables.add(rows, rejects)
-    >>> tables.files
+    >>> with TableWriter(folder) as writer:
+    ...     writer.add(rows, rejects)
+    >>> writer.files
     """
 
     def __init__(self, folder: Folder, *, rejects_per_group: int = 100_000) -> None:
@@ -56,8 +56,8 @@ class TableWriter:
         self._rejects_writer: Any = None
         self._rejects: list[Reject] = []
         self.files: tuple[FileEntry, ...] = ()
-        """What was written; known when the block has ended."""
-        # Importing pyarrow takes longer than a small shard: done on the side, while workers start.
+        """The written files; set when the block ends."""
+        # Importing pyarrow takes longer than building a small shard: it runs in a thread while workers start.
         self._import = threading.Thread(target=importlib.import_module, args=("pyarrow.parquet",), daemon=True)
 
     def __enter__(self) -> TableWriter:
@@ -65,26 +65,26 @@ class TableWriter:
         return self
 
     def add(self, rows: bytes, rejects: Iterable[Reject]) -> None:
-        """Add the rows of a shard, a line of JSON for each, and the clips that it does without."""
+        """Add the rows of a shard, one line of JSON each, and its rejected clips."""
         self._rejects.extend(rejects)
         if len(self._rejects) >= self._rejects_per_group:
             self._write_rejects()
         _write_rows(self._open(), rows)
 
     def copy(self, folder: Folder, shard: int) -> None:
-        """Add the rows of a shard from the index of another folder, by the shard's place in it."""
+        """Copy the rows of shard number ``shard`` from the index of another folder."""
         writer = self._open()
         rows = folder.retry(lambda: read_index(folder.url, shards=range(shard, shard + 1)))
-        # An index of an older version has fewer columns; those that are new may be null.
-        for place, column in enumerate(writer.schema):
+        # An index of an older version lacks columns; new columns may be null.
+        for position, column in enumerate(writer.schema):
             if column.name not in rows.column_names:
-                rows = rows.add_column(place, column, _nulls(len(rows), column.type))
+                rows = rows.add_column(position, column, _nulls(len(rows), column.type))
         writer.write_table(rows)
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         self._import.join()
         if error is not None:
-            # Told of the error, written_whole takes back what it has begun.
+            # The error makes the open files discard what was written.
             self._stack.__exit__(kind, error, trace)
             return
         self._open()
@@ -95,7 +95,7 @@ class TableWriter:
     def _open(self) -> Any:
         if self._writer is None:
             self._import.join()
-            # The rejects are renamed last, as the last to be opened would be first.
+            # Opened first, the rejects are renamed last.
             self._rejects_writer = self._table(REJECTS, _rejects_schema())
             self._writer = self._table(INDEX, index_schema())
         return self._writer
@@ -111,7 +111,7 @@ class TableWriter:
 
 
 def write_rejects(folder: Folder, rejects: Sequence[Reject]) -> None:
-    """Write rejects.parquet: with the index, or alone when a build stops early and has to show why."""
+    """Write rejects.parquet alone, for a build that stops early because too many clips failed."""
     with folder.writing(REJECTS) as file, parquet_writer(file, _rejects_schema()) as table:
         _write_rows(table, _reject_lines(rejects))
 
@@ -122,7 +122,7 @@ def _reject_lines(rejects: Sequence[Reject]) -> bytes:
 
 
 def index_schema() -> pa.Schema:
-    """Return the columns of index.parquet; docs/format.md says what each means."""
+    """Return the schema of index.parquet; docs/format.md explains each column."""
     import pyarrow as pa
 
     types: dict[str, pa.DataType] = {
@@ -150,54 +150,54 @@ def index_schema() -> pa.Schema:
 
 
 def read_index(folder: str, columns: Sequence[str] | None = None, *, shards: range | None = None) -> pa.Table:
-    """Return rows of the index, in its order: the columns asked for, of some shards (see ``Manifest.shard_range``) or all.
+    """Read columns of the index, for some shards (see ``Manifest.shard_range``) or all, in the order of the index.
 
-    Raises DataError when the index is missing or damaged.
+    Raises DataError if the index is missing or damaged.
     """
     import pyarrow.parquet as pq
 
     with _table_file(folder, INDEX) as file:
         table = pq.ParquetFile(file)
-        # A shard's rows are a row group. Not filtered by name: for a scalar to compare with, pyarrow imports pandas.
+        # Each shard is a row group. Filtering by shard name instead would make pyarrow import pandas.
         groups = range(table.num_row_groups) if shards is None else shards
         return table.read_row_groups(list(groups), columns=None if columns is None else list(columns))
 
 
 def read_index_in_parts(folder: str, columns: Sequence[str], *, shards: range) -> Iterator[pa.Table]:
-    """Yield rows of the index as ``read_index`` returns them, some shards at a time: memory for all is not needed.
+    """Yield what ``read_index`` returns, a few shards at a time, so that the rows need not fit in memory at once.
 
-    Raises DataError when the index is missing or damaged.
+    Raises DataError if the index is missing or damaged.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     with _table_file(folder, INDEX) as file:
-        # Not fetched ahead: that keeps what was read until the end.
+        # Without pre-buffering, which keeps everything it has read until the end.
         table = pq.ParquetFile(file, pre_buffer=False)
         for first in range(0, len(shards), _SHARDS_AT_ONCE):
             yield table.read_row_groups(list(shards[first : first + _SHARDS_AT_ONCE]), columns=list(columns), use_threads=False)
-            # Else what one part has needed is kept beside what the next one needs.
+            # Otherwise the memory of one part is kept while the next is read.
             pa.default_memory_pool().release_unused()
 
 
 def distinct_values(folder: str, column: str, *, outside: range) -> set[Any]:
-    """Return the different values, other than null, that a column has in all shards but some. Raises DataError as above."""
+    """Return the distinct values of a column, without null, over the shards not in ``outside``. Raises DataError as above."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    found: set[Any] = set()
+    values: set[Any] = set()
     with _table_file(folder, INDEX) as file:
-        # Values that repeat lie in a dictionary in the file already.
+        # Repeated values are dictionary-encoded in the file already.
         table = pq.ParquetFile(file, pre_buffer=False, read_dictionary=[column])
         groups = [group for group in range(table.num_row_groups) if group not in outside]
         for first in range(0, len(groups), _SHARDS_AT_ONCE):
             rows = table.read_row_groups(groups[first : first + _SHARDS_AT_ONCE], columns=[column])
-            found.update(pc.unique(rows[column].cast(table.schema_arrow.field(column).type.value_type)).to_pylist())
-    return found - {None}
+            values.update(pc.unique(rows[column].cast(table.schema_arrow.field(column).type.value_type)).to_pylist())
+    return values - {None}
 
 
 def index_columns(folder: str) -> list[str]:
-    """Return the columns that the index has; one of an older version may lack some."""
+    """Return the names of the index's columns; an index of an older version may lack some."""
     import pyarrow.parquet as pq
 
     with _table_file(folder, INDEX) as file:
@@ -206,13 +206,13 @@ def index_columns(folder: str) -> list[str]:
 
 
 def read_index_by_shard(folder: str) -> Iterator[list[dict[str, Any]]]:
-    """Yield the rows of the index, those of one shard at a time. Raises DataError when it is missing or damaged."""
+    """Yield the rows of the index, one shard at a time. Raises DataError if it is missing or damaged."""
     for rows in _by_shard(folder):
         yield rows.to_pylist()
 
 
 def _by_shard(folder: str, columns: list[str] | None = None, shards: range | None = None) -> Iterator[pa.Table]:
-    """Yield the rows of shards, one at a time, from a file that is opened once."""
+    """Yield the rows of each shard, opening the file once."""
     import pyarrow.parquet as pq
 
     with _table_file(folder, INDEX) as file:
@@ -222,7 +222,7 @@ def _by_shard(folder: str, columns: list[str] | None = None, shards: range | Non
 
 
 def count_captions(folder: str, shards: range) -> Counter[str]:
-    """Return {caption: times} of some shards, reading one shard's captions at a time."""
+    """Return {caption: count} over some shards, reading one shard at a time."""
     import pyarrow.compute as pc
 
     counts = Counter[str]()
@@ -232,7 +232,7 @@ def count_captions(folder: str, shards: range) -> Counter[str]:
 
 
 def count_values(column: Any) -> dict[Any, int]:
-    """Return {value: how often} of a column, without nulls."""
+    """Return {value: count} of a column, without nulls."""
     import pyarrow.compute as pc
 
     counted = pc.value_counts(column)
@@ -241,7 +241,7 @@ def count_values(column: Any) -> dict[Any, int]:
 
 
 def read_rejects(folder: str) -> list[Reject]:
-    """Return the clips that were asked for and are not in the shards, and why."""
+    """Return the requested clips that are not in the shards, with reasons."""
     import pyarrow.parquet as pq
 
     with _table_file(folder, REJECTS) as file:
@@ -250,7 +250,7 @@ def read_rejects(folder: str) -> list[Reject]:
 
 @contextlib.contextmanager
 def _table_file(folder: str, name: str) -> Iterator[Any]:
-    """Open a table for reading; map what pyarrow raises in the block to DataError."""
+    """Open a table for reading; errors of pyarrow in the block become DataError."""
     import pyarrow as pa
 
     path = storage.join(folder, name)
@@ -262,9 +262,9 @@ def _table_file(folder: str, name: str) -> Iterator[Any]:
         with storage.fetched(path, max_bytes=_MAX_DOWNLOAD_BYTES) as copy:
             yield pa.PythonFile(copy, mode="r")
     except FileNotFoundError:
-        raise DataError(f"{path} is missing; run the build command again, it makes what is not there") from None
+        raise DataError(f"{path} is missing; run the build command again to restore it") from None
     except StorageError:
-        # It could not be read: nothing is said of what is in it.
+        # The storage failed, which says nothing about the content.
         raise
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path} is damaged: {error}; remove it and run the build command again") from error
@@ -285,18 +285,18 @@ def parquet_writer(file: Any, schema: pa.Schema) -> Any:
 
 
 def _write_rows(table: Any, lines: bytes) -> None:
-    """Write rows, lines of JSON, as one row group; nothing when there are none."""
+    """Write lines of JSON as one row group, or nothing if there are none."""
     import pyarrow as pa
     import pyarrow.json as pj
 
     if not lines:
         return
-    # Arrow's own JSON reader: from Python lists, pyarrow first imports pandas, which takes half a second.
+    # Arrow's JSON reader: converting Python lists makes pyarrow import pandas, which takes half a second.
     nullable = pa.schema([field.with_nullable(True) for field in table.schema])
-    parsing = pj.ParseOptions(explicit_schema=nullable, unexpected_field_behavior="error")
-    found = pj.read_json(pa.BufferReader(lines), pj.ReadOptions(block_size=len(lines) + 1), parsing)
-    columns = [found[name] for name in table.schema.names]
-    table.write_table(pa.Table.from_arrays(columns, schema=table.schema), row_group_size=len(found))
+    parse_options = pj.ParseOptions(explicit_schema=nullable, unexpected_field_behavior="error")
+    rows = pj.read_json(pa.BufferReader(lines), pj.ReadOptions(block_size=len(lines) + 1), parse_options)
+    columns = [rows[name] for name in table.schema.names]
+    table.write_table(pa.Table.from_arrays(columns, schema=table.schema), row_group_size=len(rows))
 
 
 def _nulls(count: int, kind: Any) -> Any:

@@ -1,6 +1,7 @@
-"""For pipelines of your own with the ``webdataset`` package: how to decode what is not in its list.
+"""A decoder for the ``webdataset`` package, for your own pipelines.
 
 import webdataset, t2vdata.format.webdataset
+
 pipeline = webdataset.WebDataset(urls, shardshuffle=False).decode(t2vdata.format.webdataset.decoder())
 """
 

@@ -1,6 +1,6 @@
-"""Clips that show the same, within a dataset's splits and across them, by the perceptual hashes in its index.
+"""Near-duplicate clips within and across the splits of a dataset, by the perceptual hashes in its index.
 
-A source may be in a dataset under two names: a film uploaded twice, a picture cut anew. Groups do not know that; pixels do.
+A source can be in a dataset under two names: a video uploaded twice, a picture cropped again. Groups miss that; pixels show it.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from t2vdata.media import phash
 
 @dataclass(frozen=True)
 class Pair:
-    """Two clips of different groups that show the same."""
+    """Two near-duplicate clips of different groups."""
 
-    one: str
-    """Key."""
-    other: str
+    keys: tuple[str, str]
     splits: tuple[str, str]
-    """Of the one, and of the other."""
     bits: int
-    """In which their hashes differ."""
+    """Number of bits in which their hashes differ."""
+
+    def as_json(self) -> dict[str, Any]:
+        return {"one": self.keys[0], "other": self.keys[1], "splits": self.splits, "bits": self.bits}
 
 
 @dataclass(frozen=True)
@@ -34,53 +34,52 @@ class Duplicates:
 
     path: str
     max_distance: int
-    """Bits by which near-duplicates differ at most, of 192."""
+    """Maximum number of bits, of 192, in which near-duplicates differ."""
     compared: int
-    """Clips with a hash; one without anything to see has none."""
+    """Number of clips with a hash; a clip without visible content has none."""
     pairs: tuple[Pair, ...]
-    """By how near they are."""
+    """The most similar first."""
     of_one_group: int
-    """Pairs of clips of one group, such as windows of one video: they are in one split, and not in ``pairs``."""
+    """Number of pairs within a group, such as windows of one video: they share a split and are not in ``pairs``."""
     to_leave_out: tuple[str, ...]
-    """Keys of all but one clip of each heap of near-duplicates: what stays is in test before val, and in train last."""
+    """Keys of every near-duplicate except one per cluster: the clip that stays is of test if possible, then val, then train."""
 
     @property
     def counts(self) -> dict[str, int]:
-        """Return {"train and val" or "within train": pairs}."""
+        """Return {"train and val" or "within train": number of pairs}."""
         names = (
             f"within {pair.splits[0]}" if pair.splits[0] == pair.splits[1] else " and ".join(pair.splits) for pair in self.pairs
         )
         return dict(sorted(Counter(names).items()))
 
     def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "counts": self.counts}
+        return {**asdict(self), "pairs": [pair.as_json() for pair in self.pairs], "counts": self.counts}
 
 
 def find(path: str, *, max_distance: int = phash.MAX_DISTANCE) -> Duplicates:
-    """Compare all clips of a dataset. Raises RequestError when its index has no hashes."""
-    whole = manifest.read(path)
-    rows = [_rows(whole, path, split) for split in whole.splits]
-    clips = [clip for some in rows for clip in some if clip.phash is not None]
+    """Find the near-duplicates among all clips of a dataset. Raises RequestError if its index has no hashes."""
+    dataset = manifest.read(path)
+    clips = [clip for split in dataset.splits for clip in _read_clips(dataset, path, split) if clip.phash is not None]
     if not clips:
         raise RequestError(
-            f"{path}: its index has no perceptual hashes; datasets of media files have them, built by this version of t2vdata"
+            f"{path}: its index has no perceptual hashes; expected a dataset of media files, built by this version of t2vdata"
         )
     pairs, of_one_group = list[Pair](), 0
-    heaps = _Heaps(len(clips))
+    clusters = _Clusters(len(clips))
     for first, second, bits in phash.near([clip.phash or "" for clip in clips], max_distance=max_distance):
-        one, other = clips[first], clips[second]
-        if one.group == other.group:
+        a, b = clips[first], clips[second]
+        if a.group == b.group:
             of_one_group += 1
             continue
-        heaps.join(first, second)
-        pairs.append(Pair(one.key, other.key, (one.split, other.split), bits))
+        clusters.join(first, second)
+        pairs.append(Pair((a.key, b.key), (a.split, b.split), bits))
     return Duplicates(
         path,
         max_distance,
         len(clips),
-        tuple(sorted(pairs, key=lambda pair: (pair.bits, pair.one, pair.other))),
+        tuple(sorted(pairs, key=lambda pair: (pair.bits, pair.keys))),
         of_one_group,
-        tuple(_to_leave_out(clips, heaps)),
+        tuple(_to_leave_out(clips, clusters)),
     )
 
 
@@ -92,38 +91,37 @@ class _Clip:
     phash: str | None
 
 
-def _rows(whole: manifest.Manifest, path: str, split: str) -> list[_Clip]:
+def _read_clips(dataset: manifest.Manifest, path: str, split: str) -> list[_Clip]:
     columns = ("key", "group", "phash")
-    there = tables.index_columns(path)
-    if "phash" not in there:
+    if "phash" not in tables.index_columns(path):
         return []
-    table = tables.read_index(path, columns, shards=whole.shard_range(split))
-    told = (table[name].to_pylist() for name in columns)
-    return [_Clip(key, split, group, phash) for key, group, phash in zip(*told, strict=True)]
+    table = tables.read_index(path, columns, shards=dataset.shard_range(split))
+    values = (table[name].to_pylist() for name in columns)
+    return [_Clip(key, split, group, phash) for key, group, phash in zip(*values, strict=True)]
 
 
-def _to_leave_out(clips: Sequence[_Clip], heaps: _Heaps) -> list[str]:
-    # Test and other held-out splits come after train in a dataset; what is last is rarest.
-    place = {split: number for number, split in enumerate(dict.fromkeys(clip.split for clip in clips))}
+def _to_leave_out(clips: Sequence[_Clip], clusters: _Clusters) -> list[str]:
+    # Held-out splits come after train, and are smaller: keep the clip of the last split.
+    rank = {split: index for index, split in enumerate(dict.fromkeys(clip.split for clip in clips))}
     kept: dict[int, int] = {}
-    for number, clip in enumerate(clips):
-        root = heaps.root(number)
+    for index, clip in enumerate(clips):
+        root = clusters.root(index)
         best = kept.get(root)
-        if best is None or place[clip.split] > place[clips[best].split]:
-            kept[root] = number
-    return [clip.key for number, clip in enumerate(clips) if kept[heaps.root(number)] != number]
+        if best is None or rank[clip.split] > rank[clips[best].split]:
+            kept[root] = index
+    return [clip.key for index, clip in enumerate(clips) if kept[clusters.root(index)] != index]
 
 
-class _Heaps:
-    """Which clips are in one heap: joined by pairs, however far the ends are from each other."""
+class _Clusters:
+    """Connected components of clips that are joined by pairs (union-find)."""
 
     def __init__(self, count: int) -> None:
         self._parent = list(range(count))
 
-    def root(self, number: int) -> int:
-        while self._parent[number] != number:
-            self._parent[number] = number = self._parent[self._parent[number]]
-        return number
+    def root(self, index: int) -> int:
+        while self._parent[index] != index:
+            self._parent[index] = index = self._parent[self._parent[index]]
+        return index
 
-    def join(self, one: int, other: int) -> None:
-        self._parent[self.root(other)] = self.root(one)
+    def join(self, first: int, second: int) -> None:
+        self._parent[self.root(second)] = self.root(first)

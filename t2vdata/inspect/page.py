@@ -1,4 +1,4 @@
-"""The statistics of a dataset as one web page that needs nothing else: text, tables and SVG plots."""
+"""The statistics of a dataset as a self-contained web page: text, tables and SVG plots."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ code { font-size: .9em; overflow-wrap: anywhere }
 
 
 def stats_page(stats: Stats) -> str:
-    """Return the page as HTML."""
+    """Return the page in HTML."""
     parts = [
         f"<h1>{escape(stats.dataset)}</h1>",
         f"<p>{stats.kept:,} clips kept, {sum(stats.rejected.values()):,} rejected, {sum(stats.failed.values()):,} failed. "
@@ -35,7 +35,7 @@ def stats_page(stats: Stats) -> str:
         f"<p>{stats.vocabulary:,} different words.</p>",
         _bar_list("most frequent", stats.commonest_words),
         _bar_list("least frequent", stats.rarest_words),
-        *(_split_section(name, one) for name, one in stats.splits.items()),
+        *(_split_section(name, split) for name, split in stats.splits.items()),
         f"<h2>Licence</h2><p>{escape(stats.licence)}</p>",
     ]
     title = escape(stats.dataset)
@@ -49,9 +49,9 @@ def stats_page(stats: Stats) -> str:
 
 def _splits_table(stats: Stats) -> str:
     rows = [
-        (name, f"{one.clips:,}", f"{one.shards:,}", f"{one.bytes / 1e6:,.1f}", ", ".join(one.num_frames), ", ".join(one.fps),
-         ", ".join(one.resolutions), f"{one.groups:,}")
-        for name, one in stats.splits.items()
+        (name, f"{split.clips:,}", f"{split.shards:,}", f"{split.bytes / 1e6:,.1f}", ", ".join(split.num_frames),
+         ", ".join(split.fps), ", ".join(split.resolutions), f"{split.groups:,}")
+        for name, split in stats.splits.items()
     ]  # fmt: skip
     return _table(("split", "clips", "shards", "MB", "frames", "fps", "pixels", "groups"), rows)
 
@@ -65,17 +65,17 @@ def _shared(stats: Stats) -> str:
 def _reasons(stats: Stats) -> str:
     rows = [("rejected", reason, f"{count:,}") for reason, count in stats.rejected.items()]
     rows += [("failed", error, f"{count:,}") for error, count in stats.failed.items()]
-    return _table(("what", "why", "clips"), rows) if rows else ""
+    return _table(("outcome", "reason", "clips"), rows) if rows else ""
 
 
-def _split_section(name: str, one: SplitStats) -> str:
+def _split_section(name: str, split: SplitStats) -> str:
     parts = [
         f"<h2>{escape(name)}</h2>",
-        _histogram("words in a caption", one.caption_words),
-        _histogram("characters in a caption", one.caption_chars),
-        _histogram("duration, seconds", one.duration_seconds),
-        _balance("labels", one.labels),
-        _balance("meanings", one.meanings),
+        _histogram("words in a caption", split.caption_words),
+        _histogram("characters in a caption", split.caption_chars),
+        _histogram("duration, seconds", split.duration_seconds),
+        _balance("labels", split.labels),
+        _balance("meanings", split.meanings),
     ]
     return "\n".join(part for part in parts if part)
 
@@ -98,10 +98,11 @@ def _histogram(title: str, spread: Spread) -> str:
     most = max(count for _, _, count in spread.histogram)
     step = width / len(spread.histogram)
     bars = []
-    for place, (low, high, count) in enumerate(spread.histogram):
-        tall = (base - 10) * count / most
+    for index, (low, high, count) in enumerate(spread.histogram):
+        bar_height = (base - 10) * count / most
         bars.append(
-            f'<rect x="{place * step + 1:.1f}" y="{base - tall:.1f}" width="{max(step - 2, 1):.1f}" height="{tall:.1f}">'
+            f'<rect x="{index * step + 1:.1f}" y="{base - bar_height:.1f}" width="{max(step - 2, 1):.1f}" '
+            f'height="{bar_height:.1f}">'
             f"<title>{low:.4g} to {high:.4g}: {count:,}</title></rect>"
         )
     labels = (
@@ -117,8 +118,8 @@ def _bar_list(title: str, counts: Sequence[tuple[str, int]]) -> str:
         return ""
     most = max(count for _, count in counts)
     lines = []
-    for place, (word, count) in enumerate(counts):
-        y = place * 18
+    for index, (word, count) in enumerate(counts):
+        y = index * 18
         lines.append(
             f'<text x="110" y="{y + 12}" text-anchor="end">{escape(word[:18])}</text>'
             f'<rect x="116" y="{y + 2}" width="{max(1, 120 * count / most):.1f}" height="12"/>'

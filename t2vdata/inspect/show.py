@@ -1,4 +1,4 @@
-"""Clips that people can look at: contact sheets, and animated GIFs, with their captions."""
+"""Pictures of clips with their captions: contact sheets and animated GIFs."""
 
 from __future__ import annotations
 
@@ -17,57 +17,57 @@ if TYPE_CHECKING:
     from PIL import Image, ImageFont
 
 SHEET_FRAMES = 8
-# Small frames are enlarged to about this, by a whole factor, so that pixels stay pixels.
+# Small frames are enlarged to about this size by an integer factor, so that pixels stay sharp.
 _TILE, _GAP, _FONT_SIZE = 96, 4, 13
 _PAPER, _INK = (255, 255, 255), (40, 40, 40)
 _MAX_CLIPS = 100
-# Of a caption, and of a turn of a dialogue.
+# Maximum number of lines of a caption, and of a turn of a dialogue.
 _CAPTION_LINES, _TURN_LINES = 4, 2
 
 
 def choose(dataset: Dataset, *, keys: Sequence[str] = (), split: str | None = None, num_random: int | None = None,
            seed: int = 0) -> list[Item]:  # fmt: skip
-    """Return the clips to show: those with ``keys``, or ``num_random`` drawn with ``seed``, or the first four of a split.
+    """Return the clips with ``keys``, or ``num_random`` random clips of a split, or its first four.
 
-    ``split`` is the first one unless told. Raises UnknownNameError for a key or split that is not there.
+    ``split`` defaults to the first split. Raises UnknownNameError for an unknown key or split.
     """
     if keys and num_random is not None:
-        raise RequestError("keys and --random together; name the clips, or have them drawn")
+        raise RequestError("expected keys or --random, not both")
     if keys:
         return [dataset.find(key) for key in keys]
-    chosen = dataset[dataset.splits[0] if split is None else split]
+    clips = dataset[dataset.splits[0] if split is None else split]
     if num_random is None:
-        return chosen[:4]
-    most = min(len(chosen), _MAX_CLIPS)
-    if not 1 <= num_random <= most:
-        raise RequestError(f"--random {num_random}: expected 1 to {most} clips of split {chosen.name!r}")
+        return clips[:4]
+    max_random = min(len(clips), _MAX_CLIPS)
+    if not 1 <= num_random <= max_random:
+        raise RequestError(f"--random {num_random}: expected 1 to {max_random} clips of split {clips.name!r}")
     import numpy as np
 
-    order = np.argsort(np.random.PCG64([seed]).random_raw(len(chosen)), kind="stable")
-    return [chosen[int(number)] for number in order[:num_random]]
+    order = np.argsort(np.random.PCG64([seed]).random_raw(len(clips)), kind="stable")
+    return [clips[int(index)] for index in order[:num_random]]
 
 
 def write(items: Sequence[Item], out: str) -> None:
-    """Write a contact sheet (``.png``) or an animation (``.gif``) of clips. Raises RequestError for another ending."""
+    """Write a contact sheet (``.png``) or an animation (``.gif``) of clips. Raises RequestError for other file names."""
     match os.path.splitext(out)[1].lower():
         case ".png":
             picture = contact_sheet(items)
         case ".gif":
             picture = animation(items)
         case _:
-            raise RequestError(f"--out {out}: expected a name that ends in .png (a contact sheet) or .gif (an animation)")
+            raise RequestError(f"--out {out}: expected a name that ends in .png (contact sheet) or .gif (animation)")
     storage.write_whole(out, picture)
 
 
 def write_preview(dataset: Dataset, out: str) -> None:
-    """Write a contact sheet of a dataset's first clips, reading no more of the index than their shard's rows."""
-    # A split may have lost all of its clips.
+    """Write a contact sheet of a dataset's first clips; of the index, only the rows of their shard are read."""
+    # The first split with clips: filters may have rejected all clips of a split.
     name, first = next((name, entry.shards[0]) for name, entry in dataset.manifest.splits.items() if entry.shards)
     write(Split(dataset.path, name, (first,), dataset.manifest.shard_range(name)[:1], dataset.fingerprint)[:4], out)
 
 
 def contact_sheet(items: Sequence[Item], *, num_frames: int = SHEET_FRAMES) -> bytes:
-    """Return a PNG with a clip a row: ``num_frames`` of its frames from first to last, left to right, the caption below."""
+    """Return a PNG with a row per clip: ``num_frames`` frames from first to last, left to right, and the caption below."""
     import numpy as np
     from PIL import Image
 
@@ -88,27 +88,27 @@ def contact_sheet(items: Sequence[Item], *, num_frames: int = SHEET_FRAMES) -> b
 
 
 def animation(items: Sequence[Item], *, num_columns: int = 4) -> bytes:
-    """Return a GIF of clips side by side, each with its caption, at the first one's rate and as long as the longest."""
+    """Return a GIF of clips side by side with their captions, at the rate of the first and as long as the longest."""
     from PIL import Image
 
     font = _font()
     pictures = []
-    for number in range(max(item.frames.num_frames for item in items)):
+    for index in range(max(item.frames.num_frames for item in items)):
         tiles = []
         for item in items:
             data = item.frames.data
-            # A shorter clip waits on its last frame for the others.
-            tiles.append(_with_caption(_enlarged(data[min(number, len(data) - 1)], 2 * _TILE), item, font))
+            # A shorter clip holds its last frame.
+            tiles.append(_with_caption(_enlarged(data[min(index, len(data) - 1)], 2 * _TILE), item, font))
         pictures.append(_grid(tiles, num_columns))
     file = io.BytesIO()
-    # GIF counts hundredths of a second, and viewers slow down what is under two of them.
+    # GIF delays are in hundredths of a second, and viewers play delays under two hundredths slower.
     milliseconds = max(20, round(100 / items[0].frames.fps) * 10)
     if all(item.frames.data.shape[3] == 1 for item in items):
-        # All greys have a place among the 256 colours of a GIF.
-        coded = [picture.convert("L") for picture in pictures]
+        # The 256 colours of a GIF suffice for all grey levels.
+        frames = [picture.convert("L") for picture in pictures]
     else:
-        coded = [picture.convert("P", palette=Image.Palette.ADAPTIVE, colors=64) for picture in pictures]
-    coded[0].save(file, "GIF", save_all=True, append_images=coded[1:], duration=milliseconds, loop=0)
+        frames = [picture.convert("P", palette=Image.Palette.ADAPTIVE, colors=64) for picture in pictures]
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=milliseconds, loop=0)
     return file.getvalue()
 
 
@@ -119,7 +119,7 @@ def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def _enlarged(frame: NDArray[np.uint8], tile: int = _TILE) -> Image.Image:
-    """Return a frame (H, W, 1 or 3) as a picture of about ``tile`` pixels."""
+    """Return a frame, (H, W, 1 or 3), as a picture of about ``tile`` pixels."""
     from PIL import Image
 
     picture = Image.fromarray(frame[..., 0] if frame.shape[2] == 1 else frame).convert("RGB")
@@ -144,7 +144,7 @@ def _strip(pictures: Sequence[Image.Image]) -> Image.Image:
 
 
 def _with_caption(picture: Image.Image, item: Item, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> Image.Image:
-    """Return a picture with the first caption below it, and below that the dialogue, where there is one."""
+    """Return a picture with the first caption below it, followed by the dialogue if there is one."""
     from PIL import Image, ImageDraw
 
     lines = _wrapped(item.captions[0], picture.width, font, _CAPTION_LINES)
@@ -154,13 +154,13 @@ def _with_caption(picture: Image.Image, item: Item, font: ImageFont.FreeTypeFont
     framed = Image.new("RGB", (picture.width + 2 * _GAP, height + _GAP), _PAPER)
     framed.paste(picture, (_GAP, _GAP))
     text = ImageDraw.Draw(framed)
-    for number, line in enumerate(lines):
-        text.text((_GAP, picture.height + _GAP + 1 + number * (_FONT_SIZE + 3)), line, fill=_INK, font=font)
+    for index, line in enumerate(lines):
+        text.text((_GAP, picture.height + _GAP + 1 + index * (_FONT_SIZE + 3)), line, fill=_INK, font=font)
     return framed
 
 
-def _wrapped(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, most: int) -> list[str]:
-    """Return a text in lines that fit, ``most`` at most."""
+def _wrapped(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, max_lines: int) -> list[str]:
+    """Return a text as at most ``max_lines`` lines that fit the width."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
@@ -168,7 +168,7 @@ def _wrapped(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.Ima
             lines.append(word)
         else:
             lines[-1] = longer
-    return lines if len(lines) <= most else [*lines[: most - 1], lines[most - 1] + " ..."]
+    return lines if len(lines) <= max_lines else [*lines[: max_lines - 1], lines[max_lines - 1] + " ..."]
 
 
 def _grid(tiles: Sequence[Image.Image], num_columns: int) -> Image.Image:
@@ -177,6 +177,6 @@ def _grid(tiles: Sequence[Image.Image], num_columns: int) -> Image.Image:
     width, height = max(tile.width for tile in tiles), max(tile.height for tile in tiles)
     columns = min(num_columns, len(tiles))
     grid = Image.new("RGB", (columns * width, -(-len(tiles) // columns) * height), _PAPER)
-    for number, tile in enumerate(tiles):
-        grid.paste(tile, (number % columns * width, number // columns * height))
+    for index, tile in enumerate(tiles):
+        grid.paste(tile, (index % columns * width, index // columns * height))
     return grid

@@ -1,4 +1,4 @@
-"""What is in a dataset, counted from its manifest and index alone: no clip is opened."""
+"""Statistics of a dataset, from its manifest and index alone: no clip is opened."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ _COLUMNS = ("captions", "label", "meaning", "group", "num_frames", "fps", "heigh
 
 @dataclass(frozen=True)
 class Spread:
-    """How a number is spread over clips or captions."""
+    """The distribution of a number over clips or captions."""
 
     least: float
     median: float
     mean: float
     most: float
     histogram: tuple[tuple[float, float, int], ...]
-    """(from, to, count): half open, but for the last."""
+    """(start, end, count) of each bin; half open, except the last."""
 
 
 @dataclass(frozen=True)
 class Balance:
-    """How evenly clips fall on labels or meanings."""
+    """The distribution of clips over labels or meanings."""
 
     values: int
-    """How many different ones there are."""
+    """Number of distinct values."""
     fewest: int
-    """Clips of the rarest."""
+    """Clips of the rarest value."""
     most: int
-    """Clips of the most frequent."""
+    """Clips of the most frequent value."""
     rarest: tuple[tuple[str, int], ...]
     commonest: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True)
 class SplitStats:
-    """What is in one split."""
+    """Statistics of one split."""
 
     clips: int
     shards: int
@@ -55,32 +55,32 @@ class SplitStats:
     caption_words: Spread
     caption_chars: Spread
     labels: Balance | None
-    """None where the clips have no label."""
+    """None for clips without labels."""
     meanings: Balance | None
     num_frames: dict[str, int]
-    """{frames in a clip: clips}"""
+    """{frames per clip: number of clips}"""
     fps: dict[str, int]
     resolutions: dict[str, int]
-    """{width x height: clips}"""
+    """{width x height: number of clips}"""
     duration_seconds: Spread
     groups: int
-    """Different source videos, digit images and the like."""
+    """Number of distinct groups, such as source videos or digit images."""
 
 
 @dataclass(frozen=True)
 class Stats:
-    """What is in a dataset."""
+    """Statistics of a dataset."""
 
     dataset: str
     path: str
     fingerprint: str
     splits: dict[str, SplitStats]
     vocabulary: int
-    """Different words in all captions."""
+    """Number of distinct words in all captions."""
     commonest_words: tuple[tuple[str, int], ...]
     rarest_words: tuple[tuple[str, int], ...]
     shared_groups: dict[str, int]
-    """{"train and val": groups that are in both}; empty when no group is in two splits."""
+    """{"train and val": number of groups in both}; empty if no group is in two splits."""
     kept: int
     rejected: dict[str, int]
     failed: dict[str, int]
@@ -91,24 +91,24 @@ class Stats:
 
 
 def compute(path: str) -> Stats:
-    """Count what is in the dataset at ``path``. Raises NotADatasetError or DataError when it cannot be read."""
-    whole = manifest.read(path)
-    by_split = {split: tables.read_index(path, _COLUMNS, shards=whole.shard_range(split)) for split in whole.splits}
+    """Compute the statistics of the dataset at ``path``. Raises NotADatasetError or DataError if it cannot be read."""
+    dataset = manifest.read(path)
+    by_split = {split: tables.read_index(path, _COLUMNS, shards=dataset.shard_range(split)) for split in dataset.splits}
     counts = sum((_words(rows) for rows in by_split.values()), Counter[str]())
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return Stats(
-        dataset=whole.dataset,
+        dataset=dataset.dataset,
         path=path,
-        fingerprint=whole.fingerprint,
-        splits={name: _split_stats(whole.splits[name], rows) for name, rows in by_split.items() if len(rows)},
+        fingerprint=dataset.fingerprint,
+        splits={name: _split_stats(dataset.splits[name], rows) for name, rows in by_split.items() if len(rows)},
         vocabulary=len(counts),
         commonest_words=tuple(ranked[:10]),
         rarest_words=tuple(sorted(counts.items(), key=lambda item: (item[1], item[0]))[:10]),
         shared_groups=_shared_groups(by_split),
-        kept=whole.tally.kept,
-        rejected=dict(whole.tally.rejected),
-        failed=dict(whole.tally.failed),
-        licence=whole.licence,
+        kept=dataset.tally.kept,
+        rejected=dict(dataset.tally.rejected),
+        failed=dict(dataset.tally.failed),
+        licence=dataset.licence,
     )
 
 
@@ -169,13 +169,13 @@ def _spread_of(counts: dict[float, int], num_bins: int = 12) -> Spread:
 
 
 def _median(ordered: Sequence[tuple[float, int]], total: int) -> float:
-    def at(place: int) -> float:
+    def at(index: int) -> float:
         seen = 0
         for value, count in ordered:
             seen += count
-            if seen > place:
+            if seen > index:
                 return float(value)
-        raise AssertionError("a place beyond the total")
+        raise AssertionError("an index beyond the total")
 
     return (at((total - 1) // 2) + at(total // 2)) / 2
 
@@ -183,22 +183,22 @@ def _median(ordered: Sequence[tuple[float, int]], total: int) -> float:
 def _histogram(
     ordered: Iterable[tuple[float, int]], least: float, most: float, num_bins: int
 ) -> list[tuple[float, float, int]]:
-    """Return bins of equal width; whole numbers get bins of whole width, so that none is favoured."""
+    """Return bins of equal width; integers get bins of integer width, so that each covers equally many values."""
     ordered = list(ordered)
     if most == least:
         return [(least, most, sum(count for _, count in ordered))]
-    whole = all(float(value).is_integer() for value, _ in ordered)
-    width = max(1, -(-(most - least + 1) // num_bins)) if whole else (most - least) / num_bins
-    bins = int(-(-(most - least + (1 if whole else 0)) // width))
+    are_integers = all(float(value).is_integer() for value, _ in ordered)
+    width = max(1, -(-(most - least + 1) // num_bins)) if are_integers else (most - least) / num_bins
+    bins = int(-(-(most - least + (1 if are_integers else 0)) // width))
     counts = [0] * bins
     for value, count in ordered:
         counts[min(int((value - least) // width), bins - 1)] += count
-    return [(least + place * width, least + (place + 1) * width, count) for place, count in enumerate(counts)]
+    return [(least + index * width, least + (index + 1) * width, count) for index, count in enumerate(counts)]
 
 
 def _shared_groups(by_split: dict[str, pa.Table]) -> dict[str, int]:
     import pyarrow.compute as pc
 
     groups = {name: set(pc.unique(rows["group"]).to_pylist()) - {None, ""} for name, rows in by_split.items()}
-    both = {f"{one} and {other}": len(groups[one] & groups[other]) for one, other in itertools.combinations(groups, 2)}
+    both = {f"{first} and {second}": len(groups[first] & groups[second]) for first, second in itertools.combinations(groups, 2)}
     return {names: count for names, count in both.items() if count}

@@ -1,1 +1,1 @@
-"""Captions: cleaning and counting them, telling their language, turning them into token ids and back."""
+"""Captions: cleaning, counting, language detection, and conversion to token ids and back."""

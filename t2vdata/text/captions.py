@@ -1,4 +1,4 @@
-"""Captions as text: cleaning them, joining clauses, counting their words."""
+"""Captions as text: cleaning, splitting into words, joining clauses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _WORD = re.compile(r"\w+(?:['\N{RIGHT SINGLE QUOTATION MARK}-]\w+)*")
 
 
 def clean(text: str) -> str:
-    """Return ``text`` in Unicode NFC, with every run of white space as one blank and none at the ends."""
+    """Return ``text`` in Unicode NFC, with each run of whitespace replaced by one space, and none at the ends."""
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 

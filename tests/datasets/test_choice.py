@@ -228,7 +228,7 @@ def doubled(media: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_clips_of_two_splits_that_show_the_same_are_found(doubled: Path) -> None:
     found = duplicates.find(str(doubled))
     assert found.counts == {"train and test": 2}
-    assert {(pair.one, pair.other) for pair in found.pairs} == {("one-w0", "again-w0"), ("one-w1", "again-w1")}
+    assert {pair.keys for pair in found.pairs} == {("one-w0", "again-w0"), ("one-w1", "again-w1")}
     assert all(pair.bits <= found.max_distance for pair in found.pairs)
     # What is left out is the training clip: test sets stay as they are.
     assert found.to_leave_out == ("one-w0", "one-w1")
@@ -256,7 +256,7 @@ def test_windows_of_one_video_are_counted_apart(media: Path, tmp_path: Path) -> 
 
 
 def test_a_dataset_without_hashes_says_so(built: BuildResult) -> None:
-    with pytest.raises(RequestError, match="its index has no perceptual hashes; datasets of media files have them"):
+    with pytest.raises(RequestError, match="its index has no perceptual hashes; expected a dataset of media files"):
         duplicates.find(built.out)
 
 

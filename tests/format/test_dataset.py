@@ -99,7 +99,7 @@ def test_what_is_no_dataset_says_what_is_there(built: BuildResult, tmp_path: Pat
     with pytest.raises(NotADatasetError, match=r"but there is one in .*out"):
         t2vdata.open_dataset(Path(built.out).parent)
     (tmp_path / ".t2vdata-build").mkdir()
-    with pytest.raises(NotADatasetError, match=r"is not finished; run its command again"):
+    with pytest.raises(NotADatasetError, match=r"is not finished; run the build command again"):
         t2vdata.open_dataset(tmp_path)
     with pytest.raises(NotADatasetError, match=r"manifest.json: that is a file; expected the folder"):
         t2vdata.open_dataset(Path(built.out) / "manifest.json")

@@ -180,7 +180,7 @@ def test_a_flipped_byte_in_a_later_header_is_named_with_its_place() -> None:
 def test_bytes_in_the_padding_are_noticed() -> None:
     shard = bytearray(shard_of(SAMPLES))
     shard[BLOCK + 100] = 1
-    with pytest.raises(ShardError, match=r"train-00000000\.json is followed by bytes that are not zero"):
+    with pytest.raises(ShardError, match=r"train-00000000\.json is followed by padding bytes that are not zero"):
         members_of(bytes(shard))
 
 
@@ -200,7 +200,7 @@ def test_links_folders_and_devices_are_refused(kind: bytes) -> None:
 
 
 def test_a_member_over_the_limit_is_refused_before_it_is_read() -> None:
-    with pytest.raises(ShardError, match=r"train-00000000\.npy\.zst says that it has 1280 bytes, over the limit of 1000"):
+    with pytest.raises(ShardError, match=r"train-00000000\.npy\.zst claims 1280 bytes; expected at most 1000"):
         list(read_members(io.BytesIO(shard_of(SAMPLES)), max_bytes=1000))
 
 

@@ -63,10 +63,10 @@ def rewrite(folder: Path, shard: str, change: dict[str, bytes]) -> str:
 def test_a_sound_dataset_is_sound(tmp_path: Path, coding: Lossless | H264, num_workers: int) -> None:
     spec = BuildSpec("mnist-motion", options={**TINY, "n": 12}, shard_size=5, encoding=coding)
     result = build_dataset(spec, tmp_path / "out", num_workers=1)
-    verdict = verify(result.out, deep=True, num_workers=num_workers)
-    assert verdict.problems == ()
-    assert (verdict.shards, verdict.samples) == (6, 15)
-    assert verdict.bytes == sum(path.stat().st_size for path in (tmp_path / "out").glob("*.tar"))
+    report = verify(result.out, deep=True, num_workers=num_workers)
+    assert report.problems == ()
+    assert (report.num_shards, report.num_samples) == (6, 15)
+    assert report.num_bytes == sum(path.stat().st_size for path in (tmp_path / "out").glob("*.tar"))
 
 
 def test_one_flipped_bit_anywhere_is_found_and_the_file_named(copy: Path) -> None:
@@ -105,7 +105,7 @@ def test_the_sample_that_is_damaged_is_named(copy: Path) -> None:
 def test_a_missing_shard_is_found(copy: Path) -> None:
     (copy / SHARD).unlink()
     (problem,) = verify(str(copy)).problems
-    assert str(problem) == f"{SHARD}: is missing; run the build command again, it makes what is not there"
+    assert str(problem) == f"{SHARD}: is missing; run the build command again to restore it"
 
 
 def test_a_shard_cut_short_is_found(copy: Path) -> None:

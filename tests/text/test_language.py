@@ -57,8 +57,8 @@ def test_an_unknown_language_is_named() -> None:
 
 
 def test_without_the_model_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    language._ranked.cache_clear()
+    language.load_model.cache_clear()
     monkeypatch.setitem(sys.modules, "py3langid", None)
     with pytest.raises(RequestError, match=r"--language needs py3langid; pip install 't2vdata\[language\]'"):
         language.check("en")
-    language._ranked.cache_clear()
+    language.load_model.cache_clear()

@@ -18,7 +18,9 @@ import t2vdata
 from t2vdata import Vocabulary
 from t2vdata.build.run import BuildResult, build_dataset
 from t2vdata.errors import DataError, RequestError, UnknownNameError
-from t2vdata.text.vocabulary import SPECIAL, Tokenizer, TokenizersFile, coverage
+from t2vdata.text.tokenizer import Tokenizer
+from t2vdata.text.tokenizers_file import TokenizersFile
+from t2vdata.text.vocabulary import SPECIAL, coverage
 
 NAMES = ("wordpunct", "treebank", "tweet", "whitespace", "characters")
 SENTENCES = ["A man isn't slicing a tomato.", "the digit 9 is moving down and up", "Ça va, naïve café?", "I can't & won't!"]
@@ -196,7 +198,7 @@ def test_a_vocabulary_is_read_as_it_was_saved(tmp_path: Path) -> None:
 def test_a_vocabulary_of_another_dataset_is_refused_unless_told(built: BuildResult, tmp_path: Path) -> None:
     other = build_dataset(tiny_spec(n=10), tmp_path / "other", num_workers=1)
     path = t2vdata.open_dataset(built.out).vocabulary_path
-    with pytest.raises(RequestError, match=r"was counted from another dataset .* its ids mean other words"):
+    with pytest.raises(RequestError, match=r"was counted from another dataset .* its ids stand for other words"):
         Vocabulary.load(path, fingerprint=other.manifest.fingerprint)
     Vocabulary.build(["a"]).save(tmp_path / "bare.json")
     with pytest.raises(RequestError, match="was counted from bare captions"):
@@ -217,9 +219,9 @@ def test_no_file_says_how_to_make_one(tmp_path: Path) -> None:
 
 
 def test_a_vocabulary_with_a_word_twice_is_refused() -> None:
-    with pytest.raises(RequestError, match="each word once"):
+    with pytest.raises(RequestError, match="each word of a vocabulary once"):
         Vocabulary((*SPECIAL, "a", "a"), (0, 0, 0, 0, 1, 1))
-    with pytest.raises(RequestError, match="a vocabulary begins with <pad> <start> <end> <unk>"):
+    with pytest.raises(RequestError, match="expected a vocabulary that begins with <pad> <start> <end> <unk>"):
         Vocabulary(("a",), (1,))
 
 
@@ -276,7 +278,7 @@ def test_a_bad_tokenizers_file_is_an_error(tmp_path: Path, hub_file: Path) -> No
         TokenizersFile(tmp_path / "x.json")
     with pytest.raises(DataError, match="no tokenizers file at"):
         TokenizersFile(tmp_path / "nothing.json")
-    with pytest.raises(RequestError, match=r"has no padding token among <none>; name it with pad="):
+    with pytest.raises(RequestError, match=r"has none of the padding tokens <none>; name its padding token with pad="):
         TokenizersFile(hub_file, pad="<none>")
 
 
