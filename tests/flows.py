@@ -1,4 +1,4 @@
-"""Small flows, and what to feed them, for the tests of baselines/glow."""
+"""Small flows and their inputs, for the tests of baselines/glow."""
 
 from __future__ import annotations
 
@@ -21,38 +21,41 @@ WORDS = Vocabulary.build(
 
 
 def spec(kind: str = "affine", form: str = "official", *, permutation: str = "lu", **options: object) -> FlowSpec:
-    """Return a flow of two steps at each of two levels, unless told."""
+    """Return the spec of a flow; default: two levels of two steps, width 8."""
     settings = {"width": 8, "levels": 2, "steps": 2, "permutation": permutation, **options}
     return FlowSpec(coupling=kind, form=form, **settings)
 
 
 def shaken(module: nn.Module, size: float = 0.03, seed: int = 0) -> nn.Module:
-    """Move every parameter at random: layers that start at zero would hide mistakes."""
-    draws = torch.Generator().manual_seed(seed)
+    """Add noise to every parameter: layers that start at zero would hide mistakes."""
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in module.parameters():
-            parameter += size * torch.randn(parameter.shape, generator=draws).to(parameter.dtype)
+            parameter += size * torch.randn(parameter.shape, generator=generator).to(parameter.dtype)
     return module
 
 
-def doubled(shape: tuple[int, int, int], made: FlowSpec, **widths: int) -> Flow:
-    """Return a shaken flow in float64."""
+def double_flow(shape: tuple[int, int, int], flow_spec: FlowSpec, **sizes: int) -> Flow:
+    """Return a flow with noisy parameters, in float64."""
     torch.manual_seed(0)
-    return shaken(Flow(shape, made, **widths).double())
+    return shaken(Flow(shape, flow_spec, **sizes).double())
 
 
-def context_of(num: int, channels: int, side: int, levels: int = 2, dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
-    return [torch.randn(num, channels, side // 2**k, side // 2**k, dtype=dtype) for k in range(1, levels + 1)]
+def random_features(
+    num_images: int, num_channels: int, side: int, levels: int = 2, dtype: torch.dtype = torch.float64
+) -> list[torch.Tensor]:
+    """Return features for each level of a flow."""
+    return [torch.randn(num_images, num_channels, side // 2**k, side // 2**k, dtype=dtype) for k in range(1, levels + 1)]
 
 
 @functools.cache
-def batch(num: int = 16, frames: int = 7, size: int = 16) -> Batch:
-    """Return real clips of moving digits, with their captions, and the digit as label."""
+def batch(num_clips: int = 16, frames: int = 7, size: int = 16) -> Batch:
+    """Return clips of mnist-motion with their captions, and the digit as label."""
     options = datasets.make_options(
         "mnist-motion", {"n": 40, "val": 40, "test": 40, "frames": frames, "size": size, "digit_size": 8}
     )
     module = datasets.load("mnist-motion")
-    found = list(module.clips(None, "train", options, 0))[:num]
+    found = list(module.clips(None, "train", options, 0))[:num_clips]
     captions = [clip.captions[0] for clip in found]
     words = WORDS.encode_batch(captions)
     return Batch(
@@ -68,5 +71,5 @@ def batch(num: int = 16, frames: int = 7, size: int = 16) -> Batch:
 
 
 def clips() -> torch.Tensor:
-    """Return the same clips: (16, 1, 7, 16, 16) uint8."""
+    """Return the clips of ``batch``: (16, 1, 7, 16, 16) uint8."""
     return batch().video

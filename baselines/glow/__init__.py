@@ -1,11 +1,11 @@
-"""Flows that make clips frame by frame, with an exact likelihood: Glow, conditioned on labels and on the frames before.
+"""Glow for video: clips frame by frame with an exact likelihood, conditioned on labels and on earlier frames.
 
-After "Label-conditioned next-frame video generation with neural flows" (arXiv:1910.11106), with data that are quantised:
+After "Label-conditioned next-frame video generation with neural flows" (arXiv:1910.11106), on quantised data. Recipe sections:
 
-- ``model`` (spec.py): what a frame depends on, and what a pixel is;
-- ``head``, ``tail`` (flow.py): the flows of the first frame and of later ones;
-- ``loss``, ``evaluation`` (spec.py): what is minimised; how likelihoods are measured and clips sampled;
-- ``head_optimiser``, ``tail_optimiser``, ``state_optimiser``: how each part learns.
+- ``model`` (spec.py): what a frame is conditioned on, and how pixels are quantised;
+- ``head``, ``tail`` (flow.py): the flows of the first frame and of later frames;
+- ``loss``, ``evaluation`` (spec.py): what is minimised; how likelihoods are estimated and clips sampled;
+- ``head_optimiser``, ``tail_optimiser``, ``state_optimiser``: the optimiser of each part.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Coupling layers: half of the channels stay, and decide, with the context, what happens to the other half.
+"""Coupling layers: half of the channels pass through and, with the context, determine how the other half changes.
 
-N images, C channels, H rows, W columns; K channels of context, V numbers in the vector that describes an image.
+Shapes: N images, C channels, H rows, W columns; K channels of context; V numbers in the vector of an image.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ Form = Literal["official", "cglow"]
 
 @dataclass(frozen=True)
 class CouplingSpec:
-    """What a coupling layer is made of."""
+    """The kind and size of a coupling layer."""
 
     coupling: Literal["additive", "affine"] = "additive"
-    """`additive` shifts; `affine` shifts and scales by a factor between 0 and 1, so that density may vary with place."""
+    """`additive` shifts; `affine` shifts and scales by a factor between 0 and 1, so that the density varies over the image."""
     form: Form = "official"
-    """`official` networks normalise their activations (ActNorm) and know borders by a channel, as openai/glow's. `cglow` ones
-    have biases, and borders of ones in their last layer, as those that arXiv:1910.11106 adapted; the parameter counts in print
-    belong to them."""
+    """`official` networks normalise their activations (ActNorm) and have a border channel, like openai/glow. `cglow` networks
+    have biases, and borders of ones in their last layer, like the code that arXiv:1910.11106 adapted; the published parameter
+    counts are for these."""
     width: int = 512
     """Channels inside the networks."""
     least_scale: float = 0.1
-    """The least factor of an affine layer. 0 is the official code's; then bright pixels on a constant background, whose noise a
-    flow blows up, are squeezed so hard beside it that float32 no longer finds them again."""
+    """Smallest factor of an affine layer. It is 0 in the official code; the flow then compresses bright pixels on a constant
+    background, whose noise it magnifies, so much that float32 cannot reconstruct them."""
 
     def __post_init__(self) -> None:
         for name, allowed in {"coupling": ("additive", "affine"), "form": ("official", "cglow")}.items():
@@ -45,102 +45,110 @@ class CouplingSpec:
 
 
 class Modulation(nn.Module):
-    """Scale and shift of channels by a vector (FiLM, Perez et al., arXiv:1709.07871); it starts as the identity."""
+    """Scale and shift of channels by a vector (FiLM, Perez et al., arXiv:1709.07871), initialised as the identity."""
 
-    def __init__(self, vector: int, channels: int) -> None:
+    def __init__(self, vector_size: int, num_channels: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(vector, 2 * channels)
+        self.linear = nn.Linear(vector_size, 2 * num_channels)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
-    def forward(self, x: torch.Tensor, vector_NV: torch.Tensor) -> torch.Tensor:
-        scale, shift = self.linear(vector_NV)[:, :, None, None].chunk(2, dim=1)
-        modulated: torch.Tensor = x * (1 + scale) + shift
-        return modulated
+    def forward(self, x_NCHW: torch.Tensor, vector_NV: torch.Tensor) -> torch.Tensor:
+        scale_NC11, shift_NC11 = self.linear(vector_NV)[:, :, None, None].chunk(2, dim=1)
+        modulated_NCHW: torch.Tensor = x_NCHW * (1 + scale_NC11) + shift_NC11
+        return modulated_NCHW
 
 
 class CouplingNetwork(nn.Module):
-    """3x3, 1x1 and a 3x3 convolution that starts at zero, with ReLU between (section 3.3)."""
+    """Convolutions of 3x3, 1x1 and 3x3 with ReLU between; the last starts at zero (section 3.3)."""
 
-    def __init__(self, inputs: int, outputs: int, spec: CouplingSpec, *, context: int = 0, vector: int = 0) -> None:
+    def __init__(
+        self, num_inputs: int, num_outputs: int, spec: CouplingSpec, *, context_channels: int = 0, vector_size: int = 0
+    ) -> None:
         super().__init__()
         is_official = spec.form == "official"
-        self.first = Convolution(inputs + context, spec.width, "channel" if is_official else "zeros", bias=not is_official)
+        borders: Literal["channel", "zeros"] = "channel" if is_official else "zeros"
+        self.first = Convolution(num_inputs + context_channels, spec.width, borders, bias=not is_official)
         self.second = nn.Conv2d(spec.width, spec.width, 1, bias=not is_official)
         nn.init.normal_(self.second.weight, std=0.05)
         if self.second.bias is not None:
             nn.init.zeros_(self.second.bias)
         self.norms = nn.ModuleList(ActNorm(spec.width) for _ in range(2 if is_official else 0))
-        self.modulation = Modulation(vector, spec.width) if vector else None
-        self.last = ZeroConvolution(spec.width, outputs, "channel" if is_official else "ones")
+        self.modulation = Modulation(vector_size, spec.width) if vector_size else None
+        self.last = ZeroConvolution(spec.width, num_outputs, "channel" if is_official else "ones")
 
-    def forward(self, x: torch.Tensor, context: torch.Tensor | None = None, vector: torch.Tensor | None = None) -> torch.Tensor:
-        hidden = self.first(x if context is None else torch.cat([x, context], dim=1))
-        hidden = self.norms[0](hidden)[0] if self.norms else hidden
+    def forward(
+        self, x_NCHW: torch.Tensor, context_NKHW: torch.Tensor | None = None, vector_NV: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        hidden_NCHW = self.first(x_NCHW if context_NKHW is None else torch.cat([x_NCHW, context_NKHW], dim=1))
+        hidden_NCHW = self.norms[0](hidden_NCHW)[0] if self.norms else hidden_NCHW
         if self.modulation is not None:
-            hidden = self.modulation(hidden, vector)
-        hidden = self.second(functional.relu(hidden))
-        hidden = self.norms[1](hidden)[0] if self.norms else hidden
-        return at_least_float32(self.last(functional.relu(hidden)))
+            hidden_NCHW = self.modulation(hidden_NCHW, vector_NV)
+        hidden_NCHW = self.second(functional.relu(hidden_NCHW))
+        hidden_NCHW = self.norms[1](hidden_NCHW)[0] if self.norms else hidden_NCHW
+        return at_least_float32(self.last(functional.relu(hidden_NCHW)))
 
 
 class Coupling(nn.Module):
-    """(N, C, H, W) to the same, changing the second half of the channels (section 3.3, table 1)."""
+    """Change the second half of the channels: (N, C, H, W) to the same shape (section 3.3, table 1)."""
 
-    def __init__(self, channels: int, spec: CouplingSpec, *, context: int = 0, vector: int = 0) -> None:
+    def __init__(self, num_channels: int, spec: CouplingSpec, *, context_channels: int = 0, vector_size: int = 0) -> None:
         super().__init__()
         self.coupling, self.least_scale = spec.coupling, spec.least_scale
-        kept, changed = (channels + 1) // 2, channels // 2
-        outputs = changed if spec.coupling == "additive" else 2 * changed
-        self.network = CouplingNetwork(kept, outputs, spec, context=context, vector=vector)
+        num_kept, num_changed = (num_channels + 1) // 2, num_channels // 2
+        num_outputs = num_changed if spec.coupling == "additive" else 2 * num_changed
+        self.network = CouplingNetwork(num_kept, num_outputs, spec, context_channels=context_channels, vector_size=vector_size)
 
     def forward(
-        self, x: torch.Tensor, context: torch.Tensor | None = None, vector: torch.Tensor | None = None
+        self, x_NCHW: torch.Tensor, context_NKHW: torch.Tensor | None = None, vector_NV: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        kept, changed = x.chunk(2, dim=1)
-        shift, log_scale = self._shift_and_log_scale(kept, context, vector)
-        if log_scale is None:
-            return torch.cat([kept, changed + shift], dim=1), x.new_zeros(len(x))
+        kept_NCHW, changed_NCHW = x_NCHW.chunk(2, dim=1)
+        shift_NCHW, log_scale_NCHW = self._shift_and_log_scale(kept_NCHW, context_NKHW, vector_NV)
+        if log_scale_NCHW is None:
+            return torch.cat([kept_NCHW, changed_NCHW + shift_NCHW], dim=1), x_NCHW.new_zeros(len(x_NCHW))
         # Shifted before it is scaled, as in the official code.
-        return torch.cat([kept, (changed + shift) * log_scale.exp()], dim=1), log_scale.flatten(1).sum(dim=1)
+        scaled_NCHW = (changed_NCHW + shift_NCHW) * log_scale_NCHW.exp()
+        return torch.cat([kept_NCHW, scaled_NCHW], dim=1), log_scale_NCHW.flatten(1).sum(dim=1)
 
-    def inverse(self, y: torch.Tensor, context: torch.Tensor | None = None, vector: torch.Tensor | None = None) -> torch.Tensor:
-        kept, changed = y.chunk(2, dim=1)
-        shift, log_scale = self._shift_and_log_scale(kept, context, vector)
-        if log_scale is not None:
-            changed = changed * (-log_scale).exp()
-        return torch.cat([kept, changed - shift], dim=1)
+    def inverse(
+        self, y_NCHW: torch.Tensor, context_NKHW: torch.Tensor | None = None, vector_NV: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        kept_NCHW, changed_NCHW = y_NCHW.chunk(2, dim=1)
+        shift_NCHW, log_scale_NCHW = self._shift_and_log_scale(kept_NCHW, context_NKHW, vector_NV)
+        if log_scale_NCHW is not None:
+            changed_NCHW = changed_NCHW * (-log_scale_NCHW).exp()
+        return torch.cat([kept_NCHW, changed_NCHW - shift_NCHW], dim=1)
 
     def _shift_and_log_scale(
-        self, kept: torch.Tensor, context: torch.Tensor | None, vector: torch.Tensor | None
+        self, kept_NCHW: torch.Tensor, context_NKHW: torch.Tensor | None, vector_NV: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        told = self.network(kept, context, vector)
-        return (told, None) if self.coupling == "additive" else shift_and_log_scale(told, self.least_scale)
+        output_NCHW = self.network(kept_NCHW, context_NKHW, vector_NV)
+        return (output_NCHW, None) if self.coupling == "additive" else shift_and_log_scale(output_NCHW, self.least_scale)
 
 
 class Injector(nn.Module):
-    """(N, C, H, W) to the same: an affine layer that the context alone decides (Lugmayr et al., arXiv:2006.14200)."""
+    """An affine layer that depends on the context alone: (N, C, H, W) to the same shape (Lugmayr et al., arXiv:2006.14200)."""
 
-    def __init__(self, channels: int, spec: CouplingSpec, *, context: int, vector: int = 0) -> None:
+    def __init__(self, num_channels: int, spec: CouplingSpec, *, context_channels: int, vector_size: int = 0) -> None:
         super().__init__()
         self.least_scale = spec.least_scale
-        self.network = CouplingNetwork(context, 2 * channels, spec, vector=vector)
+        self.network = CouplingNetwork(context_channels, 2 * num_channels, spec, vector_size=vector_size)
 
     def forward(
-        self, x: torch.Tensor, context: torch.Tensor, vector: torch.Tensor | None = None
+        self, x_NCHW: torch.Tensor, context_NKHW: torch.Tensor, vector_NV: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        shift, log_scale = shift_and_log_scale(self.network(context, None, vector), self.least_scale)
-        return (x + shift) * log_scale.exp(), log_scale.flatten(1).sum(dim=1)
+        shift_NCHW, log_scale_NCHW = shift_and_log_scale(self.network(context_NKHW, None, vector_NV), self.least_scale)
+        return (x_NCHW + shift_NCHW) * log_scale_NCHW.exp(), log_scale_NCHW.flatten(1).sum(dim=1)
 
-    def inverse(self, y: torch.Tensor, context: torch.Tensor, vector: torch.Tensor | None = None) -> torch.Tensor:
-        shift, log_scale = shift_and_log_scale(self.network(context, None, vector), self.least_scale)
-        return y * (-log_scale).exp() - shift
+    def inverse(self, y_NCHW: torch.Tensor, context_NKHW: torch.Tensor, vector_NV: torch.Tensor | None = None) -> torch.Tensor:
+        shift_NCHW, log_scale_NCHW = shift_and_log_scale(self.network(context_NKHW, None, vector_NV), self.least_scale)
+        return y_NCHW * (-log_scale_NCHW).exp() - shift_NCHW
 
 
-def shift_and_log_scale(told: torch.Tensor, least_scale: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return what a network's outputs (N, 2C, H, W) say in turn: shifts, and logarithms of factors, ``least_scale`` to 1."""
+def shift_and_log_scale(output_NCHW: torch.Tensor, least_scale: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Split a network's output: even channels are shifts, odd ones give the logarithms of factors from ``least_scale`` to 1."""
     # A factor of sigmoid(2) = 0.88 at the start, as in the official code.
-    shift, raised = told[:, 0::2], told[:, 1::2] + 2.0
+    shift_NCHW, logit_NCHW = output_NCHW[:, 0::2], output_NCHW[:, 1::2] + 2.0
     if not least_scale:
-        return shift, functional.logsigmoid(raised)
-    return shift, (least_scale + (1 - least_scale) * torch.sigmoid(raised)).log()
+        return shift_NCHW, functional.logsigmoid(logit_NCHW)
+    return shift_NCHW, (least_scale + (1 - least_scale) * torch.sigmoid(logit_NCHW)).log()

@@ -51,14 +51,14 @@ OURS = {
 
 def ours(options: argparse.Namespace, words: list[str]) -> Callable[[torch.Tensor], torch.Tensor]:
     from baselines.glow.flow import Flow, FlowSpec
-    from baselines.glow.layers import measuring
+    from baselines.glow.layers import data_dependent_init
 
     spec = FlowSpec(
         coupling="affine", width=options.width, levels=options.levels, steps=options.steps, permutation=words[1],
         checkpoint="checkpoint" in words,
     )  # fmt: skip
     flow = Flow((options.channels, options.side, options.side), spec)
-    with measuring(flow), torch.no_grad():
+    with data_dependent_init(flow), torch.no_grad():
         flow(torch.randn(options.batch, options.channels, options.side, options.side))
     flow.forward = torch.compile(flow.forward) if "compile" in words else flow.forward
     return with_parameters(flow, flow.log_density)

@@ -1,4 +1,4 @@
-"""A whole Glow undoes itself, gives densities that are densities, and is as large as the ones in print."""
+"""A complete Glow is invertible, its densities integrate to one, and it has the published numbers of parameters."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import math
 
 import pytest
 import torch
-from flows import FORMS, KINDS, clips, context_of, doubled, shaken, spec
+from flows import FORMS, KINDS, clips, double_flow, random_features, shaken, spec
 
 from baselines.glow.coupling import Injector
-from baselines.glow.dequantisation import levels_of, place
+from baselines.glow.dequantisation import dequantized, to_levels
 from baselines.glow.flow import Flow, FlowSpec, FlowStep, log_normal
-from baselines.glow.layers import is_measured, measuring, spread, unspread
+from baselines.glow.layers import data_dependent_init, from_logits, is_initialised, to_logits
 from t2vdata.errors import RequestError
 
 
-def size(flow: torch.nn.Module) -> int:
+def num_parameters(flow: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in flow.parameters())
 
 
@@ -23,100 +23,101 @@ def size(flow: torch.nn.Module) -> int:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("levels", [1, 2, 3])
-def test_a_flow_undoes_itself_at_all_levels(levels: int, kind: str, form: str, permutation: str) -> None:
-    flow = doubled((2, 8, 16), spec(kind, form, permutation=permutation, levels=levels))
+def test_a_flow_is_invertible_at_all_levels(levels: int, kind: str, form: str, permutation: str) -> None:
+    flow = double_flow((2, 8, 16), spec(kind, form, permutation=permutation, levels=levels))
     x = torch.randn(3, 2, 8, 16, dtype=torch.float64)
     latents, log_determinant = flow(x)
     assert len(latents) == levels
     assert log_determinant.shape == (3,)
     assert (flow.inverse(latents) - x).abs().max() < 1e-9
-    drawn = [0.5 * torch.randn_like(one) for one in latents]
-    assert max((a - b).abs().max() for a, b in zip(flow(flow.inverse(drawn))[0], drawn, strict=True)) < 1e-9
+    sampled = [0.5 * torch.randn_like(level) for level in latents]
+    again, _ = flow(flow.inverse(sampled))
+    assert max((a - b).abs().max() for a, b in zip(again, sampled, strict=True)) < 1e-9
 
 
 @pytest.mark.parametrize("conditional_priors", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_flow_undoes_itself_with_context(kind: str, conditional_priors: bool) -> None:
-    flow = doubled((1, 8, 8), spec(kind, conditional_priors=conditional_priors), context=3, vector=5)
-    x, context = torch.randn(3, 1, 8, 8, dtype=torch.float64), context_of(3, 3, 8)
+def test_a_flow_is_invertible_with_context(kind: str, conditional_priors: bool) -> None:
+    flow = double_flow((1, 8, 8), spec(kind, conditional_priors=conditional_priors), context_channels=3, vector_size=5)
+    x, context = torch.randn(3, 1, 8, 8, dtype=torch.float64), random_features(3, 3, 8)
     vector = torch.randn(3, 5, dtype=torch.float64)
     latents, _ = flow(x, context, vector)
     assert (flow.inverse(latents, context, vector) - x).abs().max() < 1e-9
-    assert (flow.inverse(latents, context_of(3, 3, 8), vector) - x).abs().max() > 1e-3
+    assert (flow.inverse(latents, random_features(3, 3, 8), vector) - x).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("injector", [False, True])
-def test_a_flow_of_logits_undoes_itself_and_knows_its_determinant(injector: bool) -> None:
-    flow = doubled((1, 4, 8), spec(pixels="logit", injector=injector), context=3)
+def test_a_flow_of_logits_is_invertible_and_returns_its_determinant(injector: bool) -> None:
+    flow = double_flow((1, 4, 8), spec(pixels="logit", injector=injector), context_channels=3)
     x = torch.rand(1, 1, 4, 8, dtype=torch.float64) - 0.5
     context = [torch.randn(1, 3, *size, dtype=torch.float64) for size in ((2, 4), (1, 2))]
     latents, log_determinant = flow(x, context)
     assert (flow.inverse(latents, context) - x).abs().max() < 1e-9
     jacobian = torch.autograd.functional.jacobian(
-        lambda one: torch.cat([part.flatten() for part in flow(one, context)[0]]), x
+        lambda image: torch.cat([part.flatten() for part in flow(image, context)[0]]), x
     ).reshape(32, 32)
     assert log_determinant.item() == pytest.approx(torch.linalg.slogdet(jacobian)[1].item(), abs=1e-10)
 
 
-def test_an_injector_changes_what_context_alone_decides() -> None:
-    injector = shaken(Injector(4, spec(), context=3, vector=5).double(), 0.1)
+def test_an_injector_depends_only_on_the_context() -> None:
+    injector = shaken(Injector(4, spec(), context_channels=3, vector_size=5).double(), 0.1)
     x, context, vector = torch.randn(2, 4, 6, 6).double(), torch.randn(2, 3, 6, 6).double(), torch.randn(2, 5).double()
     y, log_determinant = injector(x, context, vector)
     assert (injector.inverse(y, context, vector) - x).abs().max() < 1e-12
-    # The same factor and shift for any x, with a determinant that does not depend on it.
+    # Factor, shift and determinant are the same for any x.
     other, same = injector(x + 1, context, vector)
     assert torch.equal(same, log_determinant)
     assert torch.allclose(injector(x + 2, context, vector)[0] - other, other - y)
     assert (other - y).log().flatten(1).sum(dim=1).tolist() == pytest.approx(log_determinant.tolist())
 
 
-def test_logits_spread_a_black_background_as_wide_as_a_digit() -> None:
-    black, grey = (place(torch.full((1, 1, 64, 64), level), torch.rand(1, 1, 64, 64), 8) for level in (0.0, 128.0))
+def test_logits_make_a_black_background_vary_as_much_as_a_digit() -> None:
+    black, grey = (dequantized(torch.full((1, 1, 64, 64), level), torch.rand(1, 1, 64, 64), 8) for level in (0.0, 128.0))
     assert black.std().item() == pytest.approx(grey.std().item(), rel=0.1)
-    assert spread(black)[0].std() > 20 * spread(grey)[0].std()
-    assert (unspread(spread(black)[0]) - black).abs().max() < 1e-6
+    assert to_logits(black)[0].std() > 20 * to_logits(grey)[0].std()
+    assert (from_logits(to_logits(black)[0]) - black).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_level_hears_its_context_and_the_vector(kind: str) -> None:
-    flow = doubled((1, 8, 8), spec(kind), context=3, vector=5)
-    x, context, vector = torch.randn(1, 1, 8, 8).double(), context_of(1, 3, 8), torch.randn(1, 5).double()
-    heard = [one.requires_grad_() for one in (*context, vector)]
+def test_every_level_depends_on_its_context_and_the_vector(kind: str) -> None:
+    flow = double_flow((1, 8, 8), spec(kind), context_channels=3, vector_size=5)
+    x, context, vector = torch.randn(1, 1, 8, 8).double(), random_features(1, 3, 8), torch.randn(1, 5).double()
+    inputs = [tensor.requires_grad_() for tensor in (*context, vector)]
     flow.log_density(x, context, vector).sum().backward()
-    assert all(one.grad.abs().max() > 1e-6 for one in heard)
+    assert all(tensor.grad.abs().max() > 1e-6 for tensor in inputs)
 
 
 @pytest.mark.parametrize("conditional", [False, True])
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_log_determinant_is_that_of_the_jacobian(kind: str, form: str, conditional: bool) -> None:
-    widths = {"context": 3, "vector": 5} if conditional else {}
-    flow = doubled((1, 4, 8), spec(kind, form, conditional_priors=conditional), **widths)
+    sizes = {"context_channels": 3, "vector_size": 5} if conditional else {}
+    flow = double_flow((1, 4, 8), spec(kind, form, conditional_priors=conditional), **sizes)
     x = torch.randn(1, 1, 4, 8, dtype=torch.float64)
-    known: tuple[object, ...] = ()
+    conditions: tuple[object, ...] = ()
     if conditional:
-        sizes = ((1, 3, 2, 4), (1, 3, 1, 2))
-        known = ([torch.randn(*one, dtype=torch.float64) for one in sizes], torch.randn(1, 5, dtype=torch.float64))
+        features = [torch.randn(*shape, dtype=torch.float64) for shape in ((1, 3, 2, 4), (1, 3, 1, 2))]
+        conditions = (features, torch.randn(1, 5, dtype=torch.float64))
 
-    def latents(one: torch.Tensor) -> torch.Tensor:
-        return torch.cat([part.flatten() for part in flow(one, *known)[0]])
+    def latents(image: torch.Tensor) -> torch.Tensor:
+        return torch.cat([part.flatten() for part in flow(image, *conditions)[0]])
 
     jacobian = torch.autograd.functional.jacobian(latents, x).reshape(32, 32)
-    assert flow(x, *known)[1].item() == pytest.approx(torch.linalg.slogdet(jacobian)[1].item(), abs=1e-10)
+    assert flow(x, *conditions)[1].item() == pytest.approx(torch.linalg.slogdet(jacobian)[1].item(), abs=1e-10)
 
 
 @pytest.mark.parametrize("levels", [1, 2, 4])
-def test_latents_are_as_many_as_pixels(levels: int) -> None:
+def test_there_are_as_many_latents_as_pixels(levels: int) -> None:
     flow = Flow((3, 16, 32), spec(levels=levels))
     shapes = flow.latent_shapes()
-    assert sum(math.prod(one) for one in shapes) == 3 * 16 * 32
-    assert [tuple(one.shape[1:]) for one in flow(torch.randn(1, 3, 16, 32))[0]] == shapes
+    assert sum(math.prod(shape) for shape in shapes) == 3 * 16 * 32
+    assert [tuple(level.shape[1:]) for level in flow(torch.randn(1, 3, 16, 32))[0]] == shapes
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_density_integrates_to_one(kind: str) -> None:
     # Over the four pixels of an image of 2x2, by importance sampling.
-    flow = doubled((1, 2, 2), spec(kind, levels=1))
+    flow = double_flow((1, 2, 2), spec(kind, levels=1))
     torch.manual_seed(1)
     wide, count = 2.0, 20_000
     x = torch.randn(count, 1, 2, 2, dtype=torch.float64) * wide
@@ -143,33 +144,34 @@ def test_a_density_of_two_numbers_integrates_to_one_on_a_grid() -> None:
 def test_checkpointing_changes_neither_density_nor_gradients(conditional: bool) -> None:
     torch.manual_seed(0)
     x = torch.randn(2, 1, 8, 8, dtype=torch.float64)
-    widths = {"context": 3, "vector": 5} if conditional else {}
-    known = (context_of(2, 3, 8), torch.randn(2, 5, dtype=torch.float64)) if conditional else ()
-    heard = [one.requires_grad_() for one in (*known[0], known[1])] if conditional else []
-    found = []
+    sizes = {"context_channels": 3, "vector_size": 5} if conditional else {}
+    conditions = (random_features(2, 3, 8), torch.randn(2, 5, dtype=torch.float64)) if conditional else ()
+    inputs = [tensor.requires_grad_() for tensor in (*conditions[0], conditions[1])] if conditional else []
+    results = []
     for is_checkpointed in (False, True):
-        flow = doubled((1, 8, 8), spec(checkpoint=is_checkpointed, conditional_priors=conditional), **widths)
-        density = flow.log_density(x, *known)
-        found.append((density, torch.autograd.grad(density.sum(), [*flow.parameters(), *heard])))
-    assert torch.equal(found[0][0], found[1][0])
-    assert all(torch.equal(a, b) for a, b in zip(found[0][1], found[1][1], strict=True))
+        flow = double_flow((1, 8, 8), spec(checkpoint=is_checkpointed, conditional_priors=conditional), **sizes)
+        density = flow.log_density(x, *conditions)
+        results.append((density, torch.autograd.grad(density.sum(), [*flow.parameters(), *inputs])))
+    (plain, plain_gradients), (checkpointed, checkpointed_gradients) = results
+    assert torch.equal(plain, checkpointed)
+    assert all(torch.equal(a, b) for a, b in zip(plain_gradients, checkpointed_gradients, strict=True))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_trained_flow_undoes_itself_in_float32_on_constant_backgrounds(kind: str) -> None:
-    # Most pixels of these frames are 0, with the noise of one level in 256: the flow is tempted to blow them up.
+def test_a_trained_flow_is_invertible_in_float32_on_constant_backgrounds(kind: str) -> None:
+    # Most pixels of these frames are 0, with the noise of one level in 256, which training tends to magnify.
     torch.manual_seed(0)
-    frames = levels_of(clips()[:, :, 0], 8)
+    frames = to_levels(clips()[:, :, 0], 8)
     flow = Flow((1, 16, 16), spec(kind))
     optimiser = torch.optim.Adamax(flow.parameters(), lr=5e-3)
-    draws = torch.Generator().manual_seed(0)
-    x = place(frames, torch.rand(frames.shape, generator=draws), 8)
-    with measuring(flow), torch.no_grad():
+    generator = torch.Generator().manual_seed(0)
+    x = dequantized(frames, torch.rand(frames.shape, generator=generator), 8)
+    with data_dependent_init(flow), torch.no_grad():
         flow(x)
-    assert is_measured(flow)
+    assert is_initialised(flow)
     losses = []
     for _ in range(50):
-        x = place(frames, torch.rand(frames.shape, generator=draws), 8)
+        x = dequantized(frames, torch.rand(frames.shape, generator=generator), 8)
         loss = -flow.log_density(x).mean() / x[0].numel()
         optimiser.zero_grad()
         loss.backward()
@@ -177,8 +179,8 @@ def test_a_trained_flow_undoes_itself_in_float32_on_constant_backgrounds(kind: s
         optimiser.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < losses[0] - 0.5
-    blank = place(torch.zeros(4, 1, 16, 16), torch.rand(4, 1, 16, 16, generator=draws), 8)
-    flat = place(torch.zeros(4, 1, 16, 16), 0.5, 8)
+    blank = dequantized(torch.zeros(4, 1, 16, 16), torch.rand(4, 1, 16, 16, generator=generator), 8)
+    flat = dequantized(torch.zeros(4, 1, 16, 16), 0.5, 8)
     with torch.no_grad():
         for images in (x, blank, flat):
             assert (flow.inverse(flow(images)[0]) - images).abs().max() < 1e-4
@@ -194,24 +196,26 @@ def test_a_trained_flow_undoes_itself_in_float32_on_constant_backgrounds(kind: s
         (64, 4, "affine", "lu", 74_490_832),
     ],
 )
-def test_flows_are_as_large_as_those_in_print(side: int, levels: int, kind: str, permutation: str, expected: int) -> None:
+def test_flows_have_the_published_numbers_of_parameters(
+    side: int, levels: int, kind: str, permutation: str, expected: int
+) -> None:
     with torch.device("meta"):
-        made = FlowSpec(kind, "cglow", levels=levels, permutation=permutation)
-        assert size(Flow((3, side, side), made)) == expected
+        flow = Flow((3, side, side), FlowSpec(kind, "cglow", levels=levels, permutation=permutation))
+    assert num_parameters(flow) == expected
 
 
 def test_the_official_form_is_larger_by_its_norms_and_borders() -> None:
-    # Of each step: biases become norms of twice the size, and a border channel joins the inputs of both 3x3 convolutions.
+    # In each step, biases become norms of twice the size, and both 3x3 convolutions gain a border channel.
     with torch.device("meta"):
-        plain = size(Flow((3, 32, 32), FlowSpec("affine", "cglow")))
-        official = size(Flow((3, 32, 32), FlowSpec("affine", "official")))
+        plain = num_parameters(Flow((3, 32, 32), FlowSpec("affine", "cglow")))
+        official = num_parameters(Flow((3, 32, 32), FlowSpec("affine", "official")))
     outputs = (12, 24, 48)
-    steps = 32 * sum(2 * 512 + 9 * 512 + 9 * one for one in outputs)
+    steps = 32 * sum(2 * 512 + 9 * 512 + 9 * num_outputs for num_outputs in outputs)
     priors = 9 * sum((12, 24, 96))
     assert official - plain == steps + priors
 
 
-def test_an_image_that_cannot_be_halved_is_refused() -> None:
+def test_images_that_cannot_be_halved_are_refused() -> None:
     with pytest.raises(
         RequestError, match="images of 24x20 cannot be halved 3 times; expected multiples of 8, or fewer levels"
     ):

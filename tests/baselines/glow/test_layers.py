@@ -1,4 +1,4 @@
-"""Each layer of a Glow undoes itself, and its log-determinant is the one that its Jacobian has."""
+"""Each layer of a Glow is invertible, and its log-determinant is that of its Jacobian."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ from baselines.glow.layers import (
     Convolution,
     Permutation,
     ZeroConvolution,
-    is_measured,
-    measuring,
+    data_dependent_init,
+    is_initialised,
     squeeze,
     unsqueeze,
 )
 from t2vdata.errors import RequestError, UnknownNameError
 
 CHANNELS = 4
-# Layers that start at zero hide mistakes; those of the whole flow are moved less, as they multiply.
 LAYERS: dict[str, Callable[[], nn.Module]] = {
     "actnorm": lambda: ActNorm(CHANNELS),
     "plain 1x1": lambda: Permutation(CHANNELS, "plain"),
@@ -34,15 +33,15 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def made(name: str, dtype: torch.dtype) -> nn.Module:
+def make_layer(name: str, dtype: torch.dtype) -> nn.Module:
     torch.manual_seed(0)
     return shaken(LAYERS[name]().to(dtype), 0.1)
 
 
 @pytest.mark.parametrize(("dtype", "error"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
 @pytest.mark.parametrize("name", LAYERS)
-def test_a_layer_undoes_itself(name: str, dtype: torch.dtype, error: float) -> None:
-    layer, x = made(name, dtype), torch.randn(3, CHANNELS, 4, 6, dtype=dtype)
+def test_a_layer_is_invertible(name: str, dtype: torch.dtype, error: float) -> None:
+    layer, x = make_layer(name, dtype), torch.randn(3, CHANNELS, 4, 6, dtype=dtype)
     y, log_determinant = layer(x)
     assert log_determinant.shape == (3,)
     assert (y - x).abs().max() > 0.01
@@ -50,15 +49,15 @@ def test_a_layer_undoes_itself(name: str, dtype: torch.dtype, error: float) -> N
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_its_log_determinant_is_that_of_its_jacobian(name: str) -> None:
-    layer, x = made(name, torch.float64), torch.randn(1, CHANNELS, 2, 4, dtype=torch.float64)
-    jacobian = torch.autograd.functional.jacobian(lambda one: layer(one)[0], x).reshape(x.numel(), x.numel())
+def test_the_log_determinant_is_that_of_the_jacobian(name: str) -> None:
+    layer, x = make_layer(name, torch.float64), torch.randn(1, CHANNELS, 2, 4, dtype=torch.float64)
+    jacobian = torch.autograd.functional.jacobian(lambda image: layer(image)[0], x).reshape(x.numel(), x.numel())
     assert layer(x)[1].item() == pytest.approx(torch.linalg.slogdet(jacobian)[1].item(), abs=1e-10)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_coupling_layer_undoes_itself_with_context_and_vector(kind: str) -> None:
-    layer = shaken(Coupling(CHANNELS, CouplingSpec(kind, "official", 8), context=3, vector=5).double())
+def test_a_coupling_layer_is_invertible_with_context_and_vector(kind: str) -> None:
+    layer = shaken(Coupling(CHANNELS, CouplingSpec(kind, "official", 8), context_channels=3, vector_size=5).double())
     x, context, vector = (torch.randn(*shape, dtype=torch.float64) for shape in ((2, CHANNELS, 4, 4), (2, 3, 4, 4), (2, 5)))
     y, _ = layer(x, context, vector)
     assert (layer.inverse(y, context, vector) - x).abs().max() < 1e-9
@@ -85,42 +84,42 @@ def test_the_two_kinds_of_1x1_convolution_start_as_rotations(channels: int) -> N
 # ActNorm
 
 
-def test_the_first_batch_sets_actnorm_and_later_ones_do_not() -> None:
+def test_only_the_first_batch_initialises_actnorm() -> None:
     norm, x = ActNorm(3), torch.randn(64, 3, 4, 4) * torch.tensor([0.1, 1, 5]).view(1, 3, 1, 1) + 7
     assert torch.equal(norm(x)[0], x)
-    with measuring(norm):
+    with data_dependent_init(norm):
         y, _ = norm(x)
     assert y.mean(dim=(0, 2, 3)).abs().max() < 1e-4
     assert (y.std(dim=(0, 2, 3)) - 1).abs().max() < 1e-2
     before = norm.bias.clone()
-    with measuring(norm):
+    with data_dependent_init(norm):
         norm(x + 100)
     norm(x + 100)
     assert torch.equal(norm.bias, before)
 
 
-def test_a_reloaded_actnorm_knows_that_it_was_set() -> None:
+def test_a_loaded_actnorm_stays_initialised() -> None:
     norm, copy = ActNorm(2), ActNorm(2)
-    with measuring(norm):
+    with data_dependent_init(norm):
         norm(torch.randn(8, 2, 2, 2) + 3)
-    assert not is_measured(copy)
+    assert not is_initialised(copy)
     copy.load_state_dict(norm.state_dict())
-    assert is_measured(copy)
-    with measuring(copy):
+    assert is_initialised(copy)
+    with data_dependent_init(copy):
         copy(torch.randn(8, 2, 2, 2) - 50)
     assert torch.equal(copy.bias, norm.bias)
 
 
-def test_a_constant_channel_is_not_blown_up() -> None:
+def test_a_constant_channel_is_not_magnified() -> None:
     norm, x = ActNorm(2), torch.full((4, 2, 4, 4), 0.25)
-    with measuring(norm):
+    with data_dependent_init(norm):
         y, _ = norm(x)
     assert y.abs().max() < 1e-3
     assert norm(x + 1e-3)[0].abs().max() < 1.1
     assert (norm.inverse(y) - x).abs().max() < 1e-6
 
 
-def test_an_actnorm_that_does_not_learn_has_no_parameters_but_is_saved() -> None:
+def test_an_actnorm_that_is_not_learned_has_buffers_instead_of_parameters() -> None:
     norm = ActNorm(2, is_learned=False)
     assert not list(norm.parameters())
     assert set(norm.state_dict()) == {"bias", "logs", "initialised"}
@@ -130,7 +129,7 @@ def test_an_actnorm_that_does_not_learn_has_no_parameters_but_is_saved() -> None
 
 
 @pytest.mark.parametrize("borders", ["ones", "channel"])
-def test_borders_are_as_if_padded(borders: str) -> None:
+def test_borders_equal_explicit_padding(borders: str) -> None:
     layer, x = Convolution(2, 5, borders, bias=True).double(), torch.randn(3, 2, 4, 6, dtype=torch.float64)
     padded = nn.functional.pad(x, (1, 1, 1, 1), value=1.0 if borders == "ones" else 0.0)
     if borders == "channel":
@@ -160,18 +159,18 @@ def test_a_new_additive_coupling_is_the_identity_and_an_affine_one_nearly(kind: 
 
 def test_layers_keep_float32_under_autocast() -> None:
     x = torch.randn(2, CHANNELS, 4, 4) * 10
-    layer = made("step", torch.float32)
+    layer = make_layer("step", torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
         y, log_determinant = layer(x)
         back = layer.inverse(y)
     assert y.dtype == log_determinant.dtype == torch.float32
     assert (back - x).abs().max() < 1e-4
-    # Coarse networks change the model a little; the exact layers not at all.
+    # Low precision changes the coupling networks a little, and the other layers not at all.
     coarse, fine = y[:, :2], layer(x)[0][:, :2]
     assert torch.equal(coarse, fine)
 
 
-def test_mistaken_specs_are_refused() -> None:
+def test_invalid_specs_are_refused() -> None:
     with pytest.raises(UnknownNameError, match="no coupling 'afine'; did you mean 'affine'"):
         CouplingSpec("afine")
     with pytest.raises(RequestError, match="width 0 of coupling networks: expected 1 channel or more"):

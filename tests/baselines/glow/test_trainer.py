@@ -1,4 +1,4 @@
-"""A video Glow learns clips, is measured in bits, and makes clips of captions."""
+"""A video Glow learns clips, reports its likelihood in bits, and samples clips for captions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 from flows import WORDS, batch
 
-from baselines import recipe
+from baselines import recipe_file
 from baselines.checkpoints import Checkpoints
 from baselines.family import TrainerSetup
 from baselines.glow import Trainer
@@ -26,22 +26,24 @@ DIGITS = tuple(map(str, range(10)))
 CAPTIONS = ["the digit 3 is moving up and down", "the digit 9 is moving left and right"]
 
 
-def trainer(shape: tuple[int, int, int, int] = (1, 7, 16, 16), labels: tuple[str, ...] = DIGITS, **sections: Any) -> Trainer:
+def make_trainer(
+    shape: tuple[int, int, int, int] = (1, 7, 16, 16), labels: tuple[str, ...] = DIGITS, **sections: Any
+) -> Trainer:
     torch.manual_seed(0)
     values = {"family": "glow", "data": {"path": "data"}, "run": {"steps": 10}, "head": FLOW, "tail": FLOW,
               "head_optimiser": QUICK, "tail_optimiser": QUICK, "state_optimiser": QUICK,
               "model": {"state_channels": 2, "label_size": 4}}  # fmt: skip
     for name, section in sections.items():
         values[name] = {**values.get(name, {}), **section}
-    return Trainer(recipe.checked(values), TrainerSetup(vocabulary=WORDS, labels=labels, shape=shape))
+    return Trainer(recipe_file.parse(values), TrainerSetup(vocabulary=WORDS, labels=labels, shape=shape))
 
 
-def some(number: int, frames: int = 7) -> Batch:
-    """Return the first clips."""
-    all_of = batch()
+def first_clips(num_clips: int, frames: int = 7) -> Batch:
+    """Return the first clips of ``batch``."""
+    clips = batch()
     return replace(
-        all_of, video=all_of.video[:number, :, :frames], captions=all_of.captions[:number], keys=all_of.keys[:number],
-        labels=all_of.labels[:number], tokens=all_of.tokens[:number], lengths=all_of.lengths[:number],
+        clips, video=clips.video[:num_clips, :, :frames], captions=clips.captions[:num_clips], keys=clips.keys[:num_clips],
+        labels=clips.labels[:num_clips], tokens=clips.tokens[:num_clips], lengths=clips.lengths[:num_clips],
     )  # fmt: skip
 
 
@@ -49,20 +51,20 @@ def learn(model: Trainer, clips: Batch, steps: int) -> list[dict[str, float]]:
     return [{name: float(value) for name, value in model.step([clips], StepRandom(0, step)).items()} for step in range(steps)]
 
 
-def test_a_clip_of_four_frames_is_learned_by_heart() -> None:
-    model, clip = trainer((1, 4, 16, 16), model={"num_bits": 5}), some(1, frames=4)
-    # Several times in a batch, each with its own noise.
+def test_a_clip_of_four_frames_is_memorised() -> None:
+    model, clip = make_trainer((1, 4, 16, 16), model={"num_bits": 5}), first_clips(1, frames=4)
+    # Twice in a batch, each with its own noise.
     clip = replace(
         clip, video=clip.video.expand(2, -1, -1, -1, -1), captions=list(clip.captions) * 2, keys=list(clip.keys) * 2,
         labels=clip.labels.expand(2), tokens=clip.tokens.expand(2, -1), lengths=clip.lengths.expand(2),
     )  # fmt: skip
-    told = learn(model, clip, 80)
+    steps = learn(model, clip, 80)
     for part in ("head", "tail"):
-        assert told[0][f"bits_per_dim/{part}"] > 2
-        assert told[-1][f"bits_per_dim/{part}"] < 1
-    assert max(one["reconstruction"] for one in told if "reconstruction" in one) < 1e-4
-    # By heart: another clip costs far more.
-    own, other = (model.evaluate([one], StepRandom(1))["tail_nats"] for one in (clip, some(4, frames=4)))
+        assert steps[0][f"bits_per_dim/{part}"] > 2
+        assert steps[-1][f"bits_per_dim/{part}"] < 1
+    assert max(step["reconstruction"] for step in steps if "reconstruction" in step) < 1e-4
+    # Other clips cost far more.
+    own, other = (model.evaluate([clips], StepRandom(1))["tail_nats"] for clips in (clip, first_clips(4, frames=4)))
     assert other > 2 * own
 
 
@@ -84,24 +86,24 @@ def test_a_clip_of_four_frames_is_learned_by_heart() -> None:
     ],
     ids=str,
 )
-def test_every_kind_learns_is_measured_and_makes_clips(sections: dict[str, Any]) -> None:
-    model, clips = trainer(**sections, evaluation={"label_clips": 1}), some(4)
-    told = learn(model, clips, 3)
-    assert told[2]["bits_per_dim/head"] < told[0]["bits_per_dim/head"]
-    assert all(math.isfinite(value) for one in told for value in one.values())
-    found = model.evaluate([clips], StepRandom(0))
-    assert found["bits_per_dim"] < 9.5
-    assert found["dimensions"] == 256
+def test_every_configuration_learns_evaluates_and_samples(sections: dict[str, Any]) -> None:
+    model, clips = make_trainer(**sections, evaluation={"label_clips": 1}), first_clips(4)
+    steps = learn(model, clips, 3)
+    assert steps[2]["bits_per_dim/head"] < steps[0]["bits_per_dim/head"]
+    assert all(math.isfinite(value) for step in steps for value in step.values())
+    metrics = model.evaluate([clips], StepRandom(0))
+    assert metrics["bits_per_dim"] < 9.5
+    assert metrics["dimensions"] == 256
     has_labels = sections.get("model", {}).get("label") in ("image", "vector")
-    assert ("label_bits" in found) == has_labels
-    made = model.sample(CAPTIONS, StepRandom(0))
-    assert made.shape == (2, 1, 7, 16, 16)
-    assert made.dtype == torch.uint8
+    assert ("label_bits" in metrics) == has_labels
+    video = model.sample(CAPTIONS, StepRandom(0))
+    assert video.shape == (2, 1, 7, 16, 16)
+    assert video.dtype == torch.uint8
 
 
-def test_samples_at_temperature_0_are_the_same_and_others_are_not() -> None:
-    model = trainer(model={"label": "vector"})
-    learn(model, some(8), 5)
+def test_samples_at_temperature_0_do_not_depend_on_the_seed() -> None:
+    model = make_trainer(model={"label": "vector"})
+    learn(model, first_clips(8), 5)
     cold = [model.sample(CAPTIONS, StepRandom(seed), temperature=0) for seed in (0, 1)]
     warm = [model.sample(CAPTIONS, StepRandom(seed), temperature=1) for seed in (0, 1)]
     assert torch.equal(cold[0], cold[1])
@@ -110,58 +112,58 @@ def test_samples_at_temperature_0_are_the_same_and_others_are_not() -> None:
 
 
 @pytest.mark.parametrize("num_bits", [8, 5])
-def test_first_frames_that_are_given_stay_and_what_follows_depends_on_them(num_bits: int) -> None:
-    model, clips = trainer(model={"num_bits": num_bits}), some(2)
-    learn(model, some(8), 5)
+def test_given_first_frames_are_unchanged_and_later_frames_depend_on_them(num_bits: int) -> None:
+    model, clips = make_trainer(model={"num_bits": num_bits}), first_clips(2)
+    learn(model, first_clips(8), 5)
     first = clips.video[:, :, 0]
     assert len((first & 7).unique()) > 2
-    made = model.sample(CAPTIONS, StepRandom(0), first=first)
-    assert torch.equal(made[:, :, 0], first)
+    video = model.sample(CAPTIONS, StepRandom(0), first=first)
+    assert torch.equal(video[:, :, 0], first)
     other = model.sample(CAPTIONS, StepRandom(0), first=255 - first)
-    assert not torch.equal(made[:, :, 1], other[:, :, 1])
+    assert not torch.equal(video[:, :, 1], other[:, :, 1])
     with pytest.raises(
         RequestError, match=r"first frames of \(1, 1, 16, 16\); expected \(2, 1, 16, 16\): one for each caption"
     ):
         model.sample(CAPTIONS, StepRandom(0), first=first[:1])
 
 
-def test_some_later_frames_are_as_dear_on_average_as_all() -> None:
-    # Which ones they are, the step decides; what they cost, given those before, is what all of them say.
-    model, clips = trainer(loss={"tail_frames": 2}), some(8)
+def test_chosen_later_frames_have_the_likelihood_they_have_among_all() -> None:
+    # The step determines which frames are chosen.
+    model, clips = make_trainer(loss={"tail_frames": 2}), first_clips(8)
     learn(model, clips, 1)
-    levels, told = model._levels(clips.video), model._told(clips)
-    noise, chosen = torch.rand(levels.shape), model._chosen(levels, StepRandom(0, 1))
+    levels, conditioning = model.levels(clips.video), model.conditioning(clips)
+    noise, chosen = torch.rand(levels.shape), model.choose_later(levels, StepRandom(0, 1))
     assert chosen.shape == (8, 2)
     assert all(len(set(row)) == 2 for row in chosen.tolist())
     assert len(set(chosen.flatten().tolist())) > 3
     with torch.no_grad():
-        whole = model.glow.log_probabilities(levels, noise, told).later
-        part = model.glow.log_probabilities(levels, noise, told, chosen).later
-    assert torch.allclose(part, whole.gather(1, chosen), rtol=1e-4)
+        every = model.glow.log_probabilities(levels, noise, conditioning).later
+        part = model.glow.log_probabilities(levels, noise, conditioning, chosen).later
+    assert torch.allclose(part, every.gather(1, chosen), rtol=1e-4)
 
 
 def test_fewer_bits_make_coarser_clips() -> None:
-    made = trainer(model={"num_bits": 2}).sample(CAPTIONS, StepRandom(0), temperature=1)
-    assert set(made.unique().tolist()) <= {0, 64, 128, 192}
+    video = make_trainer(model={"num_bits": 2}).sample(CAPTIONS, StepRandom(0), temperature=1)
+    assert set(video.unique().tolist()) <= {0, 64, 128, 192}
 
 
-def test_a_reloaded_model_is_the_same_and_learns_on_as_it_would_have(tmp_path: Path) -> None:
+def test_a_loaded_model_is_the_same_and_learns_the_same(tmp_path: Path) -> None:
     settings = {"head_optimiser": {"ema": 0.9}, "tail_optimiser": {"ema": 0.9}, "state_optimiser": {"ema": 0.9}}
-    one, other, clips = trainer(**settings), trainer(**settings), some(4)
-    learn(one, clips, 3)
-    kept = Checkpoints(tmp_path)
-    kept.save(3, one.state_dict())
-    other.load_state_dict(kept.load("last")[1])
-    assert one.evaluate([clips], StepRandom(0)) == other.evaluate([clips], StepRandom(0))
-    assert one.step([clips], StepRandom(0, 3)) == other.step([clips], StepRandom(0, 3))
+    model, loaded, clips = make_trainer(**settings), make_trainer(**settings), first_clips(4)
+    learn(model, clips, 3)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(3, model.state_dict())
+    loaded.load_state_dict(checkpoints.load("last")[1])
+    assert model.evaluate([clips], StepRandom(0)) == loaded.evaluate([clips], StepRandom(0))
+    assert model.step([clips], StepRandom(0, 3)) == loaded.step([clips], StepRandom(0, 3))
 
 
-def test_a_label_tells_the_bits_that_it_carries() -> None:
-    # Clips that are dark or bright, as one of two labels says: a model that hears it gains one bit a clip.
+def test_label_bits_are_the_information_that_a_label_carries() -> None:
+    # Clips are dark or bright, as one of two labels says: a label has one bit of information.
     labels = torch.arange(16) % 2
     grey = torch.where(labels == 1, 200, 40).view(-1, 1, 1, 1, 1)
     clips = replace(batch(), video=(grey + torch.randint(0, 8, (16, 1, 3, 16, 16))).to(torch.uint8), labels=labels)
-    model = trainer(
+    model = make_trainer(
         (1, 3, 16, 16), ("dark", "bright"), model={"label": "vector", "state_channels": 0}, evaluation={"label_clips": 4}
     )
     before = model.evaluate([clips], StepRandom(0))
@@ -172,33 +174,36 @@ def test_a_label_tells_the_bits_that_it_carries() -> None:
     assert 0.6 < after["label_bits"] <= 1
 
 
-def test_bits_nats_and_draws_fit_together() -> None:
-    model, clips = trainer(evaluation={"noise_draws": 4, "digit_size": 8}), some(4)
+def test_bits_nats_and_noise_draws_are_consistent() -> None:
+    model, clips = make_trainer(evaluation={"noise_draws": 4, "digit_size": 8}), first_clips(4)
     learn(model, clips, 3)
-    found = model.evaluate([clips, clips], StepRandom(0))
-    assert found["head_bits_per_dim"] == pytest.approx(found["head_nats"] / (256 * math.log(2)))
-    assert found["bits_per_dim"] == pytest.approx((found["head_bits_per_dim"] + 6 * found["tail_bits_per_dim"]) / 7)
-    assert found["noise_draws"] == 4
-    assert found["head_bits_per_dim_limit"] == pytest.approx((64 + math.log2(81) + math.log2(10)) / 256)
-    # A mean of probabilities over draws is at least what one draw says, on the mean.
-    single = trainer(evaluation={"noise_draws": 1})
+    metrics = model.evaluate([clips, clips], StepRandom(0))
+    assert metrics["head_bits_per_dim"] == pytest.approx(metrics["head_nats"] / (256 * math.log(2)))
+    assert metrics["bits_per_dim"] == pytest.approx((metrics["head_bits_per_dim"] + 6 * metrics["tail_bits_per_dim"]) / 7)
+    assert metrics["noise_draws"] == 4
+    assert metrics["head_bits_per_dim_limit"] == pytest.approx((64 + math.log2(81) + math.log2(10)) / 256)
+    # On average, the mean probability over draws is at least that of a single draw.
+    single = make_trainer(evaluation={"noise_draws": 1})
     single.load_state_dict(model.state_dict())
-    assert found["bits_per_dim"] < single.evaluate([clips, clips], StepRandom(0))["bits_per_dim"]
+    assert metrics["bits_per_dim"] < single.evaluate([clips, clips], StepRandom(0))["bits_per_dim"]
 
 
 def test_autocast_leaves_likelihoods_in_float32() -> None:
-    model, clips = trainer(), some(4)
+    model, clips = make_trainer(), first_clips(4)
     learn(model, clips, 3)
     fine = model.evaluate([clips], StepRandom(0))
-    model.setting = replace(model.setting, autocast=lambda: torch.autocast("cpu", torch.bfloat16))
+    model.setup = replace(model.setup, autocast=lambda: torch.autocast("cpu", torch.bfloat16))
     coarse = model.evaluate([clips], StepRandom(0))
     assert coarse["bits_per_dim"] == pytest.approx(fine["bits_per_dim"], abs=0.02)
-    told = learn(model, clips, 1)[0]
-    assert math.isfinite(told["norm/tail"])
+    (step,) = learn(model, clips, 1)
+    assert math.isfinite(step["norm/tail"])
 
 
 def test_each_part_is_clipped_by_its_own_norm() -> None:
-    model, clips = trainer(tail_optimiser={"name": "sgd", "lr": 1.0, "betas": [0.0, 0.9], "clip_norm": 1e-3}), some(4)
+    model, clips = (
+        make_trainer(tail_optimiser={"name": "sgd", "lr": 1.0, "betas": [0.0, 0.9], "clip_norm": 1e-3}),
+        first_clips(4),
+    )
     learn(model, clips, 1)
     before = [parameter.detach().clone() for parameter in model.glow.tail.parameters()]
     learn(model, clips, 1)
@@ -207,17 +212,17 @@ def test_each_part_is_clipped_by_its_own_norm() -> None:
     assert 0 < math.sqrt(moved) <= 1.001e-3
 
 
-def test_clips_of_one_frame_labels_that_lack_and_captions_that_are_no_labels_are_refused() -> None:
-    with pytest.raises(RequestError, match=r"clips of 1 frame: a Glow of videos needs 2 or more; set load\.num_frames"):
-        trainer((1, 1, 16, 16))
+def test_single_frames_missing_labels_and_unknown_labels_are_refused() -> None:
+    with pytest.raises(RequestError, match=r"clips of 1 frame: a video Glow needs 2 or more; set load\.num_frames"):
+        make_trainer((1, 1, 16, 16))
     with pytest.raises(RequestError, match=r"label_of label: the dataset has no labels; use meaning, or model\.label caption"):
-        trainer(labels=(), model={"label": "vector"})
-    model, clips = trainer(model={"label": "vector"}), some(2)
+        make_trainer(labels=(), model={"label": "vector"})
+    model, clips = make_trainer(model={"label": "vector"}), first_clips(2)
     with pytest.raises(RequestError, match=f"clip {clips.keys[1]} has no label; use model.label_of meaning"):
         model.step([replace(clips, labels=torch.tensor([3, -1]))], StepRandom(0))
-    with pytest.raises(RequestError, match="'a dog' is no label of the model's data; expected one of 10, such as 0, 1, 2"):
+    with pytest.raises(RequestError, match="'a dog' is not a label of the model's data; expected one of 10, such as 0, 1, 2"):
         model.sample(["a dog"], StepRandom(0))
 
 
-def test_the_papers_optimisers_are_there() -> None:
+def test_adamax_warms_up() -> None:
     assert OptimiserSpec("adamax", warmup_steps=10, lr=1e-3).rate(4) == pytest.approx(5e-4)
