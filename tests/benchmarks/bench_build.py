@@ -1,11 +1,11 @@
-"""How fast mnist-motion is built, and in how much memory, next to the script a person would write today (yardsticks.py).
+"""Speed and memory of building mnist-motion, compared with the script one would write today (yardsticks.py).
 
 ``python tests/benchmarks/bench_build.py`` prints Markdown for docs/benchmarks.md; ``--memory`` prints the memory of small and
-large builds instead. Nothing is asserted: machines differ, and are noisy.
+large builds instead. Nothing is asserted: machines differ and are noisy.
 
-Whole processes are timed, start-up and imports included, into a new folder each (in $TMPDIR). The versions take turns within
-each round, so that a slow minute hits all of them; a ratio is taken within a round. Memory is looked at in a round of its own,
-before the timed ones: looking costs time. It is the memory of the process and all its descendants, summed, every 20 ms.
+Whole processes are timed, including start-up and imports, each into a new folder in $TMPDIR. Versions alternate within a round,
+so that a slow minute affects all of them; ratios are taken within a round. Memory is sampled every 20 ms in a separate round
+before the timed ones, because sampling costs time; it is summed over the process and all its descendants.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _YARDSTICKS = Path(__file__).with_name("yardsticks.py")
 
 @dataclass(frozen=True)
 class Version:
-    """A way to make a dataset: the command that does it, but for its ``--out``."""
+    """A command that builds a dataset, without its ``--out``."""
 
     name: str
     encoding: str
@@ -47,72 +47,74 @@ class Version:
 
 @dataclass(frozen=True)
 class Peak:
-    """The most memory that was seen in a run, all processes together, in bytes."""
+    """Peak memory of a run, summed over its processes, in bytes."""
 
     rss: int
-    """Resident set sizes: pages that processes share are counted for each of them."""
+    """Resident set size: shared pages count in every process."""
     fair: int
-    """PSS where the system tells it (Linux): a page shared by n processes counts as 1/n in each. Else USS, or 0."""
+    """PSS on Linux: a page shared by n processes counts 1/n in each. Elsewhere USS, or 0."""
 
 
 def ours(n: int, encoding: str, *options: str) -> Version:
-    """Return the build of ``n`` training clips, with its val and test splits of a tenth each."""
+    """Return the build of ``n`` training clips plus val and test splits of a tenth each."""
     command = (sys.executable, "-m", "t2vdata", "build", "mnist-motion", "--n", str(n), "--encoding", encoding)
     num_clips = n + 2 * max(1, n // 10)
     return Version("t2vdata", encoding, (*command, "--workers", str(WORKERS), *options), num_clips)
 
 
 def yardstick(name: str, title: str, encoding: str, n: int) -> Version:
-    """Return the script of yardsticks.py with one of its encoders."""
+    """Return yardsticks.py with one of its encoders."""
     command = (sys.executable, str(_YARDSTICKS), name, "--n", str(n), "--workers", str(WORKERS))
     return Version(f"script: {title}", encoding, command, n)
 
 
 def timed(version: Version) -> float:
-    """Run a version once and return its seconds, without the removal of what it wrote."""
+    """Run a version once and return its seconds, excluding the removal of its output."""
     with tempfile.TemporaryDirectory(prefix="bench-build-") as folder:
-        begun = time.perf_counter()
-        done = subprocess.run([*version.command, "--out", folder], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        seconds = time.perf_counter() - begun
-        _stop_if_failed(version, done.returncode, done.stderr, folder)
+        start = time.perf_counter()
+        completed = subprocess.run(
+            [*version.command, "--out", folder], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        seconds = time.perf_counter() - start
+        _stop_if_failed(version, completed.returncode, completed.stderr, folder)
     return seconds
 
 
-def watched(version: Version) -> tuple[float, Peak]:
-    """Run a version once and return its seconds, for orientation, and its peak of memory."""
+def monitored(version: Version) -> tuple[float, Peak]:
+    """Run a version once and return its seconds (for orientation) and its peak memory."""
     with tempfile.TemporaryDirectory(prefix="bench-build-") as folder, tempfile.TemporaryFile("w+") as errors:
-        begun = time.perf_counter()
+        start = time.perf_counter()
         with subprocess.Popen([*version.command, "--out", folder], stdout=subprocess.DEVNULL, stderr=errors) as process:
             try:
-                looks = list(_looks(process))
+                samples = list(_samples(process))
             except BaseException:
                 process.kill()
                 raise
-        seconds = time.perf_counter() - begun
+        seconds = time.perf_counter() - start
         errors.seek(0)
         _stop_if_failed(version, process.returncode, errors.read(), folder)
-    return seconds, Peak(max(look.rss for look in looks), max(look.fair for look in looks))
+    return seconds, Peak(max(sample.rss for sample in samples), max(sample.fair for sample in samples))
 
 
-def _looks(process: subprocess.Popen[bytes]) -> Iterator[Peak]:
+def _samples(process: subprocess.Popen[bytes]) -> Iterator[Peak]:
     """Yield the memory of a process and its descendants, every 20 ms until it ends."""
     yield Peak(0, 0)
     root = psutil.Process(process.pid)
     while process.poll() is None:
         rss = fair = 0
         try:
-            for one in (root, *root.children(recursive=True)):
-                memory = one.memory_full_info()
+            for member in (root, *root.children(recursive=True)):
+                memory = member.memory_full_info()
                 rss += memory.rss
                 fair += getattr(memory, "pss", getattr(memory, "uss", 0))
         except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue  # One ended while we looked: half a sum is no look.
+            continue  # A process ended while being sampled: skip the incomplete sum.
         yield Peak(rss, fair)
         time.sleep(_EVERY_SECONDS)
 
 
 def _stop_if_failed(version: Version, status: int, errors: str, folder: str) -> None:
-    """Exit with a message unless the run ended well and wrote all its clips."""
+    """Exit with a message if the run failed or wrote another number of clips."""
     if status:
         sys.exit(f"{' '.join(version.command)} ended with status {status}:\n{errors.strip()}")
     written = _num_written(Path(folder))
@@ -133,22 +135,22 @@ def _num_written(folder: Path) -> int:
 
 
 def compare(versions: Sequence[Version], repeats: int) -> None:
-    """Run all versions in turn, and print a table of them; the last one is what the others are compared to."""
+    """Run all versions in turn and print a table; ratios are relative to the last version."""
     peaks = []
     for version in versions:
-        _say(f"memory: {version.name}, {version.encoding}")
-        peaks.append(watched(version)[1])
+        _log(f"memory: {version.name}, {version.encoding}")
+        peaks.append(monitored(version)[1])
     seconds: list[list[float]] = [[] for _ in versions]
     for repeat in range(repeats):
         for version, own in zip(versions, seconds, strict=True):
             own.append(timed(version))
-            _say(f"round {repeat + 1} of {repeats}: {version.name}, {version.encoding}: {own[-1]:.2f} s")
-    rates = [[version.num_clips / one for one in own] for version, own in zip(versions, seconds, strict=True)]
+            _log(f"round {repeat + 1} of {repeats}: {version.name}, {version.encoding}: {own[-1]:.2f} s")
+    rates = [[version.num_clips / duration for duration in own] for version, own in zip(versions, seconds, strict=True)]
     print(f"Median (min to max) of {repeats} rounds; ratio: clips/s to the last row's in the same round.\n")
     print("| version | encoding | clips | seconds | clips/s | ratio | peak memory | as RSS |")
     print("|---|---|--:|--:|--:|--:|--:|--:|")
     for version, own, rate, peak in zip(versions, seconds, rates, peaks, strict=True):
-        ratios = [one / yard for one, yard in zip(rate, rates[-1], strict=True)]
+        ratios = [ours_rate / yardstick_rate for ours_rate, yardstick_rate in zip(rate, rates[-1], strict=True)]
         cells = (
             version.name,
             version.encoding,
@@ -163,38 +165,40 @@ def compare(versions: Sequence[Version], repeats: int) -> None:
 
 
 def compare_memory(sizes: Sequence[int]) -> None:
-    """Build once with each number of training clips, and print the peaks."""
+    """Build once with each number of training clips and print peak memory."""
     print("One run each.\n")
     print("| training clips | clips | seconds, monitored | peak memory | as RSS |")
     print("|--:|--:|--:|--:|--:|")
     for n in sizes:
         version = ours(n, "lossless")
-        seconds, peak = watched(version)
+        seconds, peak = monitored(version)
         cells = (f"{n:,}", f"{version.num_clips:,}", f"{seconds:.1f}", _megabytes(peak.fair), _megabytes(peak.rss))
         print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def print_header() -> None:
-    """Say what the numbers were taken on."""
+    """Print the machine and the versions."""
     probe = subprocess.run(
         [sys.executable, "-c", "import sys, webdataset; print('torch' in sys.modules)"], capture_output=True, text=True
     )
     if probe.returncode:
         why = probe.stderr.strip().splitlines()[-1]
         sys.exit(f"cannot import webdataset, which the yardsticks need ({why}); pip install -e '.[test]' brings it, with torch")
-    torch = "with torch, whose import its start-up bears" if probe.stdout.strip() == "True" else "without torch"
+    torch = "with torch, whose import counts in its start-up" if probe.stdout.strip() == "True" else "without torch"
     kind = getattr(psutil.Process().memory_full_info(), "_fields", ())
-    fair = "PSS" if "pss" in kind else "USS" if "uss" in kind else "not known here"
+    fair = "PSS" if "pss" in kind else "USS" if "uss" in kind else "unknown here"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count()
-    load = ", ".join(f"{one:.1f}" for one in psutil.getloadavg())
+    load = ", ".join(f"{average:.1f}" for average in psutil.getloadavg())
     versions = ", ".join(f"{package} {metadata.version(package)}" for package in PACKAGES)
-    print(f"- {_cpu_model()}, {cores} cores for us; load before (1, 5, 15 minutes): {load}; {platform.platform()}")
+    print(f"- {_cpu_model()}, {cores} cores available; load before (1, 5, 15 minutes): {load}; {platform.platform()}")
     print(f"- Python {platform.python_version()}, {versions}; webdataset is imported {torch}")
     print(f"- clips of 64x64, 32 frames, grey; shards of 1000 (t2vdata h264: 100); {WORKERS} worker processes each;")
-    print("  threads in a worker: libx264 and OpenCV as many as they choose by themselves, t2vdata 1")
+    print("  threads in a worker: libx264 and OpenCV their own default, t2vdata 1")
     print("- script: NumPy drawing, PyAV or OpenCV or np.savez_compressed, webdataset.ShardWriter, see yardsticks.py;")
-    print("  only t2vdata flushes its files to the disk (fsync), hashes them, and writes an index")
-    print(f"- peak memory: {fair} of a run's processes, summed, seen every 20 ms; as RSS: what they share counts in each\n")
+    print("  only t2vdata flushes its files to disk (fsync), hashes them and writes an index")
+    print(
+        f"- peak memory: {fair} of a run's processes, summed, sampled every 20 ms; as RSS: shared pages count in each process\n"
+    )
 
 
 def _cpu_model() -> str:
@@ -207,7 +211,7 @@ def _cpu_model() -> str:
 
 
 def _spread(values: Sequence[float], form: str) -> str:
-    middle, least, most = (format(one, form) for one in (statistics.median(values), min(values), max(values)))
+    middle, least, most = (format(value, form) for value in (statistics.median(values), min(values), max(values)))
     return f"{middle} ({least} to {most})"
 
 
@@ -215,7 +219,7 @@ def _megabytes(num_bytes: int) -> str:
     return f"{num_bytes / 1e6:,.0f} MB" if num_bytes else "-"
 
 
-def _say(text: str) -> None:
+def _log(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
@@ -223,26 +227,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=40_000, help="training clips of the lossless build [%(default)s]")
     parser.add_argument("--h264-n", type=int, default=2000, help="training clips of the h264 build [%(default)s]")
-    # 2000 and not fewer: half a second of start-up should not be what a yardstick is measured by.
+    # At least 2000, so that half a second of start-up does not dominate the yardstick.
     parser.add_argument("--yardstick-n", type=int, default=2000, help="clips of each yardstick [%(default)s]")
     parser.add_argument("--repeats", type=int, default=5, help="timed rounds [%(default)s]")
     sizes = ", ".join(f"{n:,}" for n in MEMORY_SIZES)
     parser.add_argument("--memory", action="store_true", help=f"only the memory of lossless builds, for --n of {sizes}")
-    asked = parser.parse_args()
-    if min(asked.n, asked.h264_n, asked.yardstick_n, asked.repeats) < 1:
-        parser.error("expected numbers of 1 or more")
+    arguments = parser.parse_args()
+    if min(arguments.n, arguments.h264_n, arguments.yardstick_n, arguments.repeats) < 1:
+        parser.error("expected 1 or more")
     print_header()
-    if asked.memory:
+    if arguments.memory:
         compare_memory(MEMORY_SIZES)
         return
     versions = (
-        ours(asked.n, "lossless"),
-        ours(asked.h264_n, "h264", "--shard-size", "100"),
-        yardstick("savez", "savez_compressed", "npz", asked.yardstick_n),
-        yardstick("opencv", "OpenCV", "mp4v", asked.yardstick_n),
-        yardstick("pyav", "PyAV", "libx264", asked.yardstick_n),
+        ours(arguments.n, "lossless"),
+        ours(arguments.h264_n, "h264", "--shard-size", "100"),
+        yardstick("savez", "savez_compressed", "npz", arguments.yardstick_n),
+        yardstick("opencv", "OpenCV", "mp4v", arguments.yardstick_n),
+        yardstick("pyav", "PyAV", "libx264", arguments.yardstick_n),
     )
-    compare(versions, asked.repeats)
+    compare(versions, arguments.repeats)
 
 
 if __name__ == "__main__":

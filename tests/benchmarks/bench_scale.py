@@ -1,12 +1,12 @@
-"""Past one machine, side by side: engines, planning and opening millions of clips, and loading from S3 on loopback.
+"""Beyond one machine: engines, planning and opening millions of clips, and loading from S3 on loopback.
 
 python tests/benchmarks/bench_scale.py engines [--n 20000] [--repeats 3]
 python tests/benchmarks/bench_scale.py index [--n 1000000 10000000]
 python tests/benchmarks/bench_scale.py loading [--n 20000] [--repeats 3]
 
-``engines`` builds mnist-motion serially, with two processes, and on Ray with one and two workers; then as many clips
-in ten times as many shards, which shows what a shard costs beside its clips. Ray is started before its clock. ``index``
-measures fresh processes. ``loading`` reads an epoch from a folder, and from SeaweedFS with an empty cache and a full one.
+``engines`` builds mnist-motion serially, with two processes, and on Ray with one and two workers; then the same clips in ten
+times as many shards, which shows the overhead of a shard. Starting Ray is not timed. ``index`` measures fresh processes.
+``loading`` reads an epoch from a folder, and from SeaweedFS with an empty and a full cache.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ from t2vdata.processes import usable_cores  # noqa: E402
 MEASURED = """
 import re, sys, time
 {imports}
-begun, used = time.perf_counter(), time.process_time()
+start, used = time.perf_counter(), time.process_time()
 {code}
-wall, cpu = time.perf_counter() - begun, time.process_time() - used
-# What getrusage says of a child includes its parent's peak.
+wall, cpu = time.perf_counter() - start, time.process_time() - used
+# getrusage would include the peak of the parent.
 peak = int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 print(f"{{wall:.2f}} | {{cpu:.2f}} | {{peak / 1024:,.0f}} |")
 """
@@ -56,20 +56,20 @@ table = SplitTable.read(open_dataset(sys.argv[1])["train"])
 
 
 def seconds(work: Callable[[], object], repeats: int) -> list[float]:
-    found = []
+    durations = []
     for _ in range(repeats):
-        begun = time.perf_counter()
+        start = time.perf_counter()
         work()
-        found.append(time.perf_counter() - begun)
-    return sorted(found)
+        durations.append(time.perf_counter() - start)
+    return sorted(durations)
 
 
 @contextlib.contextmanager
 def ray_workers(count: int) -> Iterator[RayEngine]:
-    """Ray on this machine with its workers started."""
+    """Start Ray on this machine with ``count`` warm workers."""
     with _connected(None, count):
         engine = RayEngine(num_tasks=count)
-        # Each imports what it needs.
+        # Workers import their modules in the first builds.
         for _ in range(2):
             with tempfile.TemporaryDirectory() as out:
                 build_dataset(BuildSpec("mnist-motion", options={"n": 20 * count}, shard_size=1), out, engine=engine)
@@ -77,14 +77,14 @@ def ray_workers(count: int) -> Iterator[RayEngine]:
 
 
 def engines(n: int, repeats: int) -> None:
-    ways = (
+    variants = (
         ("serial", 1, lambda: contextlib.nullcontext(local.run)),
         ("2 processes", 2, lambda: contextlib.nullcontext(local.run)),
         ("Ray, 1 worker", 1, lambda: ray_workers(1)),
         ("Ray, 2 workers", 2, lambda: ray_workers(2)),
     )
     with tempfile.TemporaryDirectory() as out:
-        # Once before the clock: what this process imports.
+        # An untimed run first, for the imports of this process.
         build_dataset(BuildSpec("mnist-motion", options={"n": 20}), out, num_workers=1)
     print("| engine | clips a shard | shards | seconds, median (least, most) | clips/s | ms a shard above serial |")
     print("|---|--:|--:|--:|--:|--:|")
@@ -92,18 +92,18 @@ def engines(n: int, repeats: int) -> None:
         spec = BuildSpec("mnist-motion", options={"n": n, "val": 0, "test": 0}, shard_size=shard_size)
         num_shards = -(-n // shard_size)
         serial = 0.0
-        for name, workers, start in ways:
+        for name, workers, start in variants:
             with start() as engine:
 
                 def build(engine: object = engine, workers: int = workers, spec: BuildSpec = spec) -> None:
                     with tempfile.TemporaryDirectory() as out:
                         build_dataset(spec, out, num_workers=workers, engine=engine)
 
-                found = seconds(build, repeats)
-            median = statistics.median(found)
+                durations = seconds(build, repeats)
+            median = statistics.median(durations)
             serial = serial or median
             above = 1000 * (median * workers - serial) / num_shards
-            print(f"| {name} | {shard_size} | {num_shards} | {median:.2f} ({found[0]:.2f}, {found[-1]:.2f}) | "
+            print(f"| {name} | {shard_size} | {num_shards} | {median:.2f} ({durations[0]:.2f}, {durations[-1]:.2f}) | "
                   f"{n / median:,.0f} | {above:,.1f} |", flush=True)  # fmt: skip
 
 
@@ -114,8 +114,8 @@ def index(counts: list[int]) -> None:
         measured("planning mnist-motion", count, imports, PLAN, str(count))
     imports = "import numpy, pyarrow.parquet\nfrom t2vdata import open_dataset\nfrom t2vdata.loading.index import SplitTable"
     for count in counts:
-        with tempfile.TemporaryDirectory() as place:
-            folder = Path(place) / "set"
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / "set"
             subprocess.run([sys.executable, str(TESTS / "synthetic_index.py"), str(folder), str(count)], check=True)
             size = (folder / "index.parquet").stat().st_size
             with open(folder / "index.parquet", "rb") as file:
@@ -135,8 +135,8 @@ def measured(what: str, count: int, imports: str, code: str, *words: str) -> Non
 def loading(n: int, repeats: int) -> None:
     import fsspec
 
-    with tempfile.TemporaryDirectory() as place:
-        top = Path(place)
+    with tempfile.TemporaryDirectory() as temporary:
+        top = Path(temporary)
         build_dataset(BuildSpec("mnist-motion", options={"n": n, "val": 0, "test": 0}), top / "set")
         with servers.s3_server(top / "s3") as endpoint:
             os.environ.update(servers.s3_environment(endpoint))
@@ -153,19 +153,19 @@ def loading(n: int, repeats: int) -> None:
 
             print("| from | seconds, median (least, most) | clips/s | to the folder |\n|---|--:|--:|--:|")
             cold = iter(range(repeats))
-            ways = (
+            variants = (
                 ("a folder", lambda: epoch(str(top / "set"), top / "none")),
                 ("S3, empty cache", lambda: epoch("s3://bucket/set", top / f"cache-{next(cold)}")),
                 ("S3, full cache", lambda: epoch("s3://bucket/set", top / "cache-0")),
             )
-            # Once before the clock: imports, and the disk's cache.
+            # An untimed run first, for imports and the page cache.
             epoch(str(top / "set"), top / "none")
             base = 0.0
-            for name, work in ways:
-                found = seconds(work, repeats)
-                median = statistics.median(found)
+            for name, work in variants:
+                durations = seconds(work, repeats)
+                median = statistics.median(durations)
                 base = base or median
-                print(f"| {name} | {median:.2f} ({found[0]:.2f}, {found[-1]:.2f}) | {n / median:,.0f} | {base / median:.2f} |",
+                print(f"| {name} | {median:.2f} ({durations[0]:.2f}, {durations[-1]:.2f}) | {n / median:,.0f} | {base / median:.2f} |",
                       flush=True)  # fmt: skip
 
 
@@ -174,17 +174,17 @@ def main() -> None:
     parser.add_argument("what", choices=["engines", "index", "loading"])
     parser.add_argument("--n", type=int, nargs="+")
     parser.add_argument("--repeats", type=int, default=3)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("ray", "pyarrow", "s3fs", "torch"))
     load = os.getloadavg()[0]
     print(f"Python {platform.python_version()}, {platform.machine()}, {usable_cores()} cores, load {load:.1f}; {versions}\n")
-    match asked.what:
+    match arguments.what:
         case "engines":
-            engines((asked.n or [20_000])[0], asked.repeats)
+            engines((arguments.n or [20_000])[0], arguments.repeats)
         case "index":
-            index(asked.n or [1_000_000, 10_000_000])
+            index(arguments.n or [1_000_000, 10_000_000])
         case _:
-            loading((asked.n or [20_000])[0], asked.repeats)
+            loading((arguments.n or [20_000])[0], arguments.repeats)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The script a person would write today for digits that move back and forth: NumPy, a video library, WebDataset, two processes.
+"""The script one would write today for bouncing digits: NumPy, a video library, WebDataset, two processes.
 
-``python tests/benchmarks/yardsticks.py pyav --n 1000 --out FOLDER`` writes shards of clips with their captions. Written as such
-scripts are, without tricks for or against: bench_build.py measures t2vdata against it.
+``python tests/benchmarks/yardsticks.py pyav --n 1000 --out FOLDER`` writes shards of clips with captions. It is written as
+such scripts usually are, neither tuned nor slowed down; bench_build.py compares t2vdata with it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Video = NDArray[np.uint8]
 
 # Each library is imported where it is used: a script that writes one kind of file loads one library.
 def encode_pyav(video: Video) -> bytes:
-    """Return an mp4 of grey frames (T, H, W): libx264 in yuv420p, everything else as PyAV has it."""
+    """Return an mp4 of grey frames (T, H, W): libx264 in yuv420p, other settings are PyAV's defaults."""
     import av
 
     file = io.BytesIO()
@@ -41,7 +41,7 @@ def encode_pyav(video: Video) -> bytes:
 
 
 def encode_opencv(video: Video) -> bytes:
-    """Return an mp4 of grey frames (T, H, W) in MPEG-4 part 2; OpenCV writes to files only, so it is read back from one."""
+    """Return an mp4 of grey frames (T, H, W) in MPEG-4 part 2; OpenCV only writes to files, so the file is read back."""
     import cv2
 
     with tempfile.TemporaryDirectory() as folder:
@@ -69,18 +69,18 @@ ENCODERS: dict[str, tuple[str, Callable[[Video], bytes]]] = {
 
 
 def draw(image: NDArray[np.uint8], vertical: bool, start: int, step: int, across: int) -> tuple[Video, list[int]]:
-    """Return the frames (T, H, W) of a digit that bounces between the edges, and where it stands in each."""
+    """Return the frames (T, H, W) of a digit that bounces between the edges, and its position in each."""
     video = np.zeros((NUM_FRAMES, SIZE, SIZE), np.uint8)
     side = len(image)
-    place, places = start, []
+    position, positions = start, []
     for frame in video:
-        y, x = (place, across) if vertical else (across, place)
+        y, x = (position, across) if vertical else (across, position)
         frame[y : y + side, x : x + side] = image
-        places.append(place)
-        if not 0 <= place + step <= SIZE - side:
+        positions.append(position)
+        if not 0 <= position + step <= SIZE - side:
             step = -step
-        place += step
-    return video, places
+        position += step
+    return video, positions
 
 
 def write_shards(name: str, worker: int, num_clips: int, out: str) -> None:
@@ -95,17 +95,17 @@ def write_shards(name: str, worker: int, num_clips: int, out: str) -> None:
         for number in range(num_clips):
             which, vertical = int(random.integers(len(images))), bool(random.integers(2))
             room = SIZE - len(images[which])
-            start, across = (int(place) for place in random.integers(0, room + 1, 2))
+            start, across = (int(position) for position in random.integers(0, room + 1, 2))
             step = int(random.integers(1, 5)) * (1 if random.integers(2) else -1)
-            video, places = draw(images[which], vertical, start, step, across)
+            video, positions = draw(images[which], vertical, start, step, across)
             forward, back = ("down", "up") if vertical else ("right", "left")
-            first, then = (forward, back) if places[1] > places[0] else (back, forward)
+            first, then = (forward, back) if positions[1] > positions[0] else (back, forward)
             caption = f"the digit {labels[which]} is moving {first} and {then}"
             about: dict[str, Any] = {
                 "caption": caption,
                 "label": int(labels[which]),
                 "mnist_index": which,
-                "positions": places,
+                "positions": positions,
                 "across": across,
                 "fps": FPS,
             }
@@ -117,15 +117,19 @@ def main() -> None:
     parser.add_argument("name", choices=ENCODERS)
     parser.add_argument("--n", type=int, default=1000, help="clips")
     parser.add_argument("--workers", type=int, default=2, help="processes")
-    parser.add_argument("--out", required=True, help="folder that is there")
-    asked = parser.parse_args()
+    parser.add_argument("--out", required=True, help="an existing folder")
+    arguments = parser.parse_args()
     try:
-        import webdataset  # noqa: F401  # once here; the workers are forked where the system can
+        import webdataset  # noqa: F401  # imported once here; workers are forked where possible
     except ImportError as error:
         sys.exit(f"cannot import webdataset ({error}); install what tests need: pip install -e '.[test]'")
-    shares = [asked.n // asked.workers + (worker < asked.n % asked.workers) for worker in range(asked.workers)]
-    with multiprocessing.Pool(asked.workers) as pool:
-        pool.starmap(write_shards, [(asked.name, worker, share, asked.out) for worker, share in enumerate(shares)], chunksize=1)
+    shares = [
+        arguments.n // arguments.workers + (worker < arguments.n % arguments.workers) for worker in range(arguments.workers)
+    ]
+    with multiprocessing.Pool(arguments.workers) as pool:
+        pool.starmap(
+            write_shards, [(arguments.name, worker, share, arguments.out) for worker, share in enumerate(shares)], chunksize=1
+        )
 
 
 if __name__ == "__main__":

@@ -283,7 +283,7 @@ def test_a_slow_store_that_refuses_every_fifth_request_gets_the_same_bytes(
     s3: str, out: str, built: BuildResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Every fifth request, and a run of seven, more than a client retries by itself.
-    with servers.moody_proxy(s3, refuse=lambda n: n % 5 == 2 or 20 <= n < 27, delay_seconds=0.005) as proxy:
+    with servers.unreliable_proxy(s3, refuse=lambda n: n % 5 == 2 or 20 <= n < 27, delay_seconds=0.005) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
         fsspec.filesystem("s3").clear_instance_cache()
         build_dataset(tiny_spec(), out, num_workers=1)
@@ -307,7 +307,7 @@ def test_a_build_waits_for_raw_files_in_a_store_that_is_away_for_a_while(
     s3: str, remote_clips: BuildSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    with servers.moody_proxy(s3, refuse=lambda n: 3 <= n < 12) as proxy:
+    with servers.unreliable_proxy(s3, refuse=lambda n: 3 <= n < 12) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
         fsspec.filesystem("s3").clear_instance_cache()
         result = build_dataset(remote_clips, tmp_path / "set", num_workers=1)
@@ -320,7 +320,7 @@ def test_a_store_of_raw_files_that_stays_away_ends_the_build_and_rejects_no_clip
 ) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.1)
-    with servers.moody_proxy(s3, refuse=lambda n: n >= 3) as proxy:
+    with servers.unreliable_proxy(s3, refuse=lambda n: n >= 3) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
         fsspec.filesystem("s3").clear_instance_cache()
         with pytest.raises(StoreAwayError, match=r"clip-\d.mp4.*gave up after 0 s; run the same command again"):

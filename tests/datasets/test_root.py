@@ -136,7 +136,7 @@ def test_a_root_is_listed_by_folder_and_each_file_is_one_request(
             tmp_path / "raw" / "train" / f"manymanym{number:02d}_000010_000020.mp4",
         )
     url = upload(tmp_path / "raw", bucket)
-    with servers.moody_proxy(s3, refuse=lambda _: False) as proxy:
+    with servers.unreliable_proxy(s3, refuse=lambda _: False) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
         fsspec.filesystem("s3").clear_instance_cache()
         result = build(spec("kinetics", layout, url), tmp_path / "out")

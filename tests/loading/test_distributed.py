@@ -47,7 +47,7 @@ def test_ranks_read_each_sample_once_though_one_dies_and_their_number_changes(
         store.put_file(str(path), f"ranks/set/{path.name}")
     notes = tmp_path / "notes"
     notes.mkdir()
-    with servers.moody_proxy(s3, refuse=lambda _: False) as proxy:
+    with servers.unreliable_proxy(s3, refuse=lambda _: False) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
         # Three steps on two ranks, of which one dies before the second: half an epoch. Then three ranks, to the next one's end.
         torchrun(2, "s3://ranks/set", tmp_path / "cache", notes, 30, 10)

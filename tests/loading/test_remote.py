@@ -86,7 +86,7 @@ def test_a_dataset_is_read_from_a_server_without_ranges(built: BuildResult, spec
 def test_a_broken_connection_is_taken_up_at_the_byte_reached(mode: str, serve: Serve, large: Large, spec: MakeSpec) -> None:
     folder, entry = large
     server = serve(folder)
-    with servers.breaking_line(server.url, cuts=3, after=3 * MiB) as line:
+    with servers.cutting_proxy(server.url, cuts=3, after=3 * MiB) as line:
         reader = open_reader(line.url, [entry], cache=spec(mode=mode))
         assert is_right(reader.read(0, 0, entry.num_bytes), entry)
         reader.close()
@@ -124,7 +124,7 @@ def test_a_server_that_dies_in_the_middle_and_comes_back_is_waited_for(serve: Se
 
 def test_a_server_without_ranges_that_breaks_is_read_from_its_beginning(large: Large, spec: MakeSpec) -> None:
     folder, entry = large
-    with servers.plain_server(folder) as url, servers.breaking_line(url, cuts=2, after=5 * MiB) as line:
+    with servers.plain_server(folder) as url, servers.cutting_proxy(url, cuts=2, after=5 * MiB) as line:
         reader = open_reader(line.url, [entry], cache=spec())
         assert is_right(reader.read(0, 0, entry.num_bytes), entry)
         reader.close()
@@ -138,7 +138,7 @@ def test_a_broken_line_to_s3_is_taken_up(
     store = fsspec.filesystem("s3")
     store.makedirs("broken", exist_ok=True)
     store.put_file(str(folder / entry.name), f"broken/{entry.name}")
-    with servers.breaking_line(s3_settings, cuts=3, after=3 * MiB) as line:
+    with servers.cutting_proxy(s3_settings, cuts=3, after=3 * MiB) as line:
         monkeypatch.setenv("AWS_ENDPOINT_URL", line.url)
         store.clear_instance_cache()
         reader = open_reader("s3://broken", [entry], cache=spec())
@@ -150,7 +150,7 @@ def test_a_broken_line_to_s3_is_taken_up(
 @pytest.mark.parametrize("mode", MODES)
 def test_a_line_that_breaks_for_good_is_given_up(mode: str, serve: Serve, large: Large, spec: MakeSpec) -> None:
     folder, entry = large
-    with servers.breaking_line(serve(folder).url, cuts=1000, after=100) as line:
+    with servers.cutting_proxy(serve(folder).url, cuts=1000, after=100) as line:
         reader = open_reader(line.url, [entry], cache=spec(mode=mode, retries=2))
         with pytest.raises(StorageError, match=rf"{entry.name}.* \(at byte 0 of 12582912\); gave up after 3 attempts in a row"):
             reader.read(0, 0, entry.num_bytes)
@@ -222,7 +222,7 @@ def test_an_object_that_was_replaced_while_it_was_fetched_is_fetched_again(
     folder, entry = large
     right = (folder / entry.name).read_bytes()
     (folder / entry.name).write_bytes(bytes(entry.num_bytes))
-    with servers.breaking_line(serve(folder).url, cuts=1, after=3 * MiB) as line:
+    with servers.cutting_proxy(serve(folder).url, cuts=1, after=3 * MiB) as line:
         reader = open_reader(line.url, [entry], cache=spec(back_off_seconds=0.5))
 
         def replace() -> None:

@@ -180,7 +180,7 @@ def test_a_broken_connection_to_a_web_server_continues_where_it_broke(tmp_path: 
     (tmp_path / "a.tar.gz").write_bytes(gzip.compress(tar({"a.mp4": random.Random(0).randbytes(3_000_000)})))
     with (
         servers.nginx(tmp_path, tmp_path / "nginx") as server,
-        servers.breaking_line(server.url, cuts=2, after=1_000_000) as connection,
+        servers.cutting_proxy(server.url, cuts=2, after=1_000_000) as connection,
     ):
         contents = archives.contents(Archive("a.tar.gz", f"{connection.url}/a.tar.gz", 1))
         assert connection.cuts_left == 0
