@@ -111,7 +111,8 @@ def _visdial(path: Path, split: str, images: range, random_numbers: random.Rando
                 start, right = random_numbers.randrange(len(numbers) - 100), random_numbers.randrange(100)
                 options = numbers[start : start + 100]
                 turns.append(
-                    f'{{"answer": {options[right]}, "gt_index": {right}, "question": {random_numbers.randrange(len(questions))}, '
+                    f'{{"answer": {options[right]}, "gt_index": {right}, '
+                    f'"question": {random_numbers.randrange(len(questions))}, '
                     f'"answer_options": [{", ".join(options)}]}}'
                 )
             file.write(f'{", " if index else ""}{{"image_id": {image}, "caption": "a person", "dialog": [{", ".join(turns)}]}}')

@@ -32,7 +32,7 @@ import servers  # noqa: E402
 from t2vdata import open_dataset  # noqa: E402
 from t2vdata.build.run import BuildSpec, build_dataset  # noqa: E402
 from t2vdata.engines import local  # noqa: E402
-from t2vdata.engines.ray import RayEngine, _connected  # noqa: E402
+from t2vdata.engines.ray import RayEngine, connected  # noqa: E402
 from t2vdata.loading import CacheSpec, Loader, LoadSpec, Resources  # noqa: E402
 from t2vdata.processes import usable_cores  # noqa: E402
 
@@ -67,7 +67,7 @@ def seconds(work: Callable[[], object], repeats: int) -> list[float]:
 @contextlib.contextmanager
 def ray_workers(count: int) -> Iterator[RayEngine]:
     """Start Ray on this machine with ``count`` warm workers."""
-    with _connected(None, count):
+    with connected(None, count):
         engine = RayEngine(num_tasks=count)
         # Workers import their modules in the first builds.
         for _ in range(2):
@@ -165,8 +165,8 @@ def loading(n: int, repeats: int) -> None:
                 durations = seconds(work, repeats)
                 median = statistics.median(durations)
                 base = base or median
-                print(f"| {name} | {median:.2f} ({durations[0]:.2f}, {durations[-1]:.2f}) | {n / median:,.0f} | {base / median:.2f} |",
-                      flush=True)  # fmt: skip
+                spread = f"{median:.2f} ({durations[0]:.2f}, {durations[-1]:.2f})"
+                print(f"| {name} | {spread} | {n / median:,.0f} | {base / median:.2f} |", flush=True)
 
 
 def main() -> None:
