@@ -53,8 +53,11 @@ def mini(root: Path) -> Path:
     (root / "moments_categories.txt").write_text("".join(f"{name},{number}\n" for number, name in enumerate(names)))
     paths = [f"{name}/yt-{name}{number}_{number}.mp4" for number in range(5) for name in reversed(names)]
     (root / "trainingSet.csv").write_text("".join(f"{path},{path.split('/')[0]},3,0\n" for path in paths))
+    # As many frames as the preset takes.
+    video = video_files.of_pictures(video_files.scene(0, 30, width=64, height=48))
     for path in sorted(paths)[:3]:
-        add_file(root, f"training/{path}", "large")
+        (root / "training" / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / "training" / path).write_bytes(video)
     return root
 
 
