@@ -17,15 +17,15 @@ from t2vdata import storage
 from t2vdata.cli.score import print_scores
 from t2vdata.scoring import score
 from t2vdata.scoring.quality import TRAINING_STEPS
-from t2vdata.scoring.real import Real
-from t2vdata.scoring.score import Full
+from t2vdata.scoring.reference import ReferenceClips
+from t2vdata.scoring.score import FullScore
 
 _SEED = 3
 
 
 def evaluate(
     model: Trained, split: str, num_clips: int, *, gan_train_steps: int | None = None
-) -> tuple[dict[str, Full], dict[str, float]]:
+) -> tuple[dict[str, FullScore], dict[str, float]]:
     """Return the scores of a model's clips and of the controls, and the metrics of its family, on a split.
 
     The model gets the captions of the real clips that it is compared with: ``num_clips``, evenly spread over the split.
@@ -35,12 +35,12 @@ def evaluate(
     metrics = evaluation.family_metrics(model.trainer, batches, seed=_SEED, device=device)
     if not evaluation.can_be_scored(evaluation.captions_of(batches)):
         return {}, metrics
-    real = Real.of_dataset(model.dataset.path, split, num_clips=num_clips)
+    real = ReferenceClips.from_dataset(model.dataset.path, split, num_clips=num_clips)
     clips = as_clips(evaluation.sample(model.trainer, real.captions, seed=_SEED, device=device))
     return score.table({"model": (clips, real.captions)}, real, gan_train_steps=gan_train_steps), metrics
 
 
-def model_numbers(scores: dict[str, Full], metrics: dict[str, float]) -> dict[str, float]:
+def model_numbers(scores: dict[str, FullScore], metrics: dict[str, float]) -> dict[str, float]:
     """Return the model's numbers by name, as tables use them for their columns.
 
     ``caption_of_real`` and ``diversity_of_real`` are the model's divided by those of real clips.
@@ -51,7 +51,7 @@ def model_numbers(scores: dict[str, Full], metrics: dict[str, float]) -> dict[st
     return {**model, **{f"{name}_of_real": model[name] / real[name] for name in compared}, **metrics}
 
 
-def _flat(result: Full) -> dict[str, float]:
+def _flat(result: FullScore) -> dict[str, float]:
     """Return the numbers of a score without their intervals; nested ones are named like ``memory_ratio``."""
     flat: dict[str, float] = {}
     for name, value in result.as_json().items():

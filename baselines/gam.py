@@ -12,7 +12,7 @@ from baselines.command import run
 from baselines.family import HasDiscriminator, Trainer
 from baselines.trained import Trained, open_run
 from t2vdata.errors import RequestError
-from t2vdata.scoring.gam import TOLERANCE, Errors, Verdict, gam
+from t2vdata.scoring.gam import TOLERANCE, Errors, GamResult, gam
 
 _SEED, _BATCH_SIZE = 4, 50
 
@@ -27,7 +27,7 @@ def errors(trainer: HasDiscriminator, real: torch.Tensor, rival: torch.Tensor, c
     return Errors.of(is_taken_for_real(real).cpu().numpy(), is_taken_for_real(rival).cpu().numpy())
 
 
-def compare(first: Trained, second: Trained, split: str, num_clips: int, *, tolerance: float = TOLERANCE) -> Verdict:
+def compare(first: Trained, second: Trained, split: str, num_clips: int, *, tolerance: float = TOLERANCE) -> GamResult:
     """Return the verdict of the Generative Adversarial Metric over real clips of a split and samples for their captions.
 
     Raises RequestError if the runs have different data, or if one discriminator is better on real clips than the other.

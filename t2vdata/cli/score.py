@@ -11,7 +11,7 @@ from t2vdata.cli import SETTINGS
 
 if TYPE_CHECKING:
     from t2vdata.scoring.quality import Quality
-    from t2vdata.scoring.score import Full, Score, Share
+    from t2vdata.scoring.score import FullScore, Proportion, Score
 
 
 @click.command(
@@ -53,13 +53,13 @@ def command(
         raise click.UsageError("PATH needs the captions of the clips; add --captions FILE")
     if with_gan_train and data is None:
         raise click.UsageError("--gan-train tests on real clips; name a dataset with --data")
-    from t2vdata.scoring import clips, quality, score
-    from t2vdata.scoring.real import Real
+    from t2vdata.scoring import clip_files, quality, score
+    from t2vdata.scoring.reference import ReferenceClips
 
-    yours = {"yours": clips.of_files(path, captions)} if path is not None and captions is not None else {}
+    yours = {"yours": clip_files.read_files(path, captions)} if path is not None and captions is not None else {}
     # By default as many as in PATH: the distances depend on the number of clips.
     num_real = n or (len(yours["yours"][1]) if yours else 400)
-    real = None if data is None else Real.of_dataset(data, split, num_clips=max(2, num_real))
+    real = None if data is None else ReferenceClips.from_dataset(data, split, num_clips=max(2, num_real))
     rows = score.table(yours, real, gan_train_steps=quality.TRAINING_STEPS if with_gan_train else None)
     if as_json:
         import json
@@ -69,7 +69,7 @@ def command(
     print_scores(rows)
 
 
-def print_scores(rows: Mapping[str, Full]) -> None:
+def print_scores(rows: Mapping[str, FullScore]) -> None:
     """Print how well clips match their captions and how close they are to real ones, a row per set of clips."""
     from t2vdata.cli._console import console, table
 
@@ -99,7 +99,7 @@ def _match_row(name: str, match: Score) -> list[str]:
 
 
 def _quality_row(name: str, quality: Quality) -> list[str]:
-    memory = quality.memory
+    memory = quality.memorization
     return [
         name,
         _number(quality.frechet, ".2f"),
@@ -115,6 +115,6 @@ def _number(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
 
 
-def _share(share: Share) -> str:
-    low, high = share.interval
-    return f"{share.value:.1%} ({100 * low:.0f}-{100 * high:.0f})"
+def _share(proportion: Proportion) -> str:
+    low, high = proportion.interval
+    return f"{proportion.value:.1%} ({100 * low:.0f}-{100 * high:.0f})"

@@ -1,18 +1,17 @@
-"""Does the video match its caption? A score for clips of moving digits, by anyone's model.
+"""Does the video match its caption? Scores for clips of moving digits, from any model.
 
-The truth of ``mnist-motion`` is known, so a generated clip can be judged without any downloaded network: where its digit goes
-is measured, which digit it is a small network tells that was trained on handwriting of the training split. docs/benchmark.md
-defines all of it. To score a model from Python:
+The ground truth of ``mnist-motion`` is known, so no downloaded network is needed to score a generated clip: motion is measured,
+and a small network trained on the training split classifies the digit. docs/benchmark.md defines all metrics. From Python:
 
     from t2vdata.scoring import score
-    from t2vdata.scoring.real import Real
+    from t2vdata.scoring.reference import ReferenceClips
 
-    score.score(videos, captions)                           # Score: do they match? No real clips are needed
-    real = Real.of_dataset("data/mnist-motion", "test", num_clips=400)
-    score.controls(real.videos, real.captions)              # {name: Score} of real clips with something taken away
-    score.full(videos, captions, real=real)                 # Full: .match is the Score, .quality the rest
-    score.table({"yours": (videos, captions)}, real)        # {name: Full}, yours and the controls: the whole table
+    score.score(videos, captions)                           # Score: do they match? Needs no real clips
+    reference = ReferenceClips.from_dataset("data/mnist-motion", "test", num_clips=400)
+    score.controls(reference.videos, reference.captions)    # {name: Score} of degraded real clips, for comparison
+    score.full_score(videos, captions, reference=reference) # FullScore: .match is the Score, .quality the rest
+    score.table({"yours": (videos, captions)}, reference)   # {name: FullScore}, yours and the controls: the whole table
 
-Clips are (T, H, W) or (T, H, W, C) uint8. ``Full.as_json()`` is what `t2vdata score --json` prints of a row. Two GANs are
-compared by ``gam.gam``, from what their discriminators decided. ``train`` and ``train_classifier`` make the networks' weights.
+Clips are (T, H, W) or (T, H, W, C) uint8. ``FullScore.as_json()`` is a row of `t2vdata score --json`. ``gam.gam`` compares two
+GANs by the decisions of their discriminators. ``train_digit_classifier`` and ``train_clip_classifier`` train the networks.
 """

@@ -1,4 +1,4 @@
-"""What a caption of one moving digit asks for."""
+"""Parse captions of one moving digit: its digit and its first direction."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from t2vdata.errors import RequestError
 
 DIRECTIONS = ("up", "down", "left", "right")
 CHANCE = 1 / 40
-"""Of a caption, for a clip that knows nothing of it: ten digits, four first directions."""
-_BACK = {"up": "down", "down": "up", "left": "right", "right": "left"}
+"""Chance that a clip matches a caption it does not depend on: ten digits, four first directions."""
+_OPPOSITE = {"up": "down", "down": "up", "left": "right", "right": "left"}
 _CAPTION = re.compile(r"the digit ([0-9]) is moving (up|down|left|right) (?:and|to) (up|down|left|right)\.?")
 
 
 @dataclass(frozen=True)
 class Meaning:
-    """A digit, and where it goes first."""
+    """A digit and its first direction."""
 
     digit: int
     direction: str
@@ -28,11 +28,11 @@ class Meaning:
 
 
 def meaning_of(caption: str) -> Meaning:
-    """Return what a caption asks for. Raises RequestError for one that is not of this grammar."""
-    told = _CAPTION.fullmatch(" ".join(caption.lower().split()))
-    if told is None or _BACK[told[2]] != told[3]:
+    """Parse a caption. Raises RequestError for a caption outside this grammar."""
+    match = _CAPTION.fullmatch(" ".join(caption.lower().split()))
+    if match is None or _OPPOSITE[match[2]] != match[3]:
         raise RequestError(
-            f"no caption of one moving digit: {caption[:80]!r}; expected such as 'the digit 9 is moving down and up', "
+            f"not a caption of one moving digit: {caption[:80]!r}; expected one such as 'the digit 9 is moving down and up', "
             "as `t2vdata build mnist-motion` writes them"
         )
-    return Meaning(int(told[1]), told[2])
+    return Meaning(int(match[1]), match[2])

@@ -1,6 +1,6 @@
-"""Where the digit of a clip goes, measured: no network, no training.
+"""Measure the motion of the digit in a clip, without a network.
 
-The place of a digit is the centre of mass of the pixels that are bright, those over 30 % of the brightest in their frame.
+The position of a digit is the centre of mass of the bright pixels: those above 30 % of the brightest in their frame.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from t2vdata.errors import RequestError
+from t2vdata.media.color import LUMA_PER_MILLE
 
 Video = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 
-# Of 255: a frame whose brightest pixel is darker is blank.
-_DARK = 40
+# Of 255. A frame whose brightest pixel is darker is blank.
+_MIN_PEAK = 40
 _BRIGHT_SHARE = 0.3
-# Of the frame's side: what moves less stands still.
-_STILL = 0.03
-# Of the range along the way: so far from the start, or back from a turn, is a movement and no trembling.
-_MOVED = 0.15
-# Where the side way is over half of the way, there is no axis.
-_MOST_ASIDE = 0.5
+# Share of the frame's side; a digit that moves less stands still.
+_MIN_RANGE = 0.03
+# Share of the range along the axis; a shorter leg, from the start or after a turn, is jitter.
+_MIN_LEG = 0.15
+# If the range across is more than this share of the range along, there is no axis.
+_MAX_ACROSS = 0.5
 
 
 @dataclass(frozen=True)
@@ -32,21 +33,21 @@ class Motion:
     """How the digit of a clip moves. Lengths are in pixels."""
 
     axis: str | None
-    """``vertical``, ``horizontal``, or None for a clip that does not move, or goes anywhere."""
+    """``vertical``, ``horizontal``, or None for a clip that stands still or moves along no axis."""
     direction: str | None
-    """Where it goes first: ``up``, ``down``, ``left``, ``right``, or None."""
+    """The first direction: ``up``, ``down``, ``left``, ``right``, or None."""
     reversals: int
     speed: float
     """Pixels a frame, on average."""
     jitter: float
     """Standard deviation across the axis."""
     num_blank: int
-    """Frames without anything to see."""
+    """Number of blank frames."""
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where the bright pixels of each frame are: arrays (N,), in pixels."""
+class BrightRegions:
+    """Bounding box and centre of the bright pixels of each frame: arrays (N,), in pixels."""
 
     top: Floats
     bottom: Floats
@@ -59,7 +60,7 @@ class Places:
 
 
 def grey(video: NDArray[Any]) -> Video:
-    """Return a clip (T, H, W) or (T, H, W, 1 or 3) uint8 in grey, (T, H, W). Raises RequestError for anything else."""
+    """Convert a clip (T, H, W) or (T, H, W, 1 or 3) uint8 to grey, (T, H, W). Raises RequestError for anything else."""
     if (
         video.dtype != np.uint8
         or video.ndim not in (3, 4)
@@ -69,15 +70,17 @@ def grey(video: NDArray[Any]) -> Video:
         raise RequestError(f"a clip of shape {video.shape} {video.dtype}; expected (T, H, W) or (T, H, W, 1 or 3) uint8")
     if video.ndim == 3:
         return video
-    # ITU-R BT.601, in integers.
-    return video[..., 0] if video.shape[3] == 1 else ((video @ np.array([299, 587, 114]) + 500) // 1000).astype(np.uint8)
+    if video.shape[3] == 1:
+        return video[..., 0]
+    rounded: Video = ((video @ np.array(LUMA_PER_MILLE) + 500) // 1000).astype(np.uint8)
+    return rounded
 
 
-def places(frames: Video) -> Places:
-    """Return where the bright pixels of frames (N, H, W) uint8 are; of a blank frame the whole frame."""
+def find_bright_regions(frames: Video) -> BrightRegions:
+    """Locate the bright pixels of frames (N, H, W) uint8; a blank frame counts as bright everywhere."""
     _, height, width = frames.shape
     peak = _peaks(frames)
-    is_blank: NDArray[np.bool_] = np.asarray(peak < _DARK)
+    is_blank: NDArray[np.bool_] = np.asarray(peak < _MIN_PEAK)
     bright: NDArray[np.bool_] = np.asarray(frames > (_BRIGHT_SHARE * peak)[:, None, None])
     bright |= is_blank[:, None, None]
     mass = np.where(bright, np.maximum(frames, 1), 0).astype(np.float64)
@@ -85,7 +88,7 @@ def places(frames: Video) -> Places:
     total = rows.sum(axis=1)
     in_rows: NDArray[np.bool_] = np.asarray(bright.any(axis=2))
     in_columns: NDArray[np.bool_] = np.asarray(bright.any(axis=1))
-    return Places(
+    return BrightRegions(
         top=in_rows.argmax(axis=1).astype(float),
         bottom=height - in_rows[:, ::-1].argmax(axis=1).astype(float),
         left=in_columns.argmax(axis=1).astype(float),
@@ -96,17 +99,17 @@ def places(frames: Video) -> Places:
     )
 
 
-def blank(frames: Video) -> NDArray[np.bool_]:
-    """Return which frames (N, H, W) uint8 have nothing to see: (N,)."""
-    return np.asarray(_peaks(frames) < _DARK)
+def is_blank(frames: Video) -> NDArray[np.bool_]:
+    """Return which frames (N, H, W) uint8 are blank: (N,)."""
+    return np.asarray(_peaks(frames) < _MIN_PEAK)
 
 
-def judge(video: Video) -> Motion:
-    """Return how the digit of a clip (T, H, W) uint8 moves."""
-    where = places(video)
-    seen = ~where.is_blank
-    num_blank = int(where.is_blank.sum())
-    path = np.stack([where.row[seen], where.column[seen]], axis=1)
+def measure(video: Video) -> Motion:
+    """Measure how the digit of a clip (T, H, W) uint8 moves."""
+    regions = find_bright_regions(video)
+    visible = ~regions.is_blank
+    num_blank = int(regions.is_blank.sum())
+    path = np.stack([regions.row[visible], regions.column[visible]], axis=1)
     if len(path) < 2:
         return Motion(None, None, 0, 0.0, 0.0, num_blank)
     ranges = np.ptp(path, axis=0)
@@ -114,33 +117,33 @@ def judge(video: Video) -> Motion:
     moves = path[:, along]
     speed = float(np.abs(np.diff(moves)).mean())
     jitter = float(path[:, 1 - along].std())
-    if ranges[along] < _STILL * max(video.shape[1:]) or ranges[1 - along] > _MOST_ASIDE * ranges[along]:
+    if ranges[along] < _MIN_RANGE * max(video.shape[1:]) or ranges[1 - along] > _MAX_ACROSS * ranges[along]:
         return Motion(None, None, 0, speed, jitter, num_blank)
-    turns = _turns(moves, _MOVED * float(ranges[along]))
+    legs = _legs(moves, _MIN_LEG * float(ranges[along]))
     names = (("up", "down"), ("left", "right"))[along]
-    direction = names[int(turns[0] > 0)] if turns else None
-    return Motion(("vertical", "horizontal")[along], direction, max(0, len(turns) - 1), speed, jitter, num_blank)
+    direction = names[int(legs[0] > 0)] if legs else None
+    return Motion(("vertical", "horizontal")[along], direction, max(0, len(legs) - 1), speed, jitter, num_blank)
 
 
 def _peaks(frames: Video) -> NDArray[np.uint8]:
     """Return the brightest pixel of each frame."""
-    found: NDArray[np.uint8] = frames.reshape(len(frames), -1).max(axis=1) if len(frames) else np.zeros(0, np.uint8)
-    return found
+    peaks: NDArray[np.uint8] = frames.reshape(len(frames), -1).max(axis=1) if len(frames) else np.zeros(0, np.uint8)
+    return peaks
 
 
-def _turns(moves: Floats, least: float) -> list[int]:
-    """Return the signs of the legs of a way, in order; a leg is at least so long."""
+def _legs(moves: Floats, min_length: float) -> list[int]:
+    """Return the signs of the legs of a path along one axis, in order; legs are at least ``min_length`` long."""
     signs: list[int] = []
     heading = 0
     low = high = moves[0]
-    for place in moves[1:]:
-        # How far this leg has gone; before the first, both ways.
-        high = max(high, place) if heading >= 0 else high
-        low = min(low, place) if heading <= 0 else low
-        if heading <= 0 and place - low >= least:
-            heading, high = 1, place
+    for position in moves[1:]:
+        # The extent of this leg; before the first leg, in both directions.
+        high = max(high, position) if heading >= 0 else high
+        low = min(low, position) if heading <= 0 else low
+        if heading <= 0 and position - low >= min_length:
+            heading, high = 1, position
             signs.append(1)
-        elif heading >= 0 and high - place >= least:
-            heading, low = -1, place
+        elif heading >= 0 and high - position >= min_length:
+            heading, low = -1, position
             signs.append(-1)
     return signs

@@ -1,4 +1,4 @@
-"""How near clips are to real ones as a set, and whether they are copies: what captions alone do not say."""
+"""Measure a set of clips against real clips: Fréchet distance, MMD, inception score, GAN-test, GAN-train, memorization."""
 
 from __future__ import annotations
 
@@ -8,71 +8,79 @@ from typing import Any
 
 import torch
 
-from t2vdata.scoring import classifier, distances, memory
+from t2vdata.scoring import clip_classifier, distances, memorization
 from t2vdata.scoring.grammar import Meaning
-from t2vdata.scoring.memory import Memory
+from t2vdata.scoring.memorization import Memorization
 from t2vdata.scoring.motion import Video
-from t2vdata.scoring.real import Real
-from t2vdata.scoring.shares import Share
+from t2vdata.scoring.proportion import Proportion
+from t2vdata.scoring.reference import ReferenceClips
 
 TRAINING_STEPS = 400
-"""Of the classifier of GAN-train."""
+"""Steps for which GAN-train trains its classifier."""
 
 
 @dataclass(frozen=True)
 class Quality:
-    """What the clip classifier says of clips; what needs real clips, or more clips than there are, is None."""
+    """Set metrics of clips; None for those that need real clips, or more clips than there are."""
 
     inception: tuple[float, float] | None
-    """Mean and standard deviation over four splits; 40 at most."""
-    gan_test: Share
-    """Clips that the classifier, which learnt from real ones, takes for what their captions ask."""
+    """Mean and standard deviation over four splits; at most 40."""
+    gan_test: Proportion
+    """Clips that a classifier trained on real clips classifies as their captions say."""
     frechet: float | None = None
-    """From real training clips."""
+    """Distance from real training clips."""
     mmd: float | None = None
-    """From real training clips, squared and unbiased."""
-    memory: Memory | None = None
-    gan_train: Share | None = None
-    """Real clips that a classifier which learnt from these takes for what their captions ask."""
+    """Squared distance from real training clips, unbiased."""
+    memorization: Memorization | None = None
+    gan_train: Proportion | None = None
+    """Real clips that a classifier trained on these clips classifies as their captions say."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as JSON values, with the intervals."""
+        """Return JSON values, with the intervals."""
         return {
             "inception": None if self.inception is None else {"mean": self.inception[0], "deviation": self.inception[1]},
             "gan_test": self.gan_test.as_json(),
             "frechet": self.frechet,
             "mmd": self.mmd,
-            "memory": None if self.memory is None else self.memory.as_json(),
+            "memory": None if self.memorization is None else self.memorization.as_json(),
             "gan_train": None if self.gan_train is None else self.gan_train.as_json(),
         }
 
 
-def quality(videos: Sequence[Video], wanted: Sequence[Meaning], real: Real | None = None) -> Quality:
-    """Return the quality of clips (T, H, W) uint8 that should show what is wanted, beside real ones, without GAN-train."""
-    watched = classifier.watch(classifier.inputs(videos))
-    enough = len(videos) > 1
+def quality(videos: Sequence[Video], meanings: Sequence[Meaning], reference: ReferenceClips | None = None) -> Quality:
+    """Measure clips (T, H, W) uint8 whose captions mean ``meanings``, against real clips; without GAN-train."""
+    predictions = clip_classifier.predict(clip_classifier.inputs(videos))
+    features = predictions.features
+    train_features = reference.train_predictions.features if reference and len(videos) > 1 else None
     return Quality(
-        distances.inception(watched.meanings) if len(videos) >= 4 else None,
-        Share(watched.num_right(wanted), len(videos)),
-        distances.frechet(watched.features, real.train_watched.features) if real and enough else None,
-        distances.mmd(watched.features, real.train_watched.features) if real and enough else None,
-        memory.memory(memory.nearest(memory.digits_of(videos), real.train_digits), real.unseen_distances) if real else None,
+        distances.inception(predictions.joint) if len(videos) >= 4 else None,
+        Proportion(predictions.num_correct(meanings), len(videos)),
+        None if train_features is None else distances.frechet(features, train_features),
+        None if train_features is None else distances.mmd(features, train_features),
+        None if reference is None else _memorization(videos, reference),
     )
+
+
+def _memorization(videos: Sequence[Video], reference: ReferenceClips) -> Memorization | None:
+    digits = memorization.digits_of(videos)
+    distances_to_train = memorization.nearest_distances(digits, reference.train_digits)
+    return memorization.measure(distances_to_train, reference.unseen_distances)
 
 
 def gan_train(
     clips_N1THW: torch.Tensor,
-    wanted: Sequence[Meaning],
+    meanings: Sequence[Meaning],
     real_N1THW: torch.Tensor,
-    shown: Sequence[Meaning],
+    real_meanings: Sequence[Meaning],
     *,
     steps: int = TRAINING_STEPS,
-) -> Share:
-    """Return how many real clips a classifier tells rightly that learnt from other clips, as ``classifier.inputs`` makes them.
+) -> Proportion:
+    """Train a classifier on clips and return how many real clips it classifies correctly, in digit and first direction.
 
-    K. Shmelkov, C. Schmid, K. Alahari: How good is my GAN? (2018). Digit and first direction both count.
+    Both sets of clips are as ``clip_classifier.inputs`` makes them. K. Shmelkov, C. Schmid, K. Alahari: How good is my GAN?
+    (2018).
     """
-    from t2vdata.scoring.train_classifier import fit
+    from t2vdata.scoring.train_clip_classifier import fit
 
-    learnt = fit(clips_N1THW, wanted, steps=steps)
-    return Share(classifier.watch(real_N1THW, learnt).num_right(shown), len(shown))
+    model = fit(clips_N1THW, meanings, steps=steps)
+    return Proportion(clip_classifier.predict(real_N1THW, model).num_correct(real_meanings), len(real_meanings))

@@ -1,4 +1,4 @@
-"""What copying gets: for each wanted caption a training clip whose caption is nearest, without a look at any other clip."""
+"""The baseline that copies: for each caption, the training clip with the nearest caption."""
 
 from __future__ import annotations
 
@@ -11,35 +11,37 @@ from t2vdata.scoring import grammar
 
 
 def nearest_training_clips(captions: Sequence[str], train_captions: Sequence[str]) -> list[int]:
-    """Return, for each caption, the number of a training clip.
+    """Return, for each caption, the index of a training clip whose caption differs in the fewest words, position by position.
 
-    Its caption differs from the wanted one in the fewest words, counted place by place; of those it is the first that was not
-    taken for the same caption before, and from the first again when all were. Raises RequestError without training clips.
+    Ties go in order: repeated captions take the next of the tied clips, and start over when all are used. Raises RequestError
+    if there are no training clips.
     """
     if not train_captions:
-        raise RequestError("no training clips to take the nearest of; expected one or more")
-    meanings: dict[str, list[int]] = {}
-    for number, caption in enumerate(train_captions):
-        meanings.setdefault(_plain(caption), []).append(number)
-    choices: dict[str, list[int]] = {}
-    times: dict[str, int] = {}
-    found = []
-    for caption in map(_plain, captions):
-        if caption not in choices:
-            apart = {known: _difference(caption, known) for known in meanings}
-            least = min(apart.values())
-            choices[caption] = sorted(number for known in meanings if apart[known] == least for number in meanings[known])
-        turn = times.get(caption, 0)
-        times[caption] = turn + 1
-        found.append(choices[caption][turn % len(choices[caption])])
-    return found
+        raise RequestError("no training clips to choose the nearest from; expected at least one")
+    indices_of: dict[str, list[int]] = {}
+    for index, caption in enumerate(train_captions):
+        indices_of.setdefault(_normalized(caption), []).append(index)
+    candidates: dict[str, list[int]] = {}
+    num_used: dict[str, int] = {}
+    nearest = []
+    for caption in map(_normalized, captions):
+        if caption not in candidates:
+            differences = {known: _difference(caption, known) for known in indices_of}
+            least = min(differences.values())
+            candidates[caption] = sorted(
+                index for known in indices_of if differences[known] == least for index in indices_of[known]
+            )
+        used = num_used.get(caption, 0)
+        num_used[caption] = used + 1
+        nearest.append(candidates[caption][used % len(candidates[caption])])
+    return nearest
 
 
-def _plain(caption: str) -> str:
-    # All of the grammar's captions have as many words, so that places answer each other.
+def _normalized(caption: str) -> str:
+    # All captions of the grammar have the same number of words, so positions correspond.
     grammar.meaning_of(caption)
     return " ".join(caption.lower().rstrip(". ").split())
 
 
-def _difference(one: str, other: str) -> int:
-    return int(np.sum([a != b for a, b in zip(one.split(), other.split(), strict=True)]))
+def _difference(caption: str, other: str) -> int:
+    return int(np.sum([word != other_word for word, other_word in zip(caption.split(), other.split(), strict=True)]))

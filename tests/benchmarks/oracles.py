@@ -1,6 +1,7 @@
-"""How often the oracles of the score are right on real clips, of every split and size.
+"""Accuracy of the scoring's classifiers and motion measurement on real clips of every split and size.
 
-Digits in one frame of each clip, as many clips as the split has images: python tests/benchmarks/oracles.py
+Digits are classified in a single frame of each clip, as many clips as the split has images.
+Run ``python tests/benchmarks/oracles.py``.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from support import ALL_DIGITS, CLIP_SIZES, real_clips
 
-from t2vdata.scoring import classifier, digits
+from t2vdata.scoring import clip_classifier, digit_classifier
 from t2vdata.scoring.grammar import meaning_of
-from t2vdata.scoring.motion import grey, judge
+from t2vdata.scoring.motion import grey, measure
 
 NUM_CLIPS = 400
 
@@ -27,14 +28,17 @@ def main() -> None:
     for size in CLIP_SIZES:
         for split, count in ALL_DIGITS.items():
             videos, captions = real_clips(size, split, count, frames=8)
-            told, _ = digits.look(np.stack([video[4, ..., 0] for video in videos]))
-            right = np.mean(told == [meaning_of(caption).digit for caption in captions])
+            classes, _ = digit_classifier.classify(np.stack([video[4, ..., 0] for video in videos]))
+            digit_accuracy = np.mean(classes == [meaning_of(caption).digit for caption in captions])
             videos, captions = real_clips(size, split, NUM_CLIPS)
-            wanted = [meaning_of(caption) for caption in captions]
-            motions = [judge(grey(video)).direction for video in videos]
-            directed = np.mean([one == meaning.direction for one, meaning in zip(motions, wanted, strict=True)])
-            whole = classifier.watch(classifier.inputs(map(grey, videos))).num_right(wanted) / NUM_CLIPS
-            print(f"| {size} | {split} | {count:,} | {right:.2%} | {directed:.1%} | {whole:.1%} |", flush=True)
+            meanings = [meaning_of(caption) for caption in captions]
+            directions = [measure(grey(video)).direction for video in videos]
+            pairs = zip(directions, meanings, strict=True)
+            direction_accuracy = np.mean([direction == meaning.direction for direction, meaning in pairs])
+            predictions = clip_classifier.predict(clip_classifier.inputs(map(grey, videos)))
+            clip_accuracy = predictions.num_correct(meanings) / NUM_CLIPS
+            shares = f"{digit_accuracy:.2%} | {direction_accuracy:.1%} | {clip_accuracy:.1%}"
+            print(f"| {size} | {split} | {count:,} | {shares} |", flush=True)
 
 
 if __name__ == "__main__":

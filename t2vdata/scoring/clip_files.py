@@ -1,4 +1,4 @@
-"""Clips to be scored, from whatever a model has written: files of any kind, arrays, or a dataset of ours."""
+"""Read the clips to score and their captions: from video files, arrays, or a split of a built dataset."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ from t2vdata.media.decode import open_video
 from t2vdata.scoring.motion import Video, grey
 
 _VIDEOS = (".mp4", ".gif", ".avi", ".mkv", ".webm", ".mov")
-_USUAL = {"file": ("file", "path", "video", "name"), "caption": ("caption", "text")}
+_COLUMN_NAMES = {"file": ("file", "path", "video", "name"), "caption": ("caption", "text")}
 
 
-def of_dataset(path: str, split: str, *, num_clips: int | None = None) -> tuple[list[Video], list[str]]:
-    """Return clips of a split of a dataset, evenly chosen where not all are wanted, and their first captions."""
-    found = open_dataset(path)[split]
-    items = [found[place] for place in evenly(len(found), num_clips)]
+def read_split(path: str, split: str, *, num_clips: int | None = None) -> tuple[list[Video], list[str]]:
+    """Return clips of a split and their first captions: ``num_clips``, evenly spaced, or all."""
+    samples = open_dataset(path)[split]
+    items = [samples[index] for index in evenly_spaced(len(samples), num_clips)]
     return [grey(item.frames.data) for item in items], [item.captions[0] for item in items]
 
 
-def evenly(length: int, number: int | None) -> list[int]:
-    """Return so many of 0 .. length-1, at even steps; all of them for None, or where there are no more."""
-    number = length if number is None else min(length, number)
-    return [place * length // number for place in range(number)]
+def evenly_spaced(length: int, count: int | None) -> list[int]:
+    """Return ``count`` evenly spaced indices of 0 .. length-1; all of them for None, or if there are fewer."""
+    count = length if count is None else min(length, count)
+    return [index * length // count for index in range(count)]
 
 
-def of_files(path: str, captions: str) -> tuple[list[Video], list[str]]:
+def read_files(path: str, captions: str) -> tuple[list[Video], list[str]]:
     """Return the clips of a folder of videos and arrays, or of one array (N, T, H, W) or (N, T, H, W, C), and their captions.
 
-    ``captions`` is a text file with one a line, in the order of the file names, or a csv or jsonl file that names the files.
-    Raises RequestError for what does not go together.
+    ``captions`` is a text file with a caption a line, in the order of the file names, or a csv or jsonl file that names the
+    files. Raises RequestError if clips and captions do not match.
     """
-    named, texts = _captions(Path(captions))
+    listed, texts = _captions(Path(captions))
     if os.path.isfile(path):
-        if named is not None:
+        if listed is not None:
             raise RequestError(f"{captions} names files, but {path} is one array; expected a caption a line")
         return list(_array(path)), texts
     if not os.path.isdir(path):
-        raise RequestError(f"no folder and no .npy file {path}")
-    names = named or sorted(name for name in os.listdir(path) if name.lower().endswith((*_VIDEOS, ".npy")))
+        raise RequestError(f"{path} is neither a folder nor a .npy file")
+    names = listed or sorted(name for name in os.listdir(path) if name.lower().endswith((*_VIDEOS, ".npy")))
     if len(names) != len(texts):
         raise RequestError(f"{len(names)} clips in {path}, but {len(texts)} captions in {captions}; expected one for each")
     return [_clip(os.path.join(path, name)) for name in names], texts
@@ -53,28 +53,28 @@ def of_files(path: str, captions: str) -> tuple[list[Video], list[str]]:
 
 def _clip(path: str) -> Video:
     if path.lower().endswith(".npy"):
-        return grey(_loaded(path))
+        return grey(_load(path))
     with open_video(path) as video:
         return grey(video.frames_at(range(video.num_frames)))
 
 
 def _array(path: str) -> Sequence[Video]:
-    clips = _loaded(path)
+    clips = _load(path)
     if clips.ndim not in (4, 5):
         raise RequestError(f"{path} has shape {clips.shape}; expected (N, T, H, W) or (N, T, H, W, C)")
     return [grey(clip) for clip in clips]
 
 
-def _loaded(path: str) -> Video:
+def _load(path: str) -> Video:
     try:
-        found: Video = np.load(path, allow_pickle=False)
+        array: Video = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise RequestError(f"{path} is no array of numbers ({error}); expected a .npy file of uint8") from error
-    return found
+        raise RequestError(f"{path} is not an array of numbers ({error}); expected a .npy file of uint8") from error
+    return array
 
 
 def _captions(path: Path) -> tuple[list[str] | None, list[str]]:
-    """Return the files that a list names, if it does, and the captions."""
+    """Return the file names of a list, None if it has none, and the captions."""
     if not path.is_file():
         raise RequestError(f"no file {path} (--captions)")
     text = path.read_text(encoding="utf-8-sig")
@@ -84,8 +84,10 @@ def _captions(path: Path) -> tuple[list[str] | None, list[str]]:
         raise RequestError(f"--captions {path}: expected .txt with a caption a line, or .csv or .jsonl with files and captions")
     lines = text.splitlines()
     rows = list(csv.DictReader(lines)) if path.suffix == ".csv" else [json.loads(line) for line in lines if line.strip()]
-    columns = {what: next((name for name in usual if rows and name in rows[0]), None) for what, usual in _USUAL.items()}
+    columns = {
+        column: next((name for name in names if rows and name in rows[0]), None) for column, names in _COLUMN_NAMES.items()
+    }
     if None in columns.values():
-        there = ", ".join(rows[0]) if rows else "nothing"
-        raise RequestError(f"--captions {path}: expected the columns file and caption; there is {there}")
+        found = ", ".join(rows[0]) if rows else "nothing"
+        raise RequestError(f"--captions {path}: expected the columns file and caption; found {found}")
     return [str(row[columns["file"]]) for row in rows], [str(row[columns["caption"]]) for row in rows]

@@ -1,4 +1,4 @@
-"""How many of some clips did it."""
+"""``Proportion``: how many clips pass a check, with a confidence interval."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-# Of a normal distribution: 95 % lie within.
+# 95 % of a normal distribution lie within this many standard deviations.
 _Z = 1.959964
 
 
 @dataclass(frozen=True)
-class Share:
-    """How many of some clips did it, with Wilson's interval of 95 %."""
+class Proportion:
+    """The share of clips that are correct, with Wilson's 95 % interval."""
 
-    num_right: int
+    num_correct: int
     num_clips: int
 
     @property
     def value(self) -> float:
-        return self.num_right / self.num_clips
+        return self.num_correct / self.num_clips
 
     @property
     def interval(self) -> tuple[float, float]:
