@@ -1,4 +1,4 @@
-"""Indexes of millions of clips whose shards do not exist: what is planned, merged and opened needs only the index."""
+"""Indexes of millions of clips without shards: planning, merging and opening need only the index."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHARD_BYTES = 30_720_000
 
 
 def write(folder: Path, num_clips: int, *, shard_size: int = 1000) -> None:
-    """Write index and manifest of a dataset whose clips all have their own caption, key and hash, and one of 700 labels."""
+    """Write index and manifest of a dataset whose clips have distinct captions, keys and hashes, and 700 labels."""
     folder.mkdir(parents=True)
     schema = tables.index_schema()
     entries = []
@@ -39,7 +39,7 @@ def _rows(numbers: np.ndarray, shard: str, schema: pa.Schema) -> pa.Table:
         "key": [f"clip-{number:09d}" for number in numbers],
         "split": ["train"] * count,
         "shard": [shard] * count,
-        "sha256": [random[32 * place : 32 * place + 32].hex() for place in range(count)],
+        "sha256": [random[32 * row : 32 * row + 32].hex() for row in range(count)],
         "extension": ["mp4"] * count,
         "pixels_offset": numbers % 1000 * 30720 + 1536,
         "pixels_size": 20_000 + numbers % 5000,

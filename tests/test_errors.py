@@ -1,4 +1,4 @@
-"""Errors: one family, that crosses process borders, and names that come close."""
+"""Errors have a common base class, cross process borders, and suggest similar names."""
 
 from __future__ import annotations
 
@@ -75,22 +75,22 @@ def test_standard_handlers_catch_them_too(parent: type[Exception]) -> None:
 @pytest.mark.parametrize(
     ("name", "expected"), [("tran", "train"), ("tset", "test"), ("validation", None), ("", None), ("val", "val")]
 )
-def test_the_nearest_name_is_one_that_is_like_it(name: str, expected: str | None) -> None:
+def test_the_nearest_name_is_similar(name: str, expected: str | None) -> None:
     assert nearest(name, ["train", "val", "test"]) == expected
 
 
-def test_part_of_a_name_stands_for_it() -> None:
+def test_part_of_a_name_is_enough() -> None:
     assert nearest("motion", ["kinetics", "mnist-motion", "motion-of-mine"]) == "mnist-motion"
     assert nearest("mo", ["kinetics", "mnist-motion"]) is None
 
 
-def test_an_unknown_name_comes_with_the_nearest() -> None:
+def test_an_unknown_name_suggests_the_nearest() -> None:
     error = unknown_name("dataset", "mnist-moton", ["kinetics", "mnist-motion"])
     assert isinstance(error, UnknownNameError)
     assert str(error) == "no dataset 'mnist-moton'; did you mean 'mnist-motion'?"
 
 
-def test_an_unknown_name_unlike_all_comes_with_all_in_order() -> None:
+def test_an_unknown_name_unlike_all_lists_all_in_order() -> None:
     assert str(unknown_name("split", "xyz", ["val", "train"])) == "no split 'xyz'; there is train, val"
 
 
@@ -100,5 +100,5 @@ def test_of_many_names_twelve_are_shown() -> None:
     assert str(unknown_name("key", "xyz", many[:12])).endswith("10, 11")
 
 
-def test_among_no_names_there_is_none() -> None:
+def test_without_names_there_is_nothing_to_suggest() -> None:
     assert str(unknown_name("split", "train", [])) == "no split 'train'; there is none"

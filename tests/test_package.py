@@ -1,4 +1,4 @@
-"""The package as others install it."""
+"""The wheel that users install."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(ROOT)]
     subprocess.run(command, check=True, capture_output=True)
-    (made,) = folder.glob("t2vdata-*.whl")
-    return made
+    (path,) = folder.glob("t2vdata-*.whl")
+    return path
 
 
 def test_the_wheel_holds_the_digits_and_their_licence(wheel: Path) -> None:

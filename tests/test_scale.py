@@ -1,4 +1,4 @@
-"""Millions of clips are planned, merged and opened in memory that does not grow with them."""
+"""Planning, merging and opening millions of clips takes memory that does not grow with their number."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ MB = 1e6
 
 
 def peak_bytes(code: str, *words: str | Path) -> int:
-    """Return the most memory that some Python took, in a process of its own, whole: interpreter and libraries too."""
-    # Not ru_maxrss, which has the peak of the process that started this one.
+    """Return the peak memory of Python code in its own process, including interpreter and libraries."""
+    # Not ru_maxrss, which includes the peak of the parent process.
     peak = "next(1024 * int(line.split()[1]) for line in open('/proc/self/status') if line.startswith('VmHWM:'))"
     measured = f"import sys\n{code}\nprint({peak})\n"
     command = [sys.executable, "-c", measured, *map(str, words)]
@@ -34,20 +34,20 @@ def peak_bytes(code: str, *words: str | Path) -> int:
 @pytest.fixture(scope="module")
 def million(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("synthetic") / "million"
-    # In a process of its own, which takes the memory with it.
+    # In its own process, which frees the memory.
     subprocess.run([sys.executable, ROOT / "tests" / "synthetic_index.py", folder, "1000000"], check=True)
     return folder
 
 
-def test_the_plan_of_a_million_clips_streams() -> None:
+def test_the_plan_of_a_million_clips_is_streamed() -> None:
     code = """
 from t2vdata.build.planning import plan_shards, splits
 from t2vdata.build.spec import BuildSpec
 spec = BuildSpec("mnist-motion", options={"n": int(sys.argv[1])})
 shards = clips = 0
-for one in plan_shards(spec, splits(spec)):
+for plan in plan_shards(spec, splits(spec)):
     shards += 1
-    clips += len(one.clips)
+    clips += len(plan.clips)
 assert clips == 12 * int(sys.argv[1]) // 10, clips
 """
     assert peak_bytes(code, "1000000") - peak_bytes(code, "10000") < 10 * MB
@@ -63,7 +63,7 @@ assert len(table) == 1_000_000
     assert peak_bytes(code, million) < 300 * MB
 
 
-def test_rows_of_a_large_index_are_what_was_written(million: Path) -> None:
+def test_rows_of_a_large_index_are_read_as_written(million: Path) -> None:
     table = SplitTable.read(open_dataset(str(million))["train"])
     rows = [0, 999, 1000, 65_535, 65_536, 999_999]
     assert table.keys(rows) == [f"clip-{row:09d}" for row in rows]
@@ -76,12 +76,12 @@ def test_rows_of_a_large_index_are_what_was_written(million: Path) -> None:
     assert table.same("num_frames") == 32
 
 
-def test_one_clip_of_a_large_dataset_needs_the_rows_of_its_split_only(tmp_path: Path) -> None:
+def test_rows_of_single_shards_can_be_read(tmp_path: Path) -> None:
     synthetic_index.write(tmp_path / "set", 5000)
     assert tables.read_index(str(tmp_path / "set"), ["key"], shards=range(3, 4))["key"][0].as_py() == "clip-000003000"
 
 
-def test_an_index_that_lost_rows_is_said(tmp_path: Path) -> None:
+def test_an_index_that_lost_rows_is_refused(tmp_path: Path) -> None:
     synthetic_index.write(tmp_path / "set", 3000)
     rows = pq.read_table(tmp_path / "set" / "index.parquet")
     with pq.ParquetWriter(tmp_path / "set" / "index.parquet", rows.schema) as writer:
@@ -91,7 +91,7 @@ def test_an_index_that_lost_rows_is_said(tmp_path: Path) -> None:
         SplitTable.read(open_dataset(str(tmp_path / "set"))["train"])
 
 
-def test_reports_are_merged_in_memory_that_does_not_grow(tmp_path: Path) -> None:
+def test_merging_reports_takes_constant_memory(tmp_path: Path) -> None:
     synthetic_index.write(tmp_path / "set", 1000)
     code = """
 import json
@@ -110,14 +110,14 @@ with tables.TableWriter(Folder(sys.argv[2]), rejects_per_group=5000) as writer:
     for folder in folders.values():
         folder.mkdir()
     few, many = (peak_bytes(code, tmp_path / "set", folder, str(count)) for count, folder in folders.items())
-    # What grows is the footer of the table, 20 kB for each shard.
+    # Only the footer of the table grows, by 20 kB per shard.
     assert many - few < 20 * MB
     merged = pq.ParquetFile(folders[120] / "index.parquet")
     assert (merged.num_row_groups, merged.metadata.num_rows) == (120, 120_000)
     assert len(tables.read_rejects(str(folders[120]))) == 120_000
 
 
-def test_rejects_in_several_parts_are_all_there_in_order(tmp_path: Path) -> None:
+def test_rejects_in_several_row_groups_stay_complete_and_in_order(tmp_path: Path) -> None:
     rejects = [Reject(f"clip-{number}", "train", "clip", "rejected", "too short", "") for number in range(10)]
     with tables.TableWriter(storage.Folder(str(tmp_path)), rejects_per_group=3) as writer:
         for first in range(0, 10, 2):

@@ -1,4 +1,4 @@
-"""The dataset card: what people read, and a header that Hugging Face reads."""
+"""The dataset card: text for people, and a header for Hugging Face."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def header_of(text: str) -> dict[str, Any]:
     return yaml.safe_load(header)
 
 
-def test_the_card_lies_in_the_dataset_with_its_picture(built: BuildResult) -> None:
+def test_the_card_is_in_the_dataset_with_its_picture(built: BuildResult) -> None:
     text = (Path(built.out) / "README.md").read_text()
     pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)
     assert pictures == [card.PICTURE]
@@ -43,7 +43,7 @@ def test_the_header_lists_every_shard_under_the_hubs_name_of_its_split(built: Bu
     assert header["pretty_name"] == "mnist-motion"
 
 
-def test_the_card_says_how_many_and_how_to_make_them_again(built: BuildResult) -> None:
+def test_the_card_has_counts_and_the_build_command(built: BuildResult) -> None:
     text = card.text(built.manifest, COMMAND)
     assert "| train | 60 | 3 |" in text
     assert f"```\n{COMMAND}\n```" in text

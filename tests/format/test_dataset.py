@@ -1,4 +1,4 @@
-"""A built dataset, open for reading."""
+"""Reading a built dataset."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_clip_is_its_frames_captions_and_meta(built: BuildResult) -> None:
     assert item.meta["meaning"] == clip.meta["meaning"]
 
 
-def test_a_clip_is_one_read_at_an_offset(built: BuildResult, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clip_takes_a_single_read_at_an_offset(built: BuildResult, monkeypatch: pytest.MonkeyPatch) -> None:
     split = t2vdata.open_dataset(built.out)["train"]
     first = split[0]
     opened: list[str] = []
@@ -77,7 +77,7 @@ def test_a_clip_is_found_by_its_key(built: BuildResult) -> None:
         dataset.find("x")
 
 
-def test_an_unknown_split_has_the_nearest(built: BuildResult) -> None:
+def test_an_unknown_split_suggests_the_nearest(built: BuildResult) -> None:
     with pytest.raises(UnknownNameError, match="no split 'trian'; did you mean 'train'"):
         t2vdata.open_dataset(built.out)["trian"]
 
@@ -91,7 +91,7 @@ def test_a_dataset_is_read_from_a_url(built: BuildResult) -> None:
     assert far.index.equals(near.index)
 
 
-def test_what_is_no_dataset_says_what_is_there(built: BuildResult, tmp_path: Path) -> None:
+def test_the_error_for_a_path_without_a_dataset_says_what_it_holds(built: BuildResult, tmp_path: Path) -> None:
     with pytest.raises(NotADatasetError, match=r"there is no such folder; build one with"):
         t2vdata.open_dataset(tmp_path / "nothing")
     with pytest.raises(NotADatasetError, match=r"it has no manifest\.json"):
@@ -105,7 +105,7 @@ def test_what_is_no_dataset_says_what_is_there(built: BuildResult, tmp_path: Pat
         t2vdata.open_dataset(Path(built.out) / "manifest.json")
 
 
-def test_a_damaged_clip_is_an_error_and_not_a_picture(copy: Path) -> None:
+def test_a_damaged_clip_raises_an_error(copy: Path) -> None:
     dataset = t2vdata.open_dataset(copy)
     row = dataset.index.iloc[0]
     path = copy / row["shard"]

@@ -1,4 +1,4 @@
-"""Others read our shards: webdataset, tarfile, GNU tar, Hugging Face datasets, NumPy."""
+"""Shards can be read by webdataset, tarfile, GNU tar, Hugging Face datasets and NumPy."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def urls(result: BuildResult, split: str) -> list[str]:
     return [str(Path(result.out) / shard.name) for shard in result.manifest.splits[split].shards]
 
 
-def test_webdataset_groups_and_counts_as_we_do(built: BuildResult, mp4s: BuildResult) -> None:
+def test_webdataset_groups_and_counts_like_the_index(built: BuildResult, mp4s: BuildResult) -> None:
     for result, extension in ((built, "npy.zst"), (mp4s, "mp4")):
         for split, entry in result.manifest.splits.items():
             samples = list(webdataset.WebDataset(urls(result, split), shardshuffle=False))
@@ -43,7 +43,7 @@ def test_webdataset_groups_and_counts_as_we_do(built: BuildResult, mp4s: BuildRe
             assert [sample["__key__"] for sample in samples] == [row["key"] for row in rows]
 
 
-def test_webdataset_decodes_text_json_and_with_our_handler_frames(built: BuildResult) -> None:
+def test_webdataset_decodes_text_json_and_frames(built: BuildResult) -> None:
     pipeline = webdataset.WebDataset(urls(built, "train"), shardshuffle=False).decode(t2vdata.format.webdataset.decoder())
     ours = open_dataset(built.out)["train"]
     for number, sample in enumerate(pipeline):
@@ -53,7 +53,7 @@ def test_webdataset_decodes_text_json_and_with_our_handler_frames(built: BuildRe
     assert number == 59
 
 
-def test_webdataset_hands_mp4_members_through(mp4s: BuildResult) -> None:
+def test_webdataset_returns_mp4_members_undecoded(mp4s: BuildResult) -> None:
     for sample in webdataset.WebDataset(urls(mp4s, "train"), shardshuffle=False).decode():
         assert sample["mp4"][4:8] == b"ftyp"
         assert sample["json"]["num_frames"] == 8
@@ -81,7 +81,7 @@ def test_tarfile_and_gnu_tar_list_every_member(built: BuildResult, mp4s: BuildRe
             assert listed.stdout.split() == names
             assert listed.stderr == ""
             assert len(names) == 3 * shard.num_samples
-            # Members of a sample lie side by side, sorted by name.
+            # Members of a sample are adjacent, sorted by name.
             keys = [name.split(".")[0] for name in names]
             assert keys == sorted(keys)
             assert set(Counter(keys).values()) == {3}
@@ -96,10 +96,10 @@ def test_hugging_face_datasets_finds_every_split(
     import datasets as hub  # after the environment is set: it is read at import
 
     result = built if extension == "npy.zst" else mp4s
-    found = hub.load_dataset(result.out, streaming=True, cache_dir=str(tmp_path))
-    assert set(found) == {"train", "validation", "test", "compositional"}
-    for name, split in found.items():
-        # Decoding is theirs and wants torchcodec; finding and reading is what we promise.
+    splits = hub.load_dataset(result.out, streaming=True, cache_dir=str(tmp_path))
+    assert set(splits) == {"train", "validation", "test", "compositional"}
+    for name, split in splits.items():
+        # Decoding in Hugging Face datasets needs torchcodec; finding and reading is what t2vdata promises.
         bare = split.cast_column("mp4", hub.Video(decode=False)) if extension == "mp4" else split
         rows = list(bare.remove_columns([extension]))
         ours = result.manifest.splits["val" if name == "validation" else name]

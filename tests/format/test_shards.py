@@ -1,4 +1,4 @@
-"""Shards are plain tar files, the same bytes each time, and damage in them is never read past."""
+"""Shards are plain tar files with deterministic bytes, and any damage in them raises an error."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def tarred(entries: list[tuple[tarfile.TarInfo, bytes]]) -> bytes:
 
 
 def plain(name: str) -> tarfile.TarInfo:
-    """Return what tarfile makes of a name alone: mode 644, uid 0, gid 0, mtime 0, no owner's name."""
+    """Return tarfile's entry for a name: mode 644, uid 0, gid 0, mtime 0, no owner name."""
     return tarfile.TarInfo(name)
 
 
@@ -63,7 +63,7 @@ def test_a_shard_has_the_bytes_that_tarfile_writes(content: list[Sample]) -> Non
     assert shard_of(content) == tarred(entries)
 
 
-def test_tarfile_lists_the_members_as_plain_files_of_nobody() -> None:
+def test_tarfile_lists_the_members_as_plain_files_without_owner() -> None:
     with tarfile.open(fileobj=io.BytesIO(shard_of(SAMPLES)), mode="r:") as tar:
         listed = tar.getmembers()
         contents = [tar.extractfile(info).read() for info in listed]  # type: ignore[union-attr]
@@ -89,29 +89,29 @@ def test_gnu_tar_lists_the_members(tmp_path: Path) -> None:
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(unique)
-def test_samples_come_back_as_they_were_written(content: list[Sample]) -> None:
+def test_samples_are_read_as_they_were_written(content: list[Sample]) -> None:
     assert [sample for sample, _ in read_samples(io.BytesIO(shard_of(content)))] == content
 
 
-def test_members_lie_where_the_writer_said() -> None:
+def test_members_are_at_the_offsets_that_the_writer_returns() -> None:
     file = io.BytesIO()
     writer = ShardWriter(file)
-    told = [member for sample in SAMPLES for member in writer.add(sample)]
+    written = [member for sample in SAMPLES for member in writer.add(sample)]
     writer.close()
     shard = file.getvalue()
-    assert [member for member, _ in members_of(shard)] == told
-    assert [members for _, members in read_samples(io.BytesIO(shard))] == [told[:3], told[3:6], told[6:]]
-    assert [shard[member.offset :][: member.size] for member in told] == [content for _, content in members_of(shard)]
+    assert [member for member, _ in members_of(shard)] == written
+    assert [members for _, members in read_samples(io.BytesIO(shard))] == [written[:3], written[3:6], written[6:]]
+    assert [shard[member.offset :][: member.size] for member in written] == [content for _, content in members_of(shard)]
 
 
-def test_members_of_a_sample_are_sorted_by_extension_whatever_order_they_came_in() -> None:
-    one = Sample("a", {"txt": b"1", "json": b"2", "mp4": b"3"})
+def test_members_of_a_sample_are_sorted_by_extension() -> None:
+    sample = Sample("a", {"txt": b"1", "json": b"2", "mp4": b"3"})
     other = Sample("a", {"mp4": b"3", "txt": b"1", "json": b"2"})
-    assert shard_of([one]) == shard_of([other])
-    assert [member.name for member, _ in members_of(shard_of([one]))] == ["a.json", "a.mp4", "a.txt"]
+    assert shard_of([sample]) == shard_of([other])
+    assert [member.name for member, _ in members_of(shard_of([sample]))] == ["a.json", "a.mp4", "a.txt"]
 
 
-def test_the_writer_counts_samples_and_bytes_and_hashes_all_of_them() -> None:
+def test_the_writer_counts_samples_and_bytes_and_hashes_them() -> None:
     file = io.BytesIO()
     writer = ShardWriter(file)
     for sample in SAMPLES:
@@ -150,7 +150,7 @@ def test_a_shard_cut_anywhere_before_its_end_is_damaged() -> None:
             members_of(shard[:cut])
 
 
-def test_what_comes_before_a_cut_is_still_read() -> None:
+def test_samples_before_a_cut_are_still_read() -> None:
     shard = shard_of(SAMPLES)
     members = read_members(io.BytesIO(shard[:3000]))
     assert next(members)[1] == SAMPLES[0].files["json"]
@@ -160,16 +160,16 @@ def test_what_comes_before_a_cut_is_still_read() -> None:
 
 def test_any_flipped_byte_of_a_header_is_noticed() -> None:
     shard = shard_of(SAMPLES)
-    # The two bytes behind the checksum's digits end it and mean nothing.
-    places = [place for place in range(BLOCK) if place not in (154, 155)]
-    for place in places:
+    # The two bytes after the digits of the checksum terminate it and are ignored.
+    positions = [position for position in range(BLOCK) if position not in (154, 155)]
+    for position in positions:
         damaged = bytearray(shard)
-        damaged[place] ^= 0xFF
+        damaged[position] ^= 0xFF
         with pytest.raises(ShardError, match=r"(no|damaged) tar header at byte 0|is not a plain file"):
             members_of(bytes(damaged))
 
 
-def test_a_flipped_byte_in_a_later_header_is_named_with_its_place() -> None:
+def test_a_flipped_byte_in_a_later_header_is_reported_with_its_offset() -> None:
     shard = bytearray(shard_of(SAMPLES))
     at = shard.index(b"train-00000001.json")
     shard[at] ^= 1
@@ -214,7 +214,7 @@ def test_a_member_of_negative_size_is_refused() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"short", b"not a tar file at all " * 100], ids=["empty", "short", "text"])
-def test_what_is_no_tar_is_damaged(content: bytes) -> None:
+def test_content_that_is_no_tar_is_damaged(content: bytes) -> None:
     with pytest.raises(ShardError, match=r"cut short at byte|no tar header at byte 0"):
         members_of(content)
 
@@ -236,7 +236,7 @@ def test_names_are_only_reported_and_never_unpacked(tmp_path: Path, monkeypatch:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_read_begins_where_the_file_stands() -> None:
+def test_reading_starts_at_the_current_position() -> None:
     file = io.BytesIO(b"front" + shard_of(SAMPLES))
     file.seek(5)
     assert len(list(shards.read_members(file))) == 7

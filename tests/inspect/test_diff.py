@@ -1,4 +1,4 @@
-"""Two builds of partial copies beside each other."""
+"""Comparing builds of two partial copies of a dataset."""
 
 from __future__ import annotations
 
@@ -47,21 +47,21 @@ def compared(folder: Path, a: str = "out-a", b: str = "out-b") -> Diff:
     return diff(open_dataset(folder / a), open_dataset(folder / b))
 
 
-def test_each_clip_is_in_one_of_four_heaps(labs: Path) -> None:
-    found = compared(labs)
-    train = found.splits["train"]
+def test_each_clip_is_in_one_of_four_groups(labs: Path) -> None:
+    difference = compared(labs)
+    train = difference.splits["train"]
     assert train.only_in_a == ("clip-5",)
     assert train.only_in_b == ("clip-1", "clip-2")
     assert train.other_bytes == ("clip-6",)
     assert train.same == ("clip-0", "clip-3", "clip-4")
-    assert found.splits["val"].same == ("clip-7",)
-    assert not found.is_same
+    assert difference.splits["val"].same == ("clip-7",)
+    assert not difference.is_same
     assert compared(labs, "out-a", "out-a").is_same
 
 
-def test_it_says_why_clips_are_not_there(labs: Path) -> None:
-    found = compared(labs)
-    assert found.reasons == {"a": {"no media file": 1, "DecodeError": 1}, "b": {"no media file": 1}}
+def test_missing_clips_have_reasons(labs: Path) -> None:
+    difference = compared(labs)
+    assert difference.reasons == {"a": {"no media file": 1, "DecodeError": 1}, "b": {"no media file": 1}}
 
 
 def test_the_list_of_the_clips_of_both_gives_two_labs_the_same_clips(labs: Path, tmp_path: Path) -> None:
@@ -72,11 +72,11 @@ def test_the_list_of_the_clips_of_both_gives_two_labs_the_same_clips(labs: Path,
     for lab in ("a", "b"):
         build(labs, lab, f"both-{lab}", clip_list=tmp_path / "both.txt")
     both = compared(labs, "both-a", "both-b")
-    assert [(one.only_in_a, one.only_in_b) for one in both.splits.values()] == [((), ()), ((), ())]
+    assert [(split.only_in_a, split.only_in_b) for split in both.splits.values()] == [((), ()), ((), ())]
     assert both.splits["train"].other_bytes == ("clip-6",)
 
 
-def test_the_list_may_hold_only_what_is_equal_byte_for_byte(labs: Path) -> None:
+def test_the_list_can_be_limited_to_clips_that_are_equal_byte_for_byte(labs: Path) -> None:
     assert compared(labs).common(same_bytes=True) == ["clip-0", "clip-3", "clip-4", "clip-7"]
 
 
@@ -136,30 +136,30 @@ def test_a_clip_of_one_build_is_not_a_window_of_the_other(cats: Path) -> None:
     assert mixed.common() == []
 
 
-def test_what_was_asked_for_otherwise_is_said(labs: Path) -> None:
+def test_different_settings_are_reported(labs: Path) -> None:
     build(labs, "a", "larger", size=24)
-    found = compared(labs, "out-a", "larger")
-    assert found.spec == ("options.size: 16 in A, 24 in B",)
-    assert len(found.splits["train"].other_bytes) == 5
+    difference = compared(labs, "out-a", "larger")
+    assert difference.spec == ("options.size: 16 in A, 24 in B",)
+    assert len(difference.splits["train"].other_bytes) == 5
 
 
-def test_clips_that_changed_their_split_are_said_to(labs: Path) -> None:
+def test_clips_in_different_splits_are_reported(labs: Path) -> None:
     table = labs / "a" / "clips.csv"
-    told = table.read_text()
-    table.write_text(told.replace("number 3,3,train", "number 3,3,val"))
+    original = table.read_text()
+    table.write_text(original.replace("number 3,3,train", "number 3,3,val"))
     build(labs, "a", "moved")
-    table.write_text(told)
-    found = compared(labs, "out-a", "moved")
-    assert found.moved == {"clip-3": ("train", "val")}
-    assert found.reasons == {"a": {}, "b": {}}
+    table.write_text(original)
+    difference = compared(labs, "out-a", "moved")
+    assert difference.moved == {"clip-3": ("train", "val")}
+    assert difference.reasons == {"a": {}, "b": {}}
 
 
-def test_builds_of_two_datasets_are_refused(labs: Path, built: BuildResult) -> None:
+def test_builds_of_different_datasets_are_refused(labs: Path, built: BuildResult) -> None:
     with pytest.raises(RequestError, match=r"is table and .* is mnist-motion; expected two builds of one dataset"):
         diff(open_dataset(labs / "out-a"), open_dataset(built.out))
 
 
-def test_the_command_line_counts_and_names(labs: Path) -> None:
+def test_the_command_prints_counts_and_keys(labs: Path) -> None:
     done = t2vdata("diff", labs / "out-a", labs / "out-b")
     assert done.returncode == 0, done.stderr
     assert "not in A, 1: no media file" in done.stdout

@@ -1,4 +1,4 @@
-"""The page of statistics: one file that fetches nothing, with every text escaped."""
+"""The page of statistics: a self-contained file in which every text is escaped."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VOID = {"meta"}
 
 
 class Page(HTMLParser):
-    """What is in a page: its tags, attributes and text; asserts that every tag is closed."""
+    """Collects the tags, attributes and text of a page; asserts that every tag is closed."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ def counted(built: BuildResult) -> Stats:
     return stats.compute(built.out)
 
 
-def test_the_page_fetches_nothing(counted: Stats) -> None:
+def test_the_page_is_self_contained(counted: Stats) -> None:
     text = stats_page(counted)
     page = Page(text)
     assert not set(page.tags) & {"script", "link", "img", "iframe", "object", "embed", "base", "use", "image"}
@@ -61,7 +61,7 @@ def test_the_page_fetches_nothing(counted: Stats) -> None:
     assert page.tags["style"] == page.tags["h1"] == 1
 
 
-def test_the_page_says_what_was_counted(counted: Stats) -> None:
+def test_the_page_shows_the_statistics(counted: Stats) -> None:
     page = Page(stats_page(counted))
     text = " ".join(page.texts)
     assert "mnist-motion" in text
@@ -69,30 +69,30 @@ def test_the_page_says_what_was_counted(counted: Stats) -> None:
     assert f"{counted.kept:,} clips kept, 0 rejected, 0 failed." in text
     assert "No group (source video, digit image) is in two splits." in text
     assert "36 meanings, 1 to 2 clips each" in text
-    for split, one in counted.splits.items():
-        assert split in text
-        assert f"{one.clips:,}" in text
-    # Two lists of words; labels and meanings for each split, and what is not the same in all clips.
-    spreads = [spread for one in counted.splits.values() for spread in spreads_of(one)]
+    for name, split in counted.splits.items():
+        assert name in text
+        assert f"{split.clips:,}" in text
+    # Two lists of words; labels and meanings of each split, and every quantity that varies.
+    spreads = [spread for split in counted.splits.values() for spread in spreads_of(split)]
     num_histograms = sum(spread.least < spread.most for spread in spreads)
     assert page.tags["figure"] == page.tags["svg"] == 2 + 2 * len(counted.splits) + num_histograms
     assert num_histograms > 0
 
 
-def spreads_of(one: SplitStats) -> tuple[Spread, ...]:
-    return one.caption_words, one.caption_chars, one.duration_seconds
+def spreads_of(split: SplitStats) -> tuple[Spread, ...]:
+    return split.caption_words, split.caption_chars, split.duration_seconds
 
 
-def test_what_is_the_same_in_all_clips_is_a_line_and_no_plot(counted: Stats) -> None:
+def test_a_constant_quantity_is_a_line_instead_of_a_plot(counted: Stats) -> None:
     assert "<p>duration, seconds: always 0.2667</p>" in stats_page(counted)
 
 
-def test_a_bar_stands_for_every_bin(counted: Stats) -> None:
-    one = counted.splits["train"]
+def test_every_bin_has_a_bar(counted: Stats) -> None:
+    split = counted.splits["train"]
     lone = dataclasses.replace(
-        counted, splits={"train": dataclasses.replace(one, labels=None, meanings=None)}, commonest_words=(), rarest_words=()
+        counted, splits={"train": dataclasses.replace(split, labels=None, meanings=None)}, commonest_words=(), rarest_words=()
     )
-    bins = sum(len(spread.histogram) for spread in spreads_of(one) if spread.least < spread.most)
+    bins = sum(len(spread.histogram) for spread in spreads_of(split) if spread.least < spread.most)
     assert bins > 1
     assert Page(stats_page(lone)).tags["rect"] == bins
 
@@ -109,10 +109,10 @@ def test_reasons_and_shared_groups_are_tables(counted: Stats) -> None:
 
 def test_every_text_is_escaped(counted: Stats) -> None:
     evil = "<script>alert('&')</script>"
-    one = counted.splits["train"]
-    assert one.labels is not None
-    labels = dataclasses.replace(one.labels, commonest=((evil, 3),), rarest=((evil, 3),))
-    split = dataclasses.replace(one, labels=labels, resolutions={evil: 1}, fps={evil: 1}, num_frames={evil: 1})
+    split = counted.splits["train"]
+    assert split.labels is not None
+    labels = dataclasses.replace(split.labels, commonest=((evil, 3),), rarest=((evil, 3),))
+    split = dataclasses.replace(split, labels=labels, resolutions={evil: 1}, fps={evil: 1}, num_frames={evil: 1})
     page = Page(
         stats_page(
             dataclasses.replace(

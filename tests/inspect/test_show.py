@@ -26,7 +26,7 @@ def opened(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data))
 
 
-def test_a_sheet_has_a_clip_a_row_and_its_frames_from_left_to_right() -> None:
+def test_a_sheet_has_a_row_per_clip_with_frames_from_left_to_right() -> None:
     data = np.zeros((8, 48, 48, 1), np.uint8)
     for number in range(8):
         data[number] = 20 * number
@@ -45,7 +45,7 @@ def test_the_caption_is_written_below_its_clip() -> None:
     assert (without[100:] < 128).sum() == 0
 
 
-def test_a_long_caption_is_wrapped_and_kept_to_four_lines() -> None:
+def test_a_long_caption_is_wrapped_to_at_most_four_lines() -> None:
     sheet = opened(show.contact_sheet([item(0, num_frames=1, caption="word " * 200)]))
     assert sheet.width < 120
     assert sheet.height < 200
@@ -55,8 +55,8 @@ def test_a_dialogue_is_written_below_the_caption_of_its_picture() -> None:
     turns = [{"question": "is it sunny", "answer": "yes"}, {"question": "how many?", "answer": None}]
     plain = item(255, num_frames=1, size=(256, 256))
     spoken = Item("k", plain.frames, plain.captions, {"dialogue": turns})
-    without, with_turns = (np.asarray(opened(show.contact_sheet([one])).convert("L")) for one in (plain, spoken))
-    # A line for each turn, below what was there before.
+    without, with_turns = (np.asarray(opened(show.contact_sheet([shown])).convert("L")) for shown in (plain, spoken))
+    # A line per turn, below the caption.
     assert (with_turns.shape[0] - without.shape[0]) % 2 == 0
     assert (with_turns[: len(without) - 8] == without[:-8]).all()
     assert (with_turns[len(without) - 4 :] < 128).sum() > 50
@@ -95,17 +95,17 @@ def test_the_same_clips_give_the_same_picture(built: BuildResult) -> None:
     assert show.animation(items) == show.animation(items)
 
 
-def test_clips_are_chosen_by_key_by_draw_or_as_the_first(built: BuildResult) -> None:
+def test_clips_are_chosen_by_key_at_random_or_from_the_start(built: BuildResult) -> None:
     dataset = open_dataset(built.out)
-    assert [one.key for one in show.choose(dataset)] == [f"train-{number:08d}" for number in range(4)]
-    assert [one.key for one in show.choose(dataset, keys=["val-00000002"])] == ["val-00000002"]
-    drawn = [one.key for one in show.choose(dataset, split="test", num_random=3, seed=5)]
-    assert drawn == [one.key for one in show.choose(dataset, split="test", num_random=3, seed=5)]
-    assert drawn != [one.key for one in show.choose(dataset, split="test", num_random=3, seed=6)]
+    assert [clip.key for clip in show.choose(dataset)] == [f"train-{number:08d}" for number in range(4)]
+    assert [clip.key for clip in show.choose(dataset, keys=["val-00000002"])] == ["val-00000002"]
+    drawn = [clip.key for clip in show.choose(dataset, split="test", num_random=3, seed=5)]
+    assert drawn == [clip.key for clip in show.choose(dataset, split="test", num_random=3, seed=5)]
+    assert drawn != [clip.key for clip in show.choose(dataset, split="test", num_random=3, seed=6)]
     assert len(set(drawn)) == 3
 
 
-def test_choices_that_cannot_be_are_refused(built: BuildResult, tmp_path: Path) -> None:
+def test_invalid_choices_are_refused(built: BuildResult, tmp_path: Path) -> None:
     dataset = open_dataset(built.out)
     with pytest.raises(RequestError, match="--random 7: expected 1 to 6 clips of split 'val'"):
         show.choose(dataset, split="val", num_random=7)

@@ -1,4 +1,4 @@
-"""Damage of every kind is found, and named."""
+"""Verification reports every kind of damage by file and sample."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from t2vdata.types import Frames, Sample
 SHARD = "mnist-motion-train-000001.tar"
 
 
-def flip(path: Path, place: int) -> None:
+def flip(path: Path, offset: int) -> None:
     data = bytearray(path.read_bytes())
-    data[place] ^= 1
+    data[offset] ^= 1
     path.write_bytes(data)
 
 
 def reseal(folder: Path, shard: str) -> None:
-    """Make the manifest agree with a changed shard, as a forger or a bug in a writer would."""
-    whole = manifest.read(str(folder))
+    """Make the manifest agree with a changed shard, as a forger or a writer with a bug would."""
+    dataset = manifest.read(str(folder))
     data = (folder / shard).read_bytes()
-    body = json.loads(whole.to_bytes())
+    body = json.loads(dataset.to_bytes())
     del body["sha256"]
     for split in body["splits"].values():
         for entry in split["shards"]:
@@ -75,27 +75,27 @@ def test_one_flipped_bit_anywhere_is_found_and_the_file_named(copy: Path) -> Non
     assert len(names) == 9
     for name in names:
         path = copy / name
-        whole = path.read_bytes()
+        intact = path.read_bytes()
         # The header, the content, the padding and the end of the archive all count.
-        for place in [0, 300, len(whole) // 2, len(whole) - 1, *(draw.randrange(len(whole)) for _ in range(6))]:
-            flip(path, place)
-            assert {problem.file for problem in verify(str(copy)).problems} == {name}, place
-            path.write_bytes(whole)
+        for offset in [0, 300, len(intact) // 2, len(intact) - 1, *(draw.randrange(len(intact)) for _ in range(6))]:
+            flip(path, offset)
+            assert {problem.file for problem in verify(str(copy)).problems} == {name}, offset
+            path.write_bytes(intact)
 
 
 def test_one_flipped_bit_in_the_manifest_is_found(copy: Path) -> None:
     path = copy / "manifest.json"
-    whole = path.read_text()
-    for place in range(0, len(whole), 97):
-        if whole[place].isspace():
+    intact = path.read_text()
+    for offset in range(0, len(intact), 97):
+        if intact[offset].isspace():
             continue
-        flip(path, place)
+        flip(path, offset)
         with pytest.raises(NotADatasetError, match=r"damaged|no manifest|format"):
             verify(str(copy))
-        path.write_text(whole)
+        path.write_text(intact)
 
 
-def test_the_sample_that_is_damaged_is_named(copy: Path) -> None:
+def test_a_damaged_sample_is_named(copy: Path) -> None:
     row = tables.read_index(str(copy)).to_pylist()[25]
     flip(copy / SHARD, row["pixels_offset"] + 40)
     problems = verify(str(copy)).problems
@@ -128,7 +128,7 @@ def test_a_shard_that_is_not_in_the_manifest_is_found(copy: Path) -> None:
     assert "is not in the manifest" in problem.text
 
 
-def test_what_the_command_says_is_the_way_to_mend_it(copy: Path) -> None:
+def test_following_the_message_repairs_the_dataset(copy: Path) -> None:
     flip(copy / SHARD, 3000)
     assert "remove it and run the build command again" in verify(str(copy)).problems[0].text
     (copy / SHARD).unlink()
@@ -136,10 +136,10 @@ def test_what_the_command_says_is_the_way_to_mend_it(copy: Path) -> None:
     assert verify(str(copy), deep=True).is_sound
 
 
-# A shard and manifest that agree with one another, but not with the index: found by the rows, or by decoding.
+# The shard agrees with the manifest, but not with the index: found by the rows, or by decoding.
 
 
-def test_other_content_under_a_right_hash_is_found(copy: Path) -> None:
+def test_changed_content_with_a_matching_hash_is_found(copy: Path) -> None:
     key = rewrite(copy, SHARD, {"txt": b"the digit 1 is asleep"})
     problems = verify(str(copy)).problems
     assert {problem.key for problem in problems} >= {key}
@@ -155,13 +155,13 @@ def test_other_content_under_a_right_hash_is_found(copy: Path) -> None:
         ({"json": b'{"key": "x"}'}, "its JSON has key 'x', the index says"),
     ],
 )
-def test_deep_names_what_does_not_fit_its_row(copy: Path, change: dict[str, bytes], message: str) -> None:
+def test_deep_names_the_difference_from_the_row(copy: Path, change: dict[str, bytes], message: str) -> None:
     key = rewrite(copy, SHARD, change)
     texts = [problem.text for problem in verify(str(copy), deep=True).problems if problem.key == key]
     assert any(text.startswith(message) for text in texts), texts
 
 
-def test_deep_finds_frames_that_are_not_as_many_as_the_index_says(copy: Path) -> None:
+def test_deep_finds_a_wrong_number_of_frames(copy: Path) -> None:
     import numpy as np
 
     shorter = Lossless().encode(Frames(np.zeros((7, 24, 24, 1), np.uint8), 30.0)).data
@@ -170,7 +170,7 @@ def test_deep_finds_frames_that_are_not_as_many_as_the_index_says(copy: Path) ->
     assert "num_frames is 7 when decoded, the index says 8" in texts
 
 
-def test_a_sample_too_many_and_one_too_few_are_found(copy: Path) -> None:
+def test_an_extra_and_a_missing_sample_are_found(copy: Path) -> None:
     with (copy / SHARD).open("rb") as file:
         samples = [sample for sample, _ in read_samples(file)]
     for kept in (samples[:-1], [*samples, Sample("train-99999999", samples[0].files)]):
@@ -194,7 +194,7 @@ def test_a_link_in_a_shard_is_refused(copy: Path) -> None:
     assert any("is not a plain file" in problem.text for problem in verify(str(copy)).problems)
 
 
-def test_the_verb_exits_with_1_and_names_the_shard(copy: Path, built: BuildResult) -> None:
+def test_the_command_exits_with_1_and_names_the_shard(copy: Path, built: BuildResult) -> None:
     flip(copy / SHARD, 4000)
     done = t2vdata("verify", copy)
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""Captions as text."""
+"""Cleaning captions and splitting them into words."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from t2vdata.text.captions import clean, join_clauses, words
         ("\n", ""),
     ],
 )
-def test_clean_text_has_single_blanks_and_composed_letters(text: str, expected: str) -> None:
+def test_clean_text_has_single_spaces_and_composed_letters(text: str, expected: str) -> None:
     assert clean(text) == expected
 
 

@@ -1,4 +1,4 @@
-"""Captions that cannot be in a language are told from those that can."""
+"""Captions that cannot be in a language are excluded."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def test_a_caption_may_be_in_several_languages() -> None:
 
 
 @pytest.mark.real
-def test_hardly_any_real_english_caption_is_left_out(shared: Path) -> None:
-    told = json.loads((shared / "data/real/coco/annotations/captions_val2017_half.json").read_text())
-    texts = random.Random(0).sample([one["caption"] for one in told["annotations"]], 2000)
+def test_hardly_any_real_english_caption_is_excluded(shared: Path) -> None:
+    annotations = json.loads((shared / "data/real/coco/annotations/captions_val2017_half.json").read_text())
+    texts = random.Random(0).sample([annotation["caption"] for annotation in annotations["annotations"]], 2000)
     assert sum(not language.is_in(text, "en") for text in texts) <= 2
 
 
@@ -56,7 +56,7 @@ def test_an_unknown_language_is_named() -> None:
         language.check("english")
 
 
-def test_without_the_model_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_package_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     language.load_model.cache_clear()
     monkeypatch.setitem(sys.modules, "py3langid", None)
     with pytest.raises(RequestError, match=r"--language needs py3langid; pip install 't2vdata\[language\]'"):

@@ -1,4 +1,4 @@
-"""Captions as numbers, and back."""
+"""Tokenisers and vocabularies: captions as token ids, and back."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SENTENCES = ["A man isn't slicing a tomato.", "the digit 9 is moving down and up
 # Tokenisers
 
 
-def test_wordpunct_is_nltks() -> None:
+def test_wordpunct_matches_nltk() -> None:
     from nltk.tokenize import WordPunctTokenizer
 
     for text in SENTENCES:
@@ -46,11 +46,11 @@ def test_wordpunct_is_nltks() -> None:
         ("characters", list("a man isn't slicing a tomato.")),
     ],
 )
-def test_each_tokeniser_splits_its_way(name: str, words: list[str]) -> None:
+def test_each_tokeniser_splits_as_documented(name: str, words: list[str]) -> None:
     assert Tokenizer(name)(SENTENCES[0]) == words
 
 
-def test_case_unicode_and_punctuation_are_choices() -> None:
+def test_case_unicode_and_punctuation_are_settings() -> None:
     assert Tokenizer(lower=False)("A Dog") == ["A", "Dog"]
     composed, typed = "caf\u00e9", "cafe\u0301"
     assert Tokenizer()(typed) == Tokenizer()(composed) == [composed]
@@ -60,7 +60,7 @@ def test_case_unicode_and_punctuation_are_choices() -> None:
     assert Tokenizer("characters", punctuation="drop")("a, b") == ["a", " ", "b"]
 
 
-def test_a_choice_that_is_none_is_refused() -> None:
+def test_an_unknown_setting_is_refused() -> None:
     with pytest.raises(UnknownNameError, match="no name of a tokeniser 'treebnk'; did you mean 'treebank'"):
         Tokenizer("treebnk")
     with pytest.raises(UnknownNameError, match="no unicode of a tokeniser 'NFD'"):
@@ -70,7 +70,7 @@ def test_a_choice_that_is_none_is_refused() -> None:
 # Building
 
 
-def test_special_words_come_first_then_words_by_count_then_by_letters() -> None:
+def test_special_words_come_first_then_words_by_count_then_alphabetically() -> None:
     words = Vocabulary.build(["b a", "b c", "a b"])
     assert words.words == (*SPECIAL, "b", "a", "c")
     assert words.counts == (0, 0, 0, 0, 3, 2, 1)
@@ -82,7 +82,7 @@ def test_the_order_of_captions_does_not_matter() -> None:
     assert Vocabulary.build(captions).to_bytes() == Vocabulary.build(captions[::-1]).to_bytes()
 
 
-def test_rare_words_and_words_too_many_are_left_out() -> None:
+def test_rare_words_and_words_over_the_limit_are_left_out() -> None:
     captions = ["a a a b b c"]
     assert Vocabulary.build(captions, min_count=2).words == (*SPECIAL, "a", "b")
     assert Vocabulary.build(captions, max_size=5).words == (*SPECIAL, "a")
@@ -115,13 +115,13 @@ def test_the_build_writes_one_into_the_folder(built: BuildResult) -> None:
 # Encoding
 
 
-def test_a_caption_lies_between_start_and_end() -> None:
+def test_ids_of_a_caption_are_between_start_and_end() -> None:
     words = Vocabulary.build(["a b"])
     assert words.encode("b a z") == [1, words.ids["b"], words.ids["a"], 3, 2]
     assert words.encode("") == [1, 2]
 
 
-def test_a_special_word_in_a_caption_is_no_command() -> None:
+def test_a_special_word_in_a_caption_is_an_unknown_word() -> None:
     words = Vocabulary.build(["a <end> b"], tokenizer=Tokenizer("whitespace"))
     assert words.encode("a <end> b") == [1, words.ids["a"], 3, words.ids["b"], 2]
 
@@ -152,14 +152,14 @@ def test_an_id_out_of_range_is_an_error() -> None:
 
 @given(st.lists(st.text(string.ascii_letters + string.digits + " .,'!?-éß中", max_size=40), min_size=1, max_size=8))
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_encoded_decodes_to_its_words(name: str, captions: list[str]) -> None:
+def test_encoded_captions_decode_to_their_words(name: str, captions: list[str]) -> None:
     tokenizer = Tokenizer(name)
     words = Vocabulary.build(captions, tokenizer=tokenizer)
     for caption in captions:
         ids = words.encode(caption)
         assert 3 not in ids
         assert words.decode(ids) == tokenizer.join(tokenizer(caption))
-        # Once more gives the same: what decodes is in the vocabulary's own form.
+        # A second round trip changes nothing: decoded text is in the form of the vocabulary.
         if name in ("whitespace", "characters", "wordpunct"):
             assert words.decode(words.encode(words.decode(ids))) == words.decode(ids)
 
@@ -173,7 +173,7 @@ def test_a_file_round_trip_keeps_everything(captions: list[str]) -> None:
 
 @pytest.mark.real
 @pytest.mark.parametrize("name", NAMES)
-def test_real_captions_come_back(shared: Path, name: str) -> None:
+def test_real_captions_survive_a_round_trip(shared: Path, name: str) -> None:
     clips = json.loads((shared / "data/real/msvd/annotations/english_captions_half.json").read_text())
     captions = [caption for clip in clips for caption in clip["caption"]][:3000]
     assert len(captions) == 3000
@@ -181,9 +181,9 @@ def test_real_captions_come_back(shared: Path, name: str) -> None:
     words = Vocabulary.build(captions, tokenizer=tokenizer)
     assert all(words.decode(words.encode(caption)) == tokenizer.join(tokenizer(caption)) for caption in captions)
     rare = Vocabulary.build(captions, min_count=5, tokenizer=tokenizer)
-    found = coverage(rare, Counter(captions))
-    assert found.tokens == sum(len(tokenizer(caption)) for caption in captions)
-    assert found.unknown == sum(words.counts) - sum(rare.counts)
+    covered = coverage(rare, Counter(captions))
+    assert covered.tokens == sum(len(tokenizer(caption)) for caption in captions)
+    assert covered.unknown == sum(words.counts) - sum(rare.counts)
 
 
 # Files
@@ -195,7 +195,7 @@ def test_a_vocabulary_is_read_as_it_was_saved(tmp_path: Path) -> None:
     assert Vocabulary.load(tmp_path / "words.json") == words
 
 
-def test_a_vocabulary_of_another_dataset_is_refused_unless_told(built: BuildResult, tmp_path: Path) -> None:
+def test_a_vocabulary_of_another_dataset_is_refused_with_a_fingerprint(built: BuildResult, tmp_path: Path) -> None:
     other = build_dataset(tiny_spec(n=10), tmp_path / "other", num_workers=1)
     path = t2vdata.open_dataset(built.out).vocabulary_path
     with pytest.raises(RequestError, match=r"was counted from another dataset .* its ids stand for other words"):
@@ -207,13 +207,13 @@ def test_a_vocabulary_of_another_dataset_is_refused_unless_told(built: BuildResu
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"format": "x"}', '{"format": "t2vdata-vocabulary/1", "words": []}'])
-def test_what_is_no_vocabulary_is_an_error(tmp_path: Path, content: str) -> None:
+def test_a_file_that_is_no_vocabulary_is_an_error(tmp_path: Path, content: str) -> None:
     (tmp_path / "words.json").write_text(content)
     with pytest.raises((DataError, RequestError)):
         Vocabulary.load(tmp_path / "words.json")
 
 
-def test_no_file_says_how_to_make_one(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_file_says_how_to_make_a_vocabulary(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no vocabulary at .*make one with `t2vdata vocab"):
         Vocabulary.load(tmp_path / "words.json")
 
@@ -225,7 +225,7 @@ def test_a_vocabulary_with_a_word_twice_is_refused() -> None:
         Vocabulary(("a",), (1,))
 
 
-# Hugging Face files, made here
+# Hugging Face files, created here
 
 
 @pytest.fixture(scope="module", params=["bpe", "wordpiece"])
@@ -235,18 +235,18 @@ def hub_file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
     if request.param == "bpe":
-        made = tokenizers.Tokenizer(models.BPE(unk_token="[UNK]"))
+        tokenizer = tokenizers.Tokenizer(models.BPE(unk_token="[UNK]"))
         trainer = trainers.BpeTrainer(vocab_size=120, special_tokens=special, show_progress=False)
     else:
-        made = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
+        tokenizer = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
         trainer = trainers.WordPieceTrainer(vocab_size=120, special_tokens=special, show_progress=False)
-        made.decoder = tokenizers.decoders.WordPiece()
-    made.pre_tokenizer = pre_tokenizers.Whitespace()
-    made.train_from_iterator(["the digit 9 is moving down and up", "the digit 3 is moving left and right"] * 5, trainer)
+        tokenizer.decoder = tokenizers.decoders.WordPiece()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.train_from_iterator(["the digit 9 is moving down and up", "the digit 3 is moving left and right"] * 5, trainer)
     around = [("[CLS]", 2), ("[SEP]", 3)]
-    made.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=around)
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=around)
     path = tmp_path_factory.mktemp("hub") / "tokenizer.json"
-    made.save(str(path))
+    tokenizer.save(str(path))
     return path
 
 
@@ -282,10 +282,10 @@ def test_a_bad_tokenizers_file_is_an_error(tmp_path: Path, hub_file: Path) -> No
         TokenizersFile(hub_file, pad="<none>")
 
 
-# The verb
+# The command
 
 
-def test_the_verb_says_what_is_known_and_writes_when_told(built: BuildResult, tmp_path: Path) -> None:
+def test_the_command_prints_coverage_and_writes_with_out(built: BuildResult, tmp_path: Path) -> None:
     done = run("vocab", built.out, "--min-count", "7", "--out", tmp_path / "words.json")
     assert done.returncode == 0, done.stderr
     words = Vocabulary.load(tmp_path / "words.json")
@@ -302,9 +302,9 @@ def test_coverage_counts_every_caption(built: BuildResult) -> None:
     captions = dataset["train"].count_captions()
     assert sum(captions.values()) == 60
     words = Vocabulary.build(["the digit is moving"])
-    found = coverage(words, captions)
-    assert (found.captions, found.tokens, found.unknown) == (60, 60 * 8, 60 * 4)
-    assert found.captions_with_unknown == 60
-    assert found.commonest_unknown[0] == ("and", 60)
-    assert found.rate == 0.5
+    covered = coverage(words, captions)
+    assert (covered.captions, covered.tokens, covered.unknown) == (60, 60 * 8, 60 * 4)
+    assert covered.captions_with_unknown == 60
+    assert covered.commonest_unknown[0] == ("and", 60)
+    assert covered.rate == 0.5
     assert coverage(words, {}).rate == 0.0

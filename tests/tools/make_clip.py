@@ -1,4 +1,4 @@
-"""Draw and encode the clip that backends are tried on: ``python tests/tools/make_clip.py``.
+"""Draw and encode the clip that the decoding backends are tested on: ``python tests/tools/make_clip.py``.
 
 Two discs that move over a slanted field of colours with some grain: about what a small real clip costs to decode.
 """
