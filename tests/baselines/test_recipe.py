@@ -89,7 +89,7 @@ model: 3
         ("optimiser.clip_norm='1'", r"optimiser.clip_norm: expected a number or null, got '1' \(without quotes\)"),
         ("seed=x", r"seed: expected an integer, got 'x'"),
         ("family=gann", r"no family 'gann'"),
-        ("family=mymodel.nowhere", r"no module 'mymodel.nowhere'; is the folder that holds it on PYTHONPATH\?"),
+        ("family=mymodel.nowhere", r"no module 'mymodel.nowhere'; add the folder that holds it to PYTHONPATH"),
         ("family=mymodel", r"no family 'mymodel'"),
         ("family=json.decoder", r"json.decoder is not a model family: it lacks SECTIONS, Trainer; see docs/recipes.md"),
     ],

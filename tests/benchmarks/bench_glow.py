@@ -1,14 +1,14 @@
-"""A Glow's training step: ours beside normflows' Glow of equal size, in one run, each in a process of its own.
+"""Time a training step of our Glow and of normflows' Glow of equal size, in one run, each in its own process.
 
 python tests/benchmarks/bench_glow.py [--side 32] [--channels 3] [--levels 3] [--steps 8] [--width 64] [--batch 16]
 python tests/benchmarks/bench_glow.py --only plain checkpointed compiled --steps 2
 
-A step is the forward pass, the backward pass and one of Adam, on the same noise, in CPU time, for other processes may have the
-machine; versions take turns in each round, and the ratio is of medians to the first version: normflows with plain matrices, or
-with ``--only`` ours. The first step is in wall-clock time, for compilers are processes of their own. Peak memory is what the
-process had at most, less what it had before the first step; of a compiled version, what compiling takes included. Both have
-affine couplings of three convolutions with ActNorm inside. Ours has borders as a channel and learned priors besides, theirs has
-none. ``--profile`` says where our time goes.
+A step is the forward pass, the backward pass and an update of Adam on the same noise, in CPU time, because other processes may
+share the machine. Versions alternate in each round; the ratio is that of medians to the first version: normflows with plain
+matrices, or the first one given to ``--only``. The first step is in wall-clock time, because compilers run in child processes.
+Peak memory is the maximum of the process minus its memory before the first step; for a compiled version it includes
+compilation. Both have affine couplings of three convolutions with ActNorm inside. Ours also has border channels and learned
+priors. ``--profile`` prints where our time goes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ VERSIONS = {
     "ours, plain, compiled": "ours plain compile",
     "ours, plain, checkpointed and compiled": "ours plain checkpoint compile",
 }
-# What --only takes, each for a version of ours with plain matrices.
+# Choices of --only: versions of ours with plain matrices.
 OURS = {
     "plain": "ours, plain 1x1",
     "checkpointed": "ours, plain, checkpointed",
@@ -69,10 +69,10 @@ def normflows(options: argparse.Namespace, words: list[str]) -> Callable[[torch.
 
     levels, bases, merges = [], [], []
     channels, side = options.channels, options.side
-    for number in range(options.levels):
-        channels, side, is_last = channels * 4, side // 2, number == options.levels - 1
-        make = peer.flows.GlowBlock
-        blocks = [make(channels, options.width, use_lu=words[1] == "lu", net_actnorm=True) for _ in range(options.steps)]
+    for level in range(options.levels):
+        channels, side, is_last = channels * 4, side // 2, level == options.levels - 1
+        block = peer.flows.GlowBlock
+        blocks = [block(channels, options.width, use_lu=words[1] == "lu", net_actnorm=True) for _ in range(options.steps)]
         levels.append([*blocks, peer.flows.Squeeze()])
         bases.append(peer.distributions.GlowBase((channels if is_last else channels // 2, side, side)))
         merges.append(peer.flows.Merge())
@@ -84,7 +84,7 @@ def normflows(options: argparse.Namespace, words: list[str]) -> Callable[[torch.
 def with_parameters(
     flow: torch.nn.Module, density: Callable[[torch.Tensor], torch.Tensor]
 ) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return the density with the flow's parameters as an attribute, for the optimiser."""
+    """Return the density function with the flow's parameters as an attribute, for the optimiser."""
 
     def log_density(x: torch.Tensor) -> torch.Tensor:
         return density(x)
@@ -98,34 +98,34 @@ def peak_mb() -> float:
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Print the seconds of each step and the peak memory of one version, as JSON."""
+    """Print the seconds of each step and the peak memory of a version, as JSON."""
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    words = VERSIONS[options.one].split()
+    words = VERSIONS[options.version].split()
     log_density = {"ours": ours, "normflows": normflows}[words[0]](options, words)
     optimiser = torch.optim.Adam(log_density.parameters, lr=1e-4)
     x = torch.rand(options.batch, options.channels, options.side, options.side) - 0.5
     before, seconds = peak_mb(), []
 
     def step() -> None:
-        begun = time.process_time()
+        started = time.process_time()
         (-log_density(x).mean()).backward()
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
-        seconds.append(time.process_time() - begun)
+        seconds.append(time.process_time() - started)
 
-    begun = time.perf_counter()
+    started = time.perf_counter()
     step()
-    first = time.perf_counter() - begun
+    first = time.perf_counter() - started
     for _ in range(options.updates):
         step()
     if options.profile:
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
             step()
-        print(seen.key_averages().table(sort_by="self_cpu_time_total", row_limit=14), file=sys.stderr)
-    found = {"first": first, "seconds": seconds[1:], "peak_mb": peak_mb() - before,
-             "parameters": sum(one.numel() for one in log_density.parameters)}  # fmt: skip
-    print(json.dumps(found))
+        print(profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=14), file=sys.stderr)
+    num_parameters = sum(parameter.numel() for parameter in log_density.parameters)
+    result = {"first": first, "seconds": seconds[1:], "peak_mb": peak_mb() - before, "parameters": num_parameters}
+    print(json.dumps(result))
 
 
 def main() -> None:
@@ -144,30 +144,30 @@ def main() -> None:
     for name, value in sizes.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--profile", action="store_true")
-    parser.add_argument("--only", nargs="+", choices=OURS, help="versions of ours to measure; all, and normflows, unless given")
-    parser.add_argument("--one", choices=VERSIONS, help=argparse.SUPPRESS)
+    parser.add_argument("--only", nargs="+", choices=OURS, help="versions of ours to measure; default: all, and normflows")
+    parser.add_argument("--version", choices=VERSIONS, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.one:
+    if options.version:
         measure(options)
         return
-    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
+    load = ", ".join(f"{average:.1f}" for average in os.getloadavg())
     chosen = [OURS[word] for word in options.only] if options.only else [*VERSIONS]
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in chosen}
-    for number in range(options.rounds):
+    results: dict[str, list[dict[str, float]]] = {name: [] for name in chosen}
+    for round_index in range(options.rounds):
         for name in chosen:
-            command = [sys.executable, __file__, "--one", name, *(f"--{key}={getattr(options, key)}" for key in sizes)]
-            command += ["--profile"] if options.profile and name == "ours, plain 1x1" and number == 0 else []
+            command = [sys.executable, __file__, "--version", name, *(f"--{key}={getattr(options, key)}" for key in sizes)]
+            command += ["--profile"] if options.profile and name == "ours, plain 1x1" and round_index == 0 else []
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            found[name].append(json.loads(done.stdout))
-    median = {name: statistics.median(second for one in some for second in one["seconds"]) for name, some in found.items()}
-    yardstick = chosen[0]
+            results[name].append(json.loads(done.stdout))
+    median = {name: statistics.median(second for run in runs for second in run["seconds"]) for name, runs in results.items()}
+    reference = chosen[0]
     print("| version | parameters | step, ms (min to max) | ratio | first step, s | peak memory, MB |\n|---|" + "--:|" * 5)
-    for name, some in found.items():
-        seconds = [second for one in some for second in one["seconds"]]
+    for name, runs in results.items():
+        seconds = [second for run in runs for second in run["seconds"]]
         print(
-            f"| {name} | {some[0]['parameters']:,} | {1000 * median[name]:.0f} ({1000 * min(seconds):.0f} to "
-            f"{1000 * max(seconds):.0f}) | {median[name] / median[yardstick]:.2f} | "
-            f"{statistics.median(one['first'] for one in some):.1f} | {statistics.median(one['peak_mb'] for one in some):.0f} |"
+            f"| {name} | {runs[0]['parameters']:,} | {1000 * median[name]:.0f} ({1000 * min(seconds):.0f} to "
+            f"{1000 * max(seconds):.0f}) | {median[name] / median[reference]:.2f} | "
+            f"{statistics.median(run['first'] for run in runs):.1f} | {statistics.median(run['peak_mb'] for run in runs):.0f} |"
         )
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "normflows"))
     shape = f"{options.batch} images of {options.channels}x{options.side}x{options.side}"
