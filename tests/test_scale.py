@@ -14,7 +14,7 @@ from support import ROOT
 from t2vdata import open_dataset, storage
 from t2vdata.errors import DataError
 from t2vdata.format import tables
-from t2vdata.loading.index import SplitTable
+from t2vdata.loading.index import SplitIndex
 from t2vdata.types import Reject
 
 MB = 1e6
@@ -56,15 +56,15 @@ assert clips == 12 * int(sys.argv[1]) // 10, clips
 def test_a_million_rows_are_opened_for_loading_in_300_mb(million: Path) -> None:
     code = """
 from t2vdata import open_dataset
-from t2vdata.loading.index import SplitTable
-table = SplitTable.read(open_dataset(sys.argv[1])["train"])
+from t2vdata.loading.index import SplitIndex
+table = SplitIndex.read(open_dataset(sys.argv[1])["train"])
 assert len(table) == 1_000_000
 """
     assert peak_bytes(code, million) < 300 * MB
 
 
 def test_rows_of_a_large_index_are_read_as_written(million: Path) -> None:
-    table = SplitTable.read(open_dataset(str(million))["train"])
+    table = SplitIndex.read(open_dataset(str(million))["train"])
     rows = [0, 999, 1000, 65_535, 65_536, 999_999]
     assert table.keys(rows) == [f"clip-{row:09d}" for row in rows]
     assert [table.caption(number) for number in table.first_captions(rows)] == [
@@ -87,8 +87,8 @@ def test_an_index_that_lost_rows_is_refused(tmp_path: Path) -> None:
     with pq.ParquetWriter(tmp_path / "set" / "index.parquet", rows.schema) as writer:
         for first in (0, 1000, 2000):
             writer.write_table(rows.slice(first, 999))
-    with pytest.raises(DataError, match=r"the index of .* has 2997 rows of 'train', not 3000; run verify"):
-        SplitTable.read(open_dataset(str(tmp_path / "set"))["train"])
+    with pytest.raises(DataError, match=r"the index of .* has 2997 rows of 'train', expected 3000; check with `t2vdata verify"):
+        SplitIndex.read(open_dataset(str(tmp_path / "set"))["train"])
 
 
 def test_merging_reports_takes_constant_memory(tmp_path: Path) -> None:

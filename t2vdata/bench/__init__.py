@@ -15,7 +15,7 @@ from t2vdata import storage
 from t2vdata.bench import floor, machine
 from t2vdata.errors import RequestError
 from t2vdata.format.dataset import Dataset, open_dataset
-from t2vdata.loading.index import SplitTable
+from t2vdata.loading.index import SplitIndex
 from t2vdata.loading.spec import LoadSpec, Resources
 from t2vdata.processes import usable_cores
 from t2vdata.text.vocabulary import Vocabulary
@@ -125,7 +125,7 @@ def bench(
         run = _measure(batches, seconds, step_milliseconds, workers)
         rows = _rows(loader, run.num_batches)
         num_workers = loader.num_workers
-    table = SplitTable.read(chosen)
+    table = SplitIndex.read(chosen)
     clips = floor.different_clips(table, rows)
     in_processes = bool(workers) if machine.has_proc() else resources.processes
     job = floor.Job(dataset.path, table.shards, clips, resources.cache, seconds)

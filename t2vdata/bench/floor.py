@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from t2vdata.format.manifest import ShardEntry
-from t2vdata.loading.cache import CacheSpec
-from t2vdata.loading.index import SplitTable
+from t2vdata.loading.index import SplitIndex
 from t2vdata.loading.reader import open_reader
+from t2vdata.loading.spec import CacheSpec
 from t2vdata.media.decode import decoder, mp4, pyav
 from t2vdata.processes import Child
 
@@ -66,7 +66,7 @@ class Job:
             return [bytes(reader.read(clip.shard, clip.offset, clip.size)) for clip in self.clips]
 
 
-def different_clips(table: SplitTable, rows: NDArray[np.int64]) -> list[Clip]:
+def different_clips(table: SplitIndex, rows: NDArray[np.int64]) -> list[Clip]:
     """Return the clips with these numbers, each once, as many as are held in memory."""
     chosen = list(dict.fromkeys(rows.tolist()))
     offsets, sizes = table.numbers["pixels_offset"], table.numbers["pixels_size"]

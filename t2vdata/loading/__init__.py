@@ -1,8 +1,8 @@
-"""From shards to batches: order, bytes, frames, tensors.
+"""Load shards as shuffled, decoded batches of tensors.
 
 >>> dataset = t2vdata.open_dataset("data/mnist-motion")
->>> words = t2vdata.Vocabulary.load(dataset.vocabulary_path)
->>> for batch in loader(dataset["train"], LoadSpec(batch_size=64, num_frames=16), vocabulary=words, seed=0):
+>>> vocabulary = t2vdata.Vocabulary.load(dataset.vocabulary_path)
+>>> for batch in loader(dataset["train"], LoadSpec(batch_size=64, num_frames=16), vocabulary=vocabulary, seed=0):
 ...     batch.video, batch.tokens
 """
 
@@ -15,14 +15,13 @@ __all__ = ["Batch", "CacheSpec", "LoadSpec", "Loader", "Resources", "epoch_order
 
 if TYPE_CHECKING:
     from t2vdata.loading.batch import Batch
-    from t2vdata.loading.cache import CacheSpec
     from t2vdata.loading.dataloader import Loader, loader
     from t2vdata.loading.order import epoch_order, share
-    from t2vdata.loading.spec import LoadSpec, Resources
+    from t2vdata.loading.spec import CacheSpec, LoadSpec, Resources
 
 _HOMES = {
     "Batch": "batch",
-    "CacheSpec": "cache",
+    "CacheSpec": "spec",
     "LoadSpec": "spec",
     "Loader": "dataloader",
     "Resources": "spec",
@@ -32,7 +31,7 @@ _HOMES = {
 }
 
 
-# Late, because batches are of torch, and workers that only decode do without.
+# Imported late: batches need torch, which decoding workers must not import.
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 't2vdata.loading' has no attribute {name!r}")

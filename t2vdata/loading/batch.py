@@ -1,4 +1,4 @@
-"""What a trainer gets."""
+"""``Batch``: what the loader yields."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import torch
 
 @dataclass(frozen=True)
 class Batch:
-    """Clips and their captions, side by side."""
+    """Clips with their captions, keys and labels."""
 
     video: torch.Tensor
-    """(B, C, T, H, W) uint8, or float32 when the spec says so. RGB lies in memory as (B, T, H, W, C)
-    (``torch.channels_last_3d``): ``contiguous()`` makes the other."""
+    """(B, C, T, H, W) uint8, or float32 with ``LoadSpec(dtype="float32")``. In memory, RGB is (B, T, H, W, C)
+    (``torch.channels_last_3d``); ``contiguous()`` makes it channels first."""
     captions: Sequence[str] | Sequence[tuple[str, ...]]
-    """One text for each clip; with ``LoadSpec(captions="all")`` all of its texts."""
+    """One caption per clip; with ``LoadSpec(captions="all")``, a tuple of all its captions."""
     keys: Sequence[str]
     labels: torch.Tensor
-    """(B,) int64: place in ``Loader.labels``, -1 where there is none."""
+    """(B,) int64: index into ``Loader.labels``, -1 for a clip without a label."""
     tokens: torch.Tensor | None = None
-    """(B, L) int64, padded; (B, K, L) with all of up to K captions; None without a vocabulary."""
+    """(B, L) int64, padded; (B, K, L) with ``captions="all"`` and at most K per clip; None without a vocabulary."""
     lengths: torch.Tensor | None = None
-    """(B,) or (B, K) int64: tokens of each caption, 0 where a clip has fewer captions than others."""
+    """(B,) or (B, K) int64: tokens of each caption, 0 for captions that a clip does not have."""
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -34,7 +34,7 @@ class Batch:
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Batch:
-        """Return the batch in memory from which a GPU copies by itself; a DataLoader calls this."""
+        """Return the batch in pinned memory. A DataLoader calls this."""
         return self._map(lambda tensor: tensor if tensor.is_cuda else tensor.pin_memory())
 
     def _map(self, move: Callable[[torch.Tensor], torch.Tensor]) -> Batch:

@@ -1,4 +1,4 @@
-"""Batches of a split, in an order that can be stopped and resumed anywhere."""
+"""``Loader``: shuffled batches of a split, resumable after any batch."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from t2vdata.types import Tally
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Shards that are shuffled together where each must be fetched first.
+# Shards shuffled together where each must be downloaded first.
 _REMOTE_WINDOW = 8
-# A failure rate means little before.
-_JUDGED_AFTER = 100
+# With fewer samples, a failure rate means little.
+_MIN_SAMPLES_TO_JUDGE = 100
 
 
 class Loader:
-    """Batches of a split; each ``for`` goes on to the end of an epoch, the next one begins the next.
+    """Batches of a split: each loop over it yields an epoch, and the next loop the next epoch.
 
-    The order is a pure function of (the split, seed, epoch, window): the same on any number of workers, and side by side on
-    any number of ranks. A ``for`` that was left early is gone on with by the next, here or, after ``load_state_dict``, in
-    another process: with the batch after the last one that was handed out.
+    The order is a pure function of (split, seed, epoch, window): the same for any number of workers, and, side by side, for any
+    number of ranks. After a ``break``, the next loop continues with the batch after the last one yielded, here or, with
+    ``load_state_dict``, in another process.
     """
 
     def __init__(
@@ -54,34 +54,34 @@ class Loader:
     ) -> None:
         self.spec = spec or LoadSpec()
         self.seed = seed
-        self.rank, self.world = _place(rank, world)
+        self.rank, self.world = _rank_and_world(rank, world)
         self._pipeline = Pipeline(split, self.spec, vocabulary, seed, resources or Resources())
         self._split = split
         window = self.spec.window
         self.window = (_REMOTE_WINDOW if storage.is_url(split.path) else None) if window == "auto" else window
-        # Says at once what would make the ranks wait for one another.
+        # Raises now what would make the ranks wait for one another later.
         share(np.arange(len(split)), self.rank, self.world, pad=self.spec.pad)
         self._epoch = self._position = 0
-        self._going: Generator[Batch, None, None] | None = None
+        self._running: Generator[Batch, None, None] | None = None
         self._kept = 0
         self._failed: Counter[str] = Counter()
         self.waited_seconds = 0.0
-        """How long the trainer has waited for batches that were not ready."""
+        """Total time that the trainer has waited for batches that were not ready."""
         weakref.finalize(self, _close, self._pipeline)
 
     @property
     def epoch(self) -> int:
-        """The epoch of the batches to come, from 0."""
+        """The epoch of the next batch, from 0."""
         return self._epoch
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to the start of an epoch."""
+        """Move to the start of an epoch."""
         self.load_state_dict({**self.state_dict(), "epoch": epoch, "position": 0})
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The label of each id in ``Batch.labels``."""
-        return self._pipeline.table.labels
+        return self._pipeline.index.labels
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -91,46 +91,46 @@ class Loader:
 
     @property
     def num_workers(self) -> int:
-        """Threads or processes that decode."""
+        """The number of decoding threads or processes."""
         return self._pipeline.num_workers
 
     @property
     def tally(self) -> Tally:
-        """What became of the samples so far: kept, and failed by the name of the error."""
+        """The samples so far: how many were kept, and how many failed, by the error's name."""
         return Tally(kept=self._kept, failed=dict(self._failed))
 
     def __len__(self) -> int:
-        """Return the batches of a whole epoch on this rank."""
+        """Return the number of batches of a full epoch on this rank."""
         return len(self.batches(0))
 
     def __iter__(self) -> Iterator[Batch]:
-        if self._going is not None:
-            self._going.close()
-        self._going = self._run()
-        return self._going
+        if self._running is not None:
+            self._running.close()
+        self._running = self._run()
+        return self._running
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where the loader stands: plain values, the same on every rank, good for any number of ranks."""
+        """Return the loader's position: plain values, the same on every rank, valid for any number of ranks."""
         return {**self._identity(), "epoch": self._epoch, "position": self._position}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where ``state_dict`` was taken. Raises RequestError for the state of another dataset, split or order."""
-        for name, own in self._identity().items():
-            if state.get(name) != own:
+        """Resume where ``state_dict`` was taken. Raises RequestError for a state of another dataset, split or order."""
+        for name, value in self._identity().items():
+            if state.get(name) != value:
                 raise RequestError(
-                    f"this state has {name} {state.get(name)!r}, the loader {own!r}; its positions mean other samples: "
-                    "make the loader as it was, or start a new run"
+                    f"this state has {name} {state.get(name)!r}, the loader {value!r}; its positions mean other samples: "
+                    "create the loader as before, or start a new run"
                 )
         if not 0 <= state["position"] <= len(self._split) or state["epoch"] < 0:
             raise RequestError(f"position {state['position']} of epoch {state['epoch']}; expected 0 to {len(self._split)}")
-        if self._going is not None:
-            self._going.close()
+        if self._running is not None:
+            self._running.close()
         self._epoch, self._position = state["epoch"], state["position"]
 
     def close(self) -> None:
-        """End the workers; a later ``for`` starts them again."""
-        if self._going is not None:
-            self._going.close()
+        """End the workers; a later loop starts them again."""
+        if self._running is not None:
+            self._running.close()
         self._pipeline.close()
 
     def __enter__(self) -> Loader:
@@ -140,7 +140,7 @@ class Loader:
         self.close()
 
     def _identity(self) -> dict[str, Any]:
-        """Return what a position in an epoch depends on."""
+        """Return what the meaning of a position depends on."""
         return {
             "fingerprint": self._split.fingerprint,
             "split": self._split.name,
@@ -153,10 +153,10 @@ class Loader:
     def _order(self, epoch: int) -> NDArray[np.int64]:
         if not self.spec.shuffle:
             return np.arange(len(self._split))
-        return epoch_order(self._pipeline.table.shard_sizes, self.seed, epoch, self.window)
+        return epoch_order(self._pipeline.index.shard_sizes, self.seed, epoch, self.window)
 
     def batches(self, epoch: int, position: int = 0) -> list[NDArray[np.int64]]:
-        """Return the samples of each batch of this rank, by their numbers, from a position in the epoch's order on."""
+        """Return the sample numbers of each batch of this rank, starting at a position in the epoch's order."""
         spec = self.spec
         order = self._order(epoch)
         return batches(
@@ -164,37 +164,37 @@ class Loader:
         )
 
     def read(self, batches: list[NDArray[np.int64]], epoch: int) -> Generator[Batch | None, None, None]:
-        """Yield the batch for each list of samples, None where none of them is good."""
+        """Yield a batch for each array of sample numbers, None if all its samples are bad."""
         pipeline = self._pipeline
-        coming = _ComingShards(pipeline, batches)
-        making: deque[PendingBatch] = deque()
+        upcoming = _UpcomingShards(pipeline, batches)
+        in_progress: deque[PendingBatch] = deque()
         waiting = iter(enumerate(batches))
 
         def begin_more() -> None:
-            for number, rows in itertools.islice(waiting, pipeline.depth - len(making)):
-                coming.say_before(number)
-                making.append(pipeline.begin(rows, epoch))
+            for number, rows in itertools.islice(waiting, pipeline.depth - len(in_progress)):
+                upcoming.announce(number)
+                in_progress.append(pipeline.begin(rows, epoch))
 
         try:
             begin_more()
-            while making:
-                asked = time.perf_counter()
-                batch, bad = pipeline.finish(making[0])
-                making.popleft()
-                self.waited_seconds += time.perf_counter() - asked
+            while in_progress:
+                began = time.perf_counter()
+                batch, bad = pipeline.finish(in_progress[0])
+                in_progress.popleft()
+                self.waited_seconds += time.perf_counter() - began
                 self._count(batch, bad)
-                # Before this one is handed out: the next are made while the trainer works on it.
+                # Before yielding: the next batches are decoded while the trainer works on this one.
                 begin_more()
                 yield batch
         finally:
-            while making:
-                pipeline.give_up(making.popleft())
+            while in_progress:
+                pipeline.give_up(in_progress.popleft())
 
     def _run(self) -> Generator[Batch, None, None]:
         epoch = self._epoch
         batches = self.batches(epoch, self._position)
-        with contextlib.closing(self.read(batches, epoch)) as made:
-            for rows, batch in zip(batches, made, strict=True):
+        with contextlib.closing(self.read(batches, epoch)) as results:
+            for rows, batch in zip(batches, results, strict=True):
                 self._position = min(len(self._split), self._position + len(rows) * self.world)
                 if batch is not None:
                     yield batch
@@ -205,59 +205,59 @@ class Loader:
         for sample in bad:
             if self.spec.on_error == "raise":
                 raise DataError(
-                    f"{sample.shard}: {sample.key} cannot be used: {sample.error}: {sample.reason}; check the dataset with "
-                    f"`t2vdata verify {self._split.path} --deep`, or go on without it: LoadSpec(on_error='count')"
+                    f"{sample.shard}: {sample.key} cannot be loaded: {sample.error}: {sample.reason}; check the dataset with "
+                    f"`t2vdata verify {self._split.path} --deep`, or skip bad samples: LoadSpec(on_error='count')"
                 )
             self._failed[sample.error] += 1
         failed, seen = sum(self._failed.values()), self.tally.seen
-        if bad and seen >= _JUDGED_AFTER and failed > self.spec.max_failure_rate * seen:
-            reasons = ", ".join(f"{name} {times}" for name, times in self._failed.most_common())
+        if bad and seen >= _MIN_SAMPLES_TO_JUDGE and failed > self.spec.max_failure_rate * seen:
+            reasons = ", ".join(f"{name} {count}" for name, count in self._failed.most_common())
             raise DataError(
                 f"{failed} of {seen} samples failed, more than {self.spec.max_failure_rate:.0%}: {reasons}; the last was "
                 f"{bad[-1].key} in {bad[-1].shard}: {bad[-1].reason}; check with `t2vdata verify {self._split.path} --deep`"
             )
 
 
-# As in the five lines that everyone writes: `for batch in loader(...)`.
+# Reads well in `for batch in loader(...)`.
 loader = Loader
 
 
 def _close(pipeline: Pipeline) -> None:
-    """End the workers of a loader that is gone; also from one of their threads, which cannot wait for itself."""
+    """End the workers of a deleted loader; works in one of their threads too, which cannot wait for itself."""
     if threading.current_thread() is threading.main_thread():
         pipeline.close()
     else:
         threading.Thread(target=pipeline.close).start()
 
 
-class _ComingShards:
-    """Tells the reader of this process which shards come next, whenever that changes.
+class _UpcomingShards:
+    """Has the reader of this process prefetch the next shards.
 
-    A reader that is read from sees by itself which shards are taken. Where worker processes decode, nobody reads from this one:
-    it fetches into the cache that all of them share, and goes on because shards that are done with are no longer named here.
+    A reader sees which shards are read through it. With worker processes nothing is read through the reader of this process: it
+    downloads into the cache that all share, and moves on because finished shards are no longer announced.
     """
 
     def __init__(self, pipeline: Pipeline, batches: list[NDArray[np.int64]]) -> None:
         self._pipeline = pipeline
-        self._said: list[int] = []
+        self._announced: list[int] = []
         rows = np.concatenate(batches) if batches else np.arange(0)
-        shard = pipeline.table.shard[rows]
+        shard = pipeline.index.shard[rows]
         used, first = np.unique(shard, return_index=True)
         self._shards = used[np.argsort(first)].tolist()
         self._first = np.sort(first)
         self._size = pipeline.spec.batch_size
 
-    def say_before(self, number: int) -> None:
-        """Say so before the batch with this number is begun."""
-        begun = int(np.searchsorted(self._first, number * self._size, side="right"))
-        ahead = self._shards[max(0, begun - 1) : begun + 2 * _REMOTE_WINDOW]
-        if ahead != self._said:
-            self._pipeline.ahead(ahead)
-            self._said = ahead
+    def announce(self, number: int) -> None:
+        """Announce the shards to prefetch before the batch with this number starts."""
+        num_started = int(np.searchsorted(self._first, number * self._size, side="right"))
+        upcoming = self._shards[max(0, num_started - 1) : num_started + 2 * _REMOTE_WINDOW]
+        if upcoming != self._announced:
+            self._pipeline.prefetch(upcoming)
+            self._announced = upcoming
 
 
-def _place(rank: int | None, world: int | None) -> tuple[int, int]:
-    """Return rank and number of ranks: as given, or those of ``torch.distributed``, or one alone."""
+def _rank_and_world(rank: int | None, world: int | None) -> tuple[int, int]:
+    """Return the rank and the number of ranks: as given, or from ``torch.distributed``, or a single rank."""
     if (rank is None) != (world is None):
         raise RequestError(f"rank {rank} of world {world}; give both, or neither")
     if rank is not None and world is not None:

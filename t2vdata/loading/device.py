@@ -1,19 +1,19 @@
-"""Batches that are born on a GPU: encoded clips come to this process and are decoded there, by NVDEC.
+"""Decode batches on a GPU with NVDEC: only encoded clips cross to it.
 
-Written by reading torchcodec's documentation and tested against a fake device; never run on a GPU yet.
+Written from torchcodec's documentation and tested with a fake device; never run on a GPU yet.
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from t2vdata.errors import DecodeError, RequestError
-from t2vdata.loading.decoding import Failure, fill_each
+from t2vdata.loading.decoding import Failure, decode_each
 from t2vdata.loading.transforms import Decision
 from t2vdata.media.color import LUMA_PER_65536
 from t2vdata.media.decode import open_video
@@ -23,41 +23,41 @@ if TYPE_CHECKING:
 
     from t2vdata.loading.reader import Reader
 
-# Pixels of a clip's frames from which the GPU decodes them. Starting a session takes milliseconds, in which a core decodes this
-# many; peers report the CPU ahead below 256x256 (docs/loading.md). To be measured where there is a GPU.
+# Smaller clips (in pixels of all frames) are decoded on the CPU: starting an NVDEC session takes milliseconds, in which a core
+# decodes about this many; others report that the CPU is faster below 256x256 (docs/loading.md). To be measured on a GPU.
 MIN_PIXELS = 16 * 256 * 256
 
 _log = logging.getLogger("t2vdata")
 
 
-def why_not_there(device: str, extensions: Sequence[str], clip_pixels: int) -> str | None:
-    """Return why clips are better decoded on the CPU and copied to ``device``, or None."""
+def why_not_on_device(device: str, extensions: Sequence[str], clip_pixels: int) -> str | None:
+    """Return why clips are better decoded on the CPU and copied to ``device``, or None if they are not."""
     from t2vdata.media.decode import torchcodec
 
     if tuple(extensions) != ("mp4",):
-        return f"{', '.join(extensions)} is no video that a GPU decodes"
+        return f"{', '.join(extensions)} is not a video that a GPU decodes"
     if clip_pixels < MIN_PIXELS:
-        return f"clips of {clip_pixels:,} pixels are decoded faster here than a GPU starts, below {MIN_PIXELS:,}"
+        return f"clips of {clip_pixels:,} pixels are decoded faster on the CPU, below {MIN_PIXELS:,}"
     return torchcodec.why_not(device)
 
 
-def decides_for(device: str, extensions: Sequence[str], clip_pixels: int, wish: bool | None) -> bool:
-    """Return whether clips are decoded on ``device``, and say so in the log.
+def decodes_on_device(device: str, extensions: Sequence[str], clip_pixels: int, requested: bool | None) -> bool:
+    """Return whether clips are decoded on ``device``, and log the decision.
 
-    ``wish`` is ``Resources.decode_there``. Raises RequestError when it is True and cannot be.
+    ``requested`` is ``Resources.decode_on_device``. Raises RequestError if it is True and that is impossible.
     """
     if torch.device(device).type == "cpu":
         return False
-    reason = "asked for" if wish is False else why_not_there(device, extensions, clip_pixels)
-    if wish is True and reason is not None:
-        raise RequestError(f"cannot decode on {device}: {reason}; leave out Resources.decode_there, or set it to False")
+    reason = "as requested" if requested is False else why_not_on_device(device, extensions, clip_pixels)
+    if requested is True and reason is not None:
+        raise RequestError(f"cannot decode on {device}: {reason}; leave out Resources.decode_on_device, or set it to False")
     where = f"on {device}, by NVDEC" if reason is None else f"on the CPU and copied to {device} ({reason})"
     _log.info("clips are decoded %s", where)
     return reason is None
 
 
-class DeviceMemory:
-    """Memory on a GPU, a tensor for each batch; torch's allocator uses it again."""
+class DeviceBuffers:
+    """Buffers on a GPU: a tensor for each batch; torch's allocator reuses the memory."""
 
     def __init__(self, device: str) -> None:
         self._device = device
@@ -66,7 +66,7 @@ class DeviceMemory:
 
     @property
     def num_free(self) -> int:
-        """More than anyone asks for: batches are never copied to make room."""
+        """Practically unlimited, so batches are never copied to free a slot."""
         return 1 << 30
 
     def take(self, shape: tuple[int, ...]) -> int:
@@ -85,29 +85,28 @@ class DeviceMemory:
         return self._tensors.pop(slot)
 
 
-class DeviceFiller:
-    """Fills batches on a GPU. The number of sessions at once is bounded by torchcodec's room (``MAX_SESSIONS``)."""
+class DeviceDecoder:
+    """Decodes clips on a GPU, at most ``torchcodec.MAX_SESSIONS`` at once."""
 
-    def __init__(self, reader: Reader, device: str, *, opener: Callable[..., Any] = open_video) -> None:
+    def __init__(self, reader: Reader, device: str) -> None:
         self.reader = reader
         self._device = device
-        self._open = opener
 
-    def fill(self, batch: torch.Tensor, job: NDArray[Any]) -> list[Failure]:
-        """Write the clips of a job into ``batch``, (B, T, H, W, C) uint8; return the places that could not be filled."""
-        return fill_each(batch, job, self._fill_one)
+    def decode(self, batch: torch.Tensor, job: NDArray[Any]) -> list[Failure]:
+        """Write the clips of a job into ``batch``, (B, T, H, W, C) uint8; return those that failed."""
+        return decode_each(batch, job, self._decode_one)
 
-    def _fill_one(self, out: torch.Tensor, decision: Decision) -> None:
+    def _decode_one(self, out: torch.Tensor, decision: Decision) -> None:
         data = bytes(self.reader.read(decision.shard, decision.offset, decision.size))
-        with self._open(data, backend="torchcodec", device=self._device) as video:
+        with open_video(data, backend="torchcodec", device=self._device) as video:
             if decision.frames.max() >= video.num_frames:
-                raise DecodeError(f"no frame {decision.frames.max()}: there are {video.num_frames}")
+                raise DecodeError(f"no frame {decision.frames.max()} in a video of {video.num_frames}")
             frames = video.frames_at(decision.frames.tolist())
         fit(_with_channels(frames, out.shape[3]), decision, out)
 
 
 def fit(frames: torch.Tensor, decision: Decision, out: torch.Tensor) -> None:
-    """Resize, crop and mirror frames (T, H, W, C) as decided, into ``out``: as ``transforms.fit``, within a few levels."""
+    """Resize, crop and flip frames (T, H, W, C) as decided, into ``out``: like ``transforms.fit``, within a few grey levels."""
     size = (decision.height, decision.width)
     if frames.shape[1:3] != size:
         shrinks = size[0] * size[1] < frames.shape[1] * frames.shape[2]
@@ -120,7 +119,7 @@ def fit(frames: torch.Tensor, decision: Decision, out: torch.Tensor) -> None:
 
 
 def _with_channels(frames: torch.Tensor, channels: int) -> torch.Tensor:
-    """Return RGB frames as grey or RGB; luma as in BT.601."""
+    """Return RGB frames as RGB or grey (luma of BT.601)."""
     if channels == 3:
         return frames
     weights = torch.tensor(LUMA_PER_65536, dtype=torch.int32, device=frames.device)

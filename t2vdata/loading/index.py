@@ -1,4 +1,4 @@
-"""The index of one split as arrays: where each sample lies, what it is, what is said of it."""
+"""The index of one split as arrays: the location, properties, label and captions of each sample."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ if TYPE_CHECKING:
     from t2vdata.format.dataset import Split
 
 _NUMBERS = ("pixels_offset", "pixels_size", "num_frames", "fps", "height", "width", "channels")
-# Captions of a part, above which it says whether they come again.
-_FEW = 10_000
+# A part with more captions than this shows whether captions repeat.
+_MIN_CAPTIONS_TO_JUDGE = 10_000
 _COLUMNS = ("key", "extension", "captions", "label", *_NUMBERS)
 
 
 @dataclass(frozen=True)
-class SplitTable:
-    """All samples of a split, numbered through its shards."""
+class SplitIndex:
+    """All samples of a split, numbered consecutively across its shards."""
 
     shards: tuple[ShardEntry, ...]
     shard: NDArray[np.int32]
-    """(N,) place of each sample's shard in ``shards``."""
+    """(N,) index of each sample's shard in ``shards``."""
     numbers: dict[str, NDArray[Any]]
-    """{column: (N,)} of the index's numbers."""
+    """{column: (N,)} of the index's numeric columns."""
     extension: NDArray[np.int32]
-    """(N,) place in ``extensions``."""
+    """(N,) index into ``extensions``."""
     extensions: tuple[str, ...]
     label: NDArray[np.int64]
-    """(N,) place in ``labels``, -1 where there is none."""
+    """(N,) index into ``labels``, -1 for samples without a label."""
     labels: tuple[str, ...]
-    """The labels of the whole dataset, sorted: an id means the same in every split."""
+    """The labels of the whole dataset, sorted, so that an id means the same in every split."""
     _keys: pa.ChunkedArray
     _caption_ends: NDArray[np.int64]
-    """(N + 1,) where each sample's captions begin in ``_caption_ids``."""
+    """(N + 1,) where each sample's captions start in ``_caption_ids``."""
     _caption_ids: NDArray[np.int32]
     _captions: pa.ChunkedArray
-    """Each different caption once; where nearly all differ, as they come."""
+    """Each distinct caption once; if nearly all differ, in the order of the samples."""
 
     @classmethod
-    def read(cls, split: Split) -> SplitTable:
-        """Read the index of a split. Raises DataError when it is damaged, RequestError when the split is empty.
+    def read(cls, split: Split) -> SplitIndex:
+        """Read the index of a split, part by part: a million rows take a second and 200 MB.
 
-        A part of it at a time, and of each part only what is kept: a million rows take a second and 200 MB.
+        Raises DataError if it is damaged, RequestError if the split is empty.
         """
         import numpy as np
         import pyarrow as pa
@@ -62,8 +62,8 @@ class SplitTable:
             raise RequestError(f"split {split.name!r} of {split.path} has no clips; there is nothing to load")
         elsewhere = tables.distinct_values(split.path, "label", outside=split.shards)
         numbers: dict[str, NDArray[Any]] = {}
-        extension, label = _Coded(count), _Coded(count)
-        captions, keys = _Captions(count), []
+        extension, label = _CodedColumn(count), _CodedColumn(count)
+        captions, keys = _CaptionColumn(count), []
         first = 0
         for part in tables.read_index_in_parts(split.path, _COLUMNS, shards=split.shards):
             rows = slice(first, first + len(part))
@@ -76,7 +76,10 @@ class SplitTable:
             captions.add(rows, part["captions"].combine_chunks())
             keys.append(part["key"].combine_chunks())
         if first != count:
-            raise DataError(f"the index of {split.path} has {first} rows of {split.name!r}, not {count}; run verify")
+            raise DataError(
+                f"the index of {split.path} has {first} rows of {split.name!r}, expected {count}; check with `t2vdata verify "
+                f"{split.path}`"
+            )
         labels = tuple(sorted({*elsewhere, *label.values}))
         label_of = {text: number for number, text in enumerate(labels)}
         return cls(
@@ -104,37 +107,37 @@ class SplitTable:
         return [self._keys[row].as_py() for row in rows]
 
     def captions_of(self, row: int) -> list[int]:
-        """Return the numbers of a sample's captions, among all different ones, in their order."""
-        found: list[int] = self._caption_ids[self._caption_ends[row] : self._caption_ends[row + 1]].tolist()
-        return found
+        """Return the ids of a sample's captions, in their order."""
+        ids: list[int] = self._caption_ids[self._caption_ends[row] : self._caption_ends[row + 1]].tolist()
+        return ids
 
     def first_captions(self, rows: Sequence[int]) -> list[int]:
-        """Return the number of the first caption of each sample."""
-        found: list[int] = self._caption_ids[self._caption_ends[rows]].tolist()
-        return found
+        """Return the id of the first caption of each sample."""
+        ids: list[int] = self._caption_ids[self._caption_ends[rows]].tolist()
+        return ids
 
     @functools.cached_property
     def has_one_caption_each(self) -> bool:
         return len(self._caption_ids) == len(self)
 
-    def caption(self, number: int) -> str:
-        """Return the text of a caption by its number."""
-        text: str = self._captions[number].as_py()
+    def caption(self, caption_id: int) -> str:
+        """Return the text of a caption."""
+        text: str = self._captions[caption_id].as_py()
         return text
 
     @property
     def num_captions(self) -> int:
-        """How many different captions there are."""
+        """The number of distinct captions."""
         return len(self._captions)
 
-    def same(self, column: str) -> int | None:
-        """Return the one value that a column has in all samples, or None when there are several."""
+    def common_value(self, column: str) -> int | None:
+        """Return the value of a column if all samples have the same, else None."""
         values = self.numbers[column]
         return int(values[0]) if (values == values[0]).all() else None
 
 
-class _Coded:
-    """A column of a few different values, as numbers; -1 where it is null."""
+class _CodedColumn:
+    """A column with few distinct values, as integer codes; -1 for null."""
 
     def __init__(self, count: int) -> None:
         import numpy as np
@@ -146,12 +149,12 @@ class _Coded:
         import numpy as np
 
         coded = column.combine_chunks().dictionary_encode()
-        own = [self.values.setdefault(value, len(self.values)) for value in coded.dictionary.to_pylist()]
-        self.codes[rows] = np.array([*own, -1], np.int32)[coded.indices.fill_null(-1).to_numpy(zero_copy_only=False)]
+        codes = [self.values.setdefault(value, len(self.values)) for value in coded.dictionary.to_pylist()]
+        self.codes[rows] = np.array([*codes, -1], np.int32)[coded.indices.fill_null(-1).to_numpy(zero_copy_only=False)]
 
 
-class _Captions:
-    """The captions of all samples, taken in part by part."""
+class _CaptionColumn:
+    """The captions of all samples, added part by part."""
 
     def __init__(self, count: int) -> None:
         import numpy as np
@@ -160,8 +163,8 @@ class _Captions:
         self._ids: list[NDArray[np.int32]] = []
         self._texts: list[Any] = []
         self._num_texts = 0
-        # Texts that come again are kept once. Where few do, to look for them takes longer than all the rest.
-        self._once: dict[str, int] | None = {}
+        # Repeated captions are stored once. If few repeat, finding them takes longer than everything else.
+        self._id_of: dict[str, int] | None = {}
 
     def add(self, rows: slice, lists: Any) -> None:
         import numpy as np
@@ -170,21 +173,21 @@ class _Captions:
         offsets = lists.offsets.to_numpy(zero_copy_only=False).astype(np.int64)
         self.ends[rows.start + 1 : rows.stop + 1] = self.ends[rows.start] + offsets[1:] - offsets[0]
         texts = lists.flatten()
-        coded = texts.dictionary_encode() if self._once is not None else None
-        if coded is not None and 2 * len(coded.dictionary) > len(texts) and len(texts) > _FEW:
-            self._once, coded = None, None
-        if coded is None or self._once is None:
+        coded = texts.dictionary_encode() if self._id_of is not None else None
+        if coded is not None and 2 * len(coded.dictionary) > len(texts) and len(texts) > _MIN_CAPTIONS_TO_JUDGE:
+            self._id_of, coded = None, None
+        if coded is None or self._id_of is None:
             self._ids.append(np.arange(self._num_texts, self._num_texts + len(texts), dtype=np.int32))
-            self._keep(texts)
+            self._add_texts(texts)
             return
-        own, new = list[int](), list[str]()
+        ids, new = list[int](), list[str]()
         for text in coded.dictionary.to_pylist():
-            known = self._once.setdefault(text, self._num_texts + len(new))
-            if known == self._num_texts + len(new):
+            caption_id = self._id_of.setdefault(text, self._num_texts + len(new))
+            if caption_id == self._num_texts + len(new):
                 new.append(text)
-            own.append(known)
-        self._ids.append(np.array(own, np.int32)[coded.indices.to_numpy(zero_copy_only=False)])
-        self._keep(pa.array(new, pa.string()))
+            ids.append(caption_id)
+        self._ids.append(np.array(ids, np.int32)[coded.indices.to_numpy(zero_copy_only=False)])
+        self._add_texts(pa.array(new, pa.string()))
 
     def all_ids(self) -> NDArray[np.int32]:
         import numpy as np
@@ -196,6 +199,6 @@ class _Captions:
 
         return pa.chunked_array(self._texts, pa.string())
 
-    def _keep(self, texts: Any) -> None:
+    def _add_texts(self, texts: Any) -> None:
         self._texts.append(texts)
         self._num_texts += len(texts)

@@ -1,7 +1,7 @@
-"""In which order the samples of an epoch come, and who gets which: pure functions of plain numbers.
+"""The order of the samples of an epoch, and each rank's share: pure functions of plain numbers.
 
-Nothing here may change: a run that is resumed next year must see what it would have seen. So the randomness is the raw output
-of PCG64, which NumPy promises to keep, and not its ``permutation``, which it does not.
+Nothing here may change: a run resumed next year must see the samples that it would have seen. So randomness comes from the raw
+output of PCG64, which NumPy promises to keep, and not from ``permutation``, for which it does not.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SAMPLES, _SHARDS = 0, 1
-_DRAWS = struct.Struct("<5Q")
+_RANDOM_NUMBERS = struct.Struct("<5Q")
 
 
 def epoch_order(shard_sizes: Sequence[int], seed: int, epoch: int, window: int | None = None) -> NDArray[np.int64]:
     """Return the numbers of all samples of a split in the order of one epoch: (N,) int64.
 
-    Without ``window`` any sample may follow any other. With it, shards are shuffled, and samples among ``window`` shards at a
-    time: each shard is needed for a while and then no more, so that remote data is read in sequence. Samples are numbered
-    through the shards; ``shard_sizes`` are samples in each.
+    Without ``window``, all samples are shuffled together. With it, shards are shuffled, then samples within each group of
+    ``window`` shards: each shard is needed for a while and then never again, so remote data is read sequentially. Samples are
+    numbered consecutively across shards; ``shard_sizes`` are the samples in each.
     """
     import numpy as np
 
@@ -48,11 +48,12 @@ def epoch_order(shard_sizes: Sequence[int], seed: int, epoch: int, window: int |
 
 
 def share(order: NDArray[np.int64], rank: int, world: int, *, pad: bool = False) -> NDArray[np.int64]:
-    """Return the part of ``order`` that ``rank`` of ``world`` ranks reads: every ``world``-th sample from its own on.
+    """Return the part of ``order`` that ``rank`` of ``world`` ranks reads: every ``world``-th sample, starting at ``rank``.
 
-    All ranks get the same number. Samples that do not divide are left out at the end, or with ``pad`` the first ones come
-    again. Read side by side, the ranks follow ``order``: a position in it means the same on any number of ranks. Raises
-    RequestError where a rank would get nothing, for the others would wait for it.
+    All ranks get the same number of samples: a remainder is dropped at the end, or with ``pad`` filled up with the first
+    samples. Side by side, the ranks follow ``order``, so a position in it means the same on any number of ranks. Raises
+    RequestError if a rank would get nothing, as the others would wait for it.
+    [0, 1, 2, 3, 4] on 2 ranks -> [0, 2] and [1, 3]; with pad -> [0, 2, 4] and [1, 3, 0].
     """
     import numpy as np
 
@@ -76,20 +77,20 @@ def batches(
     drop_last: bool = False,
     pad: bool = False,
 ) -> list[NDArray[np.int64]]:
-    """Return the samples of each batch of a rank, from a position in the epoch's order on."""
+    """Return the samples of each batch of a rank, starting at a position in the epoch's order."""
     import numpy as np
 
-    left = order[position:]
-    if len(left) < world:
-        # Only after a resume on more ranks than there are samples left.
-        left = np.resize(left, world) if pad and len(left) else left[:0]
-    own = share(left, rank, world, pad=pad) if len(left) else left
-    found = [own[first : first + batch_size] for first in range(0, len(own), batch_size)]
-    return found[:-1] if found and drop_last and len(found[-1]) < batch_size else found
+    rest = order[position:]
+    if len(rest) < world:
+        # Only after a resume on more ranks than samples are left.
+        rest = np.resize(rest, world) if pad and len(rest) else rest[:0]
+    samples = share(rest, rank, world, pad=pad) if len(rest) else rest
+    split = [samples[first : first + batch_size] for first in range(0, len(samples), batch_size)]
+    return split[:-1] if split and drop_last and len(split[-1]) < batch_size else split
 
 
-class Draws(NamedTuple):
-    """The random numbers of one sample in one epoch, each 64 bits; ``below`` makes a choice of one."""
+class RandomNumbers(NamedTuple):
+    """The random numbers of one sample in one epoch, each 64 bits; ``choose`` turns one into a choice."""
 
     start: int
     top: int
@@ -98,15 +99,15 @@ class Draws(NamedTuple):
     caption: int
 
 
-def draws(seed: int, epoch: int, key: str) -> Draws:
-    """Return what is random about a sample: a hash of (seed, epoch, key), the same wherever and whenever it is read."""
-    digest = hashlib.blake2b(f"{seed}/{epoch}/{key}".encode(), digest_size=_DRAWS.size).digest()
-    return Draws(*_DRAWS.unpack(digest))
+def random_numbers(seed: int, epoch: int, key: str) -> RandomNumbers:
+    """Return the random numbers of a sample: a hash of (seed, epoch, key), the same wherever and whenever it is read."""
+    digest = hashlib.blake2b(f"{seed}/{epoch}/{key}".encode(), digest_size=_RANDOM_NUMBERS.size).digest()
+    return RandomNumbers(*_RANDOM_NUMBERS.unpack(digest))
 
 
-def below(draw: int, number: int) -> int:
-    """Return a whole number from 0 to ``number - 1``, each equally likely."""
-    return draw * number >> 64
+def choose(random_number: int, num_choices: int) -> int:
+    """Return an integer from 0 to ``num_choices - 1``, each equally likely."""
+    return random_number * num_choices >> 64
 
 
 def _raw(count: int, seed: int, epoch: int, stream: int) -> NDArray[np.uint64]:

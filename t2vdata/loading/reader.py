@@ -1,4 +1,4 @@
-"""Bytes at (shard, offset): from files on this machine, from shards fetched into a cache, or by range requests."""
+"""Read bytes at (shard, offset): from local files, from shards downloaded into a cache, or by range requests."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from typing import Protocol
 from t2vdata import storage
 from t2vdata.errors import RequestError, ShardError
 from t2vdata.format.manifest import ShardEntry
-from t2vdata.loading.cache import CacheSpec, ShardCache, add_holder
-from t2vdata.loading.download import steady_blocks
-from t2vdata.loading.prefetch import Ahead
+from t2vdata.loading.cache import ShardCache, add_holder
+from t2vdata.loading.download import download_blocks
+from t2vdata.loading.prefetch import Prefetcher
+from t2vdata.loading.spec import CacheSpec
 
 
 class Reader(Protocol):
-    """Reads parts of shards; several threads may read at once. It belongs to the process that opened it."""
+    """Reads parts of shards; several threads may read at once. Usable only in the process that opened it."""
 
     def read(self, shard: int, offset: int, size: int) -> memoryview | bytes:
-        """Return ``size`` bytes from ``offset`` of a shard, named by its place in the list that the reader was opened with.
+        """Return ``size`` bytes from ``offset`` of a shard, an index into the shards that the reader was opened with.
 
-        Raises ShardError when the shard is missing, damaged or ends earlier, StorageError when it cannot be reached.
+        Raises ShardError if the shard is missing, damaged or too short, StorageError if it cannot be reached.
         """
 
-    def ahead(self, shards: Sequence[int]) -> None:
-        """Say which shards are read next, in this order, in place of what was said before; returns at once."""
+    def prefetch(self, shards: Sequence[int]) -> None:
+        """Set the shards that are read next, in this order, in place of those set before; returns at once."""
 
     def close(self) -> None:
-        """Let go of files and threads. Views that were read stay valid; reading again is an error."""
+        """Release files and threads. Views returned earlier stay valid; reading again raises RequestError."""
 
 
 def open_reader(folder: str, shards: Sequence[ShardEntry], *, cache: CacheSpec | None = None) -> Reader:
-    """Return a reader of shards of the dataset in a local folder or at a URL; ``cache`` is for URLs."""
+    """Open the shards of a dataset in a local folder or at a URL; ``cache`` applies to URLs."""
     if not storage.is_url(folder):
         return MappedShards(folder, shards)
     spec = CacheSpec() if cache is None else cache
@@ -43,9 +44,9 @@ def open_reader(folder: str, shards: Sequence[ShardEntry], *, cache: CacheSpec |
 
 
 class MappedShards:
-    """Shards in a local folder, each mapped into memory when it is first read: a read copies nothing.
+    """Shards in a local folder, each memory-mapped when first read: reads copy nothing.
 
-    A shard that is shortened while it is mapped ends the process (SIGBUS), as with every mapped file; builds never do that.
+    Truncating a mapped shard kills the process (SIGBUS), as with any mapped file; builds never do that.
     """
 
     def __init__(self, folder: str, shards: Sequence[ShardEntry]) -> None:
@@ -64,13 +65,13 @@ class MappedShards:
             raise _beyond(self._folder, self._shards[shard], offset, size)
         return view[offset:end]
 
-    def ahead(self, shards: Sequence[int]) -> None:
-        """Do nothing: the kernel reads ahead by itself."""
+    def prefetch(self, shards: Sequence[int]) -> None:
+        """Do nothing: the kernel reads ahead."""
 
     def close(self) -> None:
         with self._lock:
             self._closed = True
-            # A mapping ends with its last view, which may be in a batch that is still in use.
+            # A mapping lives as long as its last view, which may be in a batch that is still in use.
             self._views = [None] * len(self._shards)
 
     def _map(self, shard: int) -> memoryview:
@@ -100,23 +101,23 @@ class MappedShards:
 
 
 class CachedShards:
-    """Shards at a URL, fetched whole into a cache folder, those that are read next in the background, and mapped there."""
+    """Shards at a URL, downloaded whole into a cache folder and mapped there; those read next download in the background."""
 
     def __init__(self, folder: str, shards: Sequence[ShardEntry], spec: CacheSpec) -> None:
         self._folder = folder
         self._shards = tuple(shards)
         self._cache = ShardCache(spec)
-        self._places = {self._cache.path(entry): place for place, entry in enumerate(self._shards)}
+        self._shard_at = {self._cache.path(entry): shard for shard, entry in enumerate(self._shards)}
         self._views: list[memoryview | None] = [None] * len(self._shards)
-        # What a mapping lives as long as: a view in a batch keeps it when ours is gone.
+        # Weak references to the mappings: a view in a batch keeps one alive after ours is gone.
         self._mappings: list[Callable[[], object | None]] = [_nothing] * len(self._shards)
         self._read_at = [0.0] * len(self._shards)
         self._locks = [threading.Lock() for _ in self._shards]
         self._stop = threading.Event()
-        fetch = functools.partial(_fetch, self._cache, self._folder, self._shards, self._stop)
-        self._ahead = Ahead(fetch, spec.fetch_ahead)
-        # Also for one that is dropped, or lives when the process ends.
-        self._finish = weakref.finalize(self, _finish, self._stop, self._ahead)
+        download = functools.partial(_download, self._cache, self._folder, self._shards, self._stop)
+        self._prefetcher = Prefetcher(download, spec.fetch_ahead)
+        # Also when the reader is dropped without close, or when the process exits.
+        self._finish = weakref.finalize(self, _finish, self._stop, self._prefetcher)
         self._process = os.getpid()
         add_holder(self)
 
@@ -130,25 +131,25 @@ class CachedShards:
             raise _beyond(self._folder, self._shards[shard], offset, size)
         return view[offset:end]
 
-    def ahead(self, shards: Sequence[int]) -> None:
+    def prefetch(self, shards: Sequence[int]) -> None:
         self._check_usable()
-        self._ahead.want([shard for shard in shards if self._views[shard] is None])
+        self._prefetcher.schedule([shard for shard in shards if self._views[shard] is None])
 
     def close(self) -> None:
         self._finish()
         self._views = [None] * len(self._shards)
 
     def last_read(self, path: str) -> float | None:
-        """Return when a shard of the cache was last read, if it is mapped here."""
-        shard = self._places.get(path)
+        """Return when this reader last read a shard of the cache, None if it is not mapped here."""
+        shard = self._shard_at.get(path)
         return None if shard is None or self._mappings[shard]() is None else self._read_at[shard]
 
-    def let_go(self, path: str) -> bool:
-        """Unmap a shard of the cache; return False when somebody uses its bytes."""
-        shard = self._places.get(path)
+    def release(self, path: str) -> bool:
+        """Unmap a shard of the cache; return False if its bytes are in use."""
+        shard = self._shard_at.get(path)
         if shard is None:
             return True
-        # Whoever has the lock is about to map it, and waits for the cache perhaps.
+        # The holder of the lock is about to map the shard, and may be waiting for the cache.
         if not self._locks[shard].acquire(blocking=False):
             return False
         try:
@@ -162,7 +163,7 @@ class CachedShards:
         with self._locks[shard]:
             view = self._views[shard]
             if view is None:
-                self._ahead.taken(shard)
+                self._prefetcher.take(shard)
                 entry = self._shards[shard]
                 view = self._cache.open(entry, storage.join(self._folder, entry.name), stop=self._stop)
                 self._mappings[shard] = weakref.ref(view.obj)
@@ -173,13 +174,13 @@ class CachedShards:
     def _check_usable(self) -> None:
         if self._stop.is_set():
             raise _closed(self._folder)
-        # Its threads stayed behind, and a lock that one of them held would never be free here.
+        # Its threads were not forked, so a lock that one of them held would never be released here.
         if os.getpid() != self._process:
             raise RequestError(f"the reader of {self._folder} was opened before a fork; open one in each process")
 
 
 class RemoteRanges:
-    """Shards at a URL of which nothing is kept: each read is a request."""
+    """Shards at a URL, not cached: each read is a request."""
 
     def __init__(self, folder: str, shards: Sequence[ShardEntry], spec: CacheSpec) -> None:
         self._folder = folder
@@ -194,22 +195,22 @@ class RemoteRanges:
         if not 0 <= offset <= offset + size <= entry.num_bytes:
             raise _beyond(self._folder, entry, offset, size)
         url = storage.join(self._folder, entry.name)
-        return b"".join(steady_blocks(url, entry, offset, offset + size, spec=self._spec, stop=self._stop))
+        return b"".join(download_blocks(url, entry, offset, offset + size, spec=self._spec, stop=self._stop))
 
-    def ahead(self, shards: Sequence[int]) -> None:
-        """Do nothing: nothing is kept."""
+    def prefetch(self, shards: Sequence[int]) -> None:
+        """Do nothing: nothing is cached."""
 
     def close(self) -> None:
         self._stop.set()
 
 
-def _fetch(cache: ShardCache, folder: str, shards: Sequence[ShardEntry], stop: threading.Event, shard: int) -> None:
-    cache.fetch(shards[shard], storage.join(folder, shards[shard].name), stop=stop)
+def _download(cache: ShardCache, folder: str, shards: Sequence[ShardEntry], stop: threading.Event, shard: int) -> None:
+    cache.download(shards[shard], storage.join(folder, shards[shard].name), stop=stop)
 
 
-def _finish(stop: threading.Event, ahead: Ahead) -> None:
+def _finish(stop: threading.Event, prefetcher: Prefetcher) -> None:
     stop.set()
-    ahead.close()
+    prefetcher.close()
 
 
 def _nothing() -> None:

@@ -1,4 +1,4 @@
-"""What batches hold, and what the machine may spend on them."""
+"""What batches contain (``LoadSpec``), and the resources spent on loading them (``Resources``, ``CacheSpec``)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from t2vdata.errors import RequestError, unknown_name
-from t2vdata.loading.cache import CacheSpec
 from t2vdata.processes import usable_cores
 
+_CACHE_MODES = ("shards", "ranges")
 _CHOICES = {
     "start": ("random", "centre", "first"),
     "short": ("hold", "loop", "refuse"),
@@ -21,52 +21,53 @@ _CHOICES = {
 
 @dataclass(frozen=True)
 class LoadSpec:
-    """What a batch is made of. What is random is drawn from (seed, epoch, key)."""
+    """What a batch contains. Random choices depend only on (seed, epoch, key)."""
 
     batch_size: int = 64
-    """Clips of one batch on one rank."""
+    """Clips per batch and rank."""
     num_frames: int | None = None
-    """Frames of a clip; None takes all, where all clips have the same number."""
+    """Frames per clip; None takes all frames, which needs clips of equal length."""
     stride: int = 1
-    """Every so many frames of the clip."""
+    """Take every ``stride``-th frame."""
     fps: float | None = None
-    """Frames per second to take instead of a stride: at each time the frame that is shown then."""
+    """Frames per second to sample at, instead of a stride: at each time, the frame shown then."""
     start: Literal["random", "centre", "first"] = "random"
-    """Where in the clip the frames begin."""
+    """Where in the clip the frames start."""
     short: Literal["hold", "loop", "refuse"] = "hold"
-    """What a clip with fewer frames does: its last one stays, it begins again, or it is a bad sample."""
+    """What happens to a clip with too few frames: hold its last frame, loop it, or refuse it as a bad sample.
+    For 5 frames of a clip of 3: hold takes [0, 1, 2, 2, 2], loop takes [0, 1, 2, 0, 1]."""
     resize: int | tuple[int, int] | None = None
-    """Length of the shorter side in pixels, or exactly (height, width)."""
+    """Shorter side in pixels, or exactly (height, width)."""
     crop: int | tuple[int, int] | None = None
-    """Square, or (height, width), cut out after the resizing."""
+    """Side of a square, or (height, width), cropped after resizing."""
     crop_at: Literal["centre", "random"] = "centre"
     flip: bool = False
-    """Whether every second clip, by chance, is mirrored left to right. Refused where captions or labels speak of left and
-    right, unless ``flip_captions``."""
+    """Whether to mirror clips left to right with probability 1/2. Refused if captions or labels mention left or right, unless
+    ``flip_captions``."""
     flip_captions: bool = False
-    """Whether a mirrored clip's caption has its "left" and "right" exchanged."""
+    """Whether to swap "left" and "right" in the captions of mirrored clips."""
     channels: Literal[1, 3] | None = None
-    """1 is grey, 3 is RGB; None is what the dataset has."""
+    """1 is grey, 3 is RGB; None keeps those of the dataset."""
     dtype: Literal["uint8", "float32"] = "uint8"
-    """float32 is (pixel / 255 - mean) / std: from -1 to 1 unless told otherwise."""
+    """float32 is (pixel / 255 - mean) / std: from -1 to 1 by default."""
     mean: float | tuple[float, ...] = 0.5
     std: float | tuple[float, ...] = 0.5
-    """One for all channels, or one for each, of pixels from 0 to 1."""
+    """One value for all channels or one per channel, for pixels from 0 to 1."""
     captions: Literal["one", "first", "all"] = "one"
-    """Of several captions of a clip: one by chance, the first, or all."""
+    """Which captions of a clip to use: a random one, the first, or all."""
     max_length: int | None = None
-    """Most tokens of a caption, ``<start>`` and ``<end>`` among them."""
+    """Maximum tokens per caption, including ``<start>`` and ``<end>``."""
     shuffle: bool = True
     window: int | Literal["auto"] | None = "auto"
-    """Shards that are shuffled together; None is all. ``auto`` is all for local data and 8 for remote."""
+    """Shards shuffled together; None shuffles all. ``auto`` is None for local data and 8 for remote."""
     drop_last: bool = False
-    """Whether a last batch that is not full is left out."""
+    """Whether to drop an incomplete last batch."""
     pad: bool = False
-    """Whether samples that do not divide among ranks are filled up with the first ones, instead of left out."""
+    """Whether to repeat the first samples so that all samples divide evenly among ranks, instead of dropping the rest."""
     on_error: Literal["raise", "count"] = "raise"
-    """Whether a bad sample raises, or is left out of its batch and counted in the loader's ``tally``."""
+    """Whether a bad sample raises, or is dropped from its batch and counted in the loader's ``tally``."""
     max_failure_rate: float = 0.05
-    """Share of counted samples from which on reading stops, judged after 100."""
+    """With ``on_error="count"``: the share of bad samples above which loading stops, checked from 100 samples on."""
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
@@ -79,7 +80,7 @@ class LoadSpec:
         if self.fps is not None and self.stride != 1:
             raise RequestError(f"LoadSpec has both stride {self.stride} and fps {self.fps:g}; give one of them")
         if self.num_frames is None and (self.fps is not None or self.stride != 1):
-            raise RequestError("LoadSpec has a stride or fps without num_frames; say how many frames to take")
+            raise RequestError("LoadSpec has a stride or fps without num_frames; set num_frames too")
         if self.window not in (None, "auto") and (not isinstance(self.window, int) or self.window < 1):
             raise RequestError(f"LoadSpec.window {self.window!r}: expected 1 or more shards, None or 'auto'")
         if not 0 <= self.max_failure_rate <= 1:
@@ -99,27 +100,59 @@ class LoadSpec:
 
 
 def pair(value: float | tuple[float, ...]) -> tuple[float, ...]:
-    """Return a value given once as two."""
+    """Return (value, value) for a single value."""
     return value if isinstance(value, tuple) else (value, value)
 
 
 @dataclass(frozen=True)
+class CacheSpec:
+    """How shards of a remote dataset are downloaded and cached."""
+
+    folder: str | None = None
+    """Where shards are cached; None is $XDG_CACHE_HOME/t2vdata, or ~/.cache/t2vdata."""
+    max_bytes: int = 50 * 10**9
+    """Total size of the cached shards; the least recently used are evicted first."""
+    mode: str = "shards"
+    """``shards`` downloads whole shards into the folder; ``ranges`` caches nothing and requests each read separately."""
+    fetch_ahead: int = 2
+    """How many shards are downloaded in the background at once."""
+    retries: int = 5
+    """How often in a row to resume a broken download without a byte of progress."""
+    back_off_seconds: float = 0.5
+    """Delay before the first retry; it doubles with each retry, up to 30 seconds."""
+    timeout_seconds: float = 60.0
+    """How long a server may send nothing before the connection counts as broken."""
+
+    def __post_init__(self) -> None:
+        if self.mode not in _CACHE_MODES:
+            raise RequestError(f"mode of the cache: expected 'shards' or 'ranges', got {self.mode!r}")
+        for name, minimum in (("max_bytes", 1), ("fetch_ahead", 0), ("retries", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < minimum:
+                raise RequestError(f"{name} of the cache: expected a whole number of at least {minimum}, got {value!r}")
+        if not self.back_off_seconds >= 0:
+            raise RequestError(f"back_off_seconds of the cache: expected 0 or more, got {self.back_off_seconds!r}")
+        if not self.timeout_seconds > 0:
+            raise RequestError(f"timeout_seconds of the cache: expected more than 0, got {self.timeout_seconds!r}")
+
+
+@dataclass(frozen=True)
 class Resources:
-    """What the machine spends on loading; batches are the same whatever is chosen here."""
+    """What the machine spends on loading. Nothing here changes the batches."""
 
     workers: int | None = None
-    """Threads or processes that decode; None is one for each core this process may use, at most 8, and one for small exact
-    arrays, which measures faster."""
+    """Decoding threads or processes. Default: one per usable core, at most 8, but a single one for small lossless arrays, where
+    that is faster."""
     processes: bool | None = None
-    """Whether workers are processes. None is what measures faster: processes for video files, threads for all else."""
+    """Whether workers are processes. Default, the faster choice: processes for video files, threads for everything else."""
     prefetch: int = 4
-    """Batches kept ready or in the making."""
+    """Batches kept ready or in progress."""
     cache: CacheSpec | None = None
-    """Where remote shards are kept; None is the user's cache folder."""
+    """How remote shards are cached; None uses the defaults of ``CacheSpec``."""
     device: str = "cpu"
-    """Where batches are wanted: ``cpu``, ``cuda``, ``cuda:1``."""
-    decode_there: bool | None = None
-    """Whether videos are decoded on that device. None decides by what works and by size, and says so in the log."""
+    """Where batches end up: ``cpu``, ``cuda``, ``cuda:1``."""
+    decode_on_device: bool | None = None
+    """Whether to decode videos on that device. None decides by availability and clip size, and logs the decision."""
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:

@@ -1,4 +1,4 @@
-"""The same batches for those who need a ``torch.utils.data.DataLoader`` around them."""
+"""``BatchDataset``: the batches of the loader, for use with a ``torch.utils.data.DataLoader``."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from torch.utils.data import IterableDataset, get_worker_info
 from t2vdata.errors import RequestError
 from t2vdata.format.dataset import Split
 from t2vdata.loading.batch import Batch
-from t2vdata.loading.cache import CacheSpec
 from t2vdata.loading.captions import Encoder
 from t2vdata.loading.dataloader import Loader
-from t2vdata.loading.spec import LoadSpec, Resources
+from t2vdata.loading.spec import CacheSpec, LoadSpec, Resources
 
 
 class BatchDataset(IterableDataset[Batch]):
     """Batches of a split, in the order of ``loader``: ``DataLoader(BatchDataset(...), batch_size=None, num_workers=2)``.
 
-    Call ``set_epoch`` before each epoch. With torchdata's ``StatefulDataLoader`` an epoch can be stopped and resumed, on the
-    same number of workers; each worker keeps its own place. ``loader`` is faster, and resumes on any number.
+    Call ``set_epoch`` before each epoch. With torchdata's ``StatefulDataLoader`` an epoch can be resumed with the same
+    number of workers. ``loader`` is faster, and resumes with any number.
     """
 
     def __init__(
@@ -37,22 +36,22 @@ class BatchDataset(IterableDataset[Batch]):
         cache: CacheSpec | None = None,
     ) -> None:
         resources = Resources(workers=1, processes=False, prefetch=1, cache=cache)
-        self._make = functools.partial(Loader, split, spec, vocabulary=vocabulary, seed=seed, resources=resources)
-        # Made here, so that what is wrong with the request is said here, and for rank and world, which workers cannot know.
-        loader = self._make(rank=rank, world=world)
+        self._make_loader = functools.partial(Loader, split, spec, vocabulary=vocabulary, seed=seed, resources=resources)
+        # Opened now, to report a wrong request at once, and for rank and world, which workers cannot know.
+        loader = self._make_loader(rank=rank, world=world)
         self._rank, self._world = loader.rank, loader.world
         self._loader: Loader | None = loader
-        # Shared, so that workers which live on see the next epoch.
+        # Shared, so that persistent workers see the next epoch.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
         self._next = 0
         self._resumed: Mapping[str, Any] | None = None
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the next ``iter``, in all workers."""
+        """Set the epoch of the next ``iter``, in all workers."""
         self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
-        """Return the batches of an epoch on this rank, of all workers together."""
+        """Return the number of batches of an epoch on this rank, over all workers."""
         return len(self._opened())
 
     def __iter__(self) -> Iterator[Batch]:
@@ -67,35 +66,35 @@ class BatchDataset(IterableDataset[Batch]):
         else:
             self._next = 0
         epoch = int(self._epoch)
-        own = loader.batches(epoch)[worker::num_workers][self._next :]
-        for batch in loader.read(own, epoch):
+        batches = loader.batches(epoch)[worker::num_workers][self._next :]
+        for batch in loader.read(batches, epoch):
             self._next += 1
             if batch is not None:
                 yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Return this worker's place: what ``StatefulDataLoader`` asks each worker for."""
+        """Return the position of this worker, for ``StatefulDataLoader``."""
         info = get_worker_info()
         num_workers = 1 if info is None else info.num_workers
         return {"epoch": int(self._epoch), "next": self._next, "num_workers": num_workers, "world": self._world}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Have the next ``iter`` go on where ``state_dict`` was taken."""
+        """Resume in the next ``iter`` where ``state_dict`` was taken."""
         self._resumed = state
 
     def _check(self, state: Mapping[str, Any], num_workers: int) -> None:
-        found = state["num_workers"], state["world"]
-        if found != (num_workers, self._world):
+        saved = state["num_workers"], state["world"]
+        if saved != (num_workers, self._world):
             raise RequestError(
-                f"this state is of {found[0]} workers on {found[1]} ranks, not of {num_workers} on {self._world}; "
-                "use as many, or t2vdata.loading.loader, which resumes on any number"
+                f"this state is from {saved[0]} workers on {saved[1]} ranks, not {num_workers} on {self._world}; "
+                "use as many, or t2vdata.loading.loader, which resumes with any number"
             )
 
     def _opened(self) -> Loader:
         if self._loader is None:
-            self._loader = self._make(rank=self._rank, world=self._world)
+            self._loader = self._make_loader(rank=self._rank, world=self._world)
         return self._loader
 
     def __getstate__(self) -> dict[str, Any]:
-        # A worker that is spawned opens files and threads of its own; one that is forked has the index already.
+        # A spawned worker opens its own files and threads; a forked one has the index already.
         return {**self.__dict__, "_loader": None}

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from t2vdata.format.manifest import ShardEntry
-from t2vdata.loading.buffers import map_file, slot_view
-from t2vdata.loading.cache import CacheSpec
-from t2vdata.loading.decoding import Filler
+from t2vdata.loading.buffers import buffer_view, map_buffers
+from t2vdata.loading.decoding import BatchDecoder
 from t2vdata.loading.reader import open_reader
+from t2vdata.loading.spec import CacheSpec
 from t2vdata.loading.transforms import job_type
 from t2vdata.processes import Channel
 
@@ -21,20 +21,20 @@ def main(channel: Channel) -> None:
     if message is None:
         return
     setup = message.header
-    memory = map_file(setup["memory_file"], setup["memory_bytes"])
-    filler = _filler(setup)
+    buffers = map_buffers(setup["buffers_file"], setup["buffers_bytes"])
+    decoder = _open_decoder(setup)
     shape = tuple(setup["shape"])
     for request in channel:
         with channel.reporting_errors():
             job = np.frombuffer(request.payload, job_type(shape[0]))
             slot, first = request.header["slot"], request.header["first"]
-            batch = slot_view(memory, slot, setup["slot_bytes"], (first + len(job), *shape))
-            channel.send({"failures": filler.fill(batch[first:], job)})
-    filler.reader.close()
+            batch = buffer_view(buffers, slot, setup["slot_bytes"], (first + len(job), *shape))
+            channel.send({"failures": decoder.decode(batch[first:], job)})
+    decoder.reader.close()
 
 
-def _filler(setup: dict[str, Any]) -> Filler:
+def _open_decoder(setup: dict[str, Any]) -> BatchDecoder:
     cache = CacheSpec(**setup["cache"]) if setup["cache"] is not None else None
-    return Filler(
+    return BatchDecoder(
         open_reader(setup["folder"], [ShardEntry(**entry) for entry in setup["shards"]], cache=cache), setup["extensions"]
     )

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
-from t2vdata.loading.buffers import BatchMemory
+from t2vdata.loading.buffers import BatchBuffers
 from t2vdata.loading.decoding import Failure
 from t2vdata.processes import Child
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Workers(Protocol):
-    """Decode clips into the slots of a batch memory."""
+    """Decode clips into the slots of batch buffers."""
 
     def start(self, slot: int, first: int, job: NDArray[Any]) -> Future[list[Failure]]:
         """Start to decode the clips of a job into a slot, from position ``first`` on; the future has those that failed."""
@@ -30,14 +30,14 @@ class Workers(Protocol):
         """End all workers and give up what they had started."""
 
 
-class Fills(Protocol):
-    """Fills a batch with the clips of a job, as ``Filler`` does."""
+class Decoder(Protocol):
+    """Decodes the clips of a job into a batch, like ``BatchDecoder``."""
 
-    def fill(self, batch: Any, job: NDArray[Any]) -> list[Failure]: ...
+    def decode(self, batch: Any, job: NDArray[Any]) -> list[Failure]: ...
 
 
-class Views(Protocol):
-    """Memory of batches, as ``BatchMemory``."""
+class Buffers(Protocol):
+    """Buffers for batches, like ``BatchBuffers``."""
 
     def view(self, slot: int, shape: tuple[int, ...]) -> Any: ...
 
@@ -45,13 +45,13 @@ class Views(Protocol):
 class ThreadWorkers:
     """Threads of this process."""
 
-    def __init__(self, filler: Fills, memory: Views, shape: tuple[int, ...], num_workers: int) -> None:
-        self._filler, self._memory, self._shape = filler, memory, shape
+    def __init__(self, decoder: Decoder, buffers: Buffers, shape: tuple[int, ...], num_workers: int) -> None:
+        self._decoder, self._buffers, self._shape = decoder, buffers, shape
         self._pool = ThreadPoolExecutor(num_workers, thread_name_prefix="t2vdata-load")
 
     def start(self, slot: int, first: int, job: NDArray[Any]) -> Future[list[Failure]]:
-        batch = self._memory.view(slot, (first + len(job), *self._shape))
-        return self._pool.submit(self._filler.fill, batch[first:], job)
+        batch = self._buffers.view(slot, (first + len(job), *self._shape))
+        return self._pool.submit(self._decoder.decode, batch[first:], job)
 
     def close(self) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
@@ -60,9 +60,9 @@ class ThreadWorkers:
 class ProcessWorkers:
     """Processes, each with a thread here that waits for its answers."""
 
-    def __init__(self, setup: Mapping[str, Any], memory: BatchMemory, num_workers: int) -> None:
+    def __init__(self, setup: Mapping[str, Any], buffers: BatchBuffers, num_workers: int) -> None:
         """``setup`` is the first message to each worker, see worker_main.py."""
-        self._children = [_start(setup, memory) for _ in range(num_workers)]
+        self._children = [_start(setup, buffers) for _ in range(num_workers)]
         self._idle = list(self._children)
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(num_workers, thread_name_prefix="t2vdata-load")
@@ -89,14 +89,14 @@ class ProcessWorkers:
             child.close()
 
 
-def _start(setup: Mapping[str, Any], memory: BatchMemory) -> Child:
+def _start(setup: Mapping[str, Any], buffers: BatchBuffers) -> Child:
     child = Child(
         "t2vdata.loading.worker_main",
         name="a loading worker",
         advice="use fewer with Resources(workers=1), or threads with Resources(processes=False)",
         # One thread for OpenCV: there is already a worker for each core.
         environment={"OPENCV_FOR_THREADS_NUM": "1"},
-        share_files=(memory.file,),
+        share_files=(buffers.file,),
     )
-    child.send({**setup, "memory_file": memory.file})
+    child.send({**setup, "buffers_file": buffers.file})
     return child

@@ -51,7 +51,7 @@ spec = BuildSpec("mnist-motion", options={"n": int(sys.argv[1])})
 shards = sum(1 for _ in plan_shards(spec, splits(spec)))
 """
 OPEN = """
-table = SplitTable.read(open_dataset(sys.argv[1])["train"])
+table = SplitIndex.read(open_dataset(sys.argv[1])["train"])
 """
 
 
@@ -112,7 +112,7 @@ def index(counts: list[int]) -> None:
     imports = "from t2vdata.build.planning import plan_shards, splits; from t2vdata.build.spec import BuildSpec"
     for count in counts:
         measured("planning mnist-motion", count, imports, PLAN, str(count))
-    imports = "import numpy, pyarrow.parquet\nfrom t2vdata import open_dataset\nfrom t2vdata.loading.index import SplitTable"
+    imports = "import numpy, pyarrow.parquet\nfrom t2vdata import open_dataset\nfrom t2vdata.loading.index import SplitIndex"
     for count in counts:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / "set"

@@ -12,7 +12,7 @@ import pytest
 import servers
 
 from t2vdata.format.manifest import ShardEntry
-from t2vdata.loading.cache import CacheSpec
+from t2vdata.loading.spec import CacheSpec
 
 MiB = 1 << 20
 

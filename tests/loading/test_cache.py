@@ -17,9 +17,10 @@ from servers import Nginx
 
 from t2vdata.errors import RequestError, ShardError, StorageError
 from t2vdata.format.manifest import ShardEntry
-from t2vdata.loading.cache import CacheSpec, default_folder
+from t2vdata.loading.cache import default_folder
 from t2vdata.loading.locks import locked
 from t2vdata.loading.reader import open_reader
+from t2vdata.loading.spec import CacheSpec
 
 Shards = tuple[Path, list[ShardEntry]]
 Large = tuple[Path, ShardEntry]
@@ -30,7 +31,7 @@ MiB = 1 << 20
 # Reads the first bytes of a shard, and so fetches it.
 FETCH = """
 import sys
-from t2vdata.loading.cache import CacheSpec
+from t2vdata.loading.spec import CacheSpec
 from t2vdata.loading.locks import locked
 from t2vdata.loading.reader import open_reader
 from t2vdata.format.manifest import ShardEntry
@@ -127,7 +128,7 @@ def test_a_damaged_file_in_the_cache_is_fetched_anew(shards: Shards, spec: MakeS
 def test_what_is_read_next_is_fetched_before_it_is_read(shards: Shards, spec: MakeSpec, tmp_path: Path) -> None:
     folder, entries = shards
     reader = open_reader(f"file://{folder}", entries, cache=spec(fetch_ahead=2))
-    reader.ahead([3, 1, 0, 2])
+    reader.prefetch([3, 1, 0, 2])
     until(lambda: kept(tmp_path / "cache") == {cached_name(entries[3]), cached_name(entries[1])})
     time.sleep(0.05)  # No third: two wait to be read.
     assert len(kept(tmp_path / "cache")) == 2
@@ -141,7 +142,7 @@ def test_an_error_of_a_fetch_ahead_reaches_who_reads_the_shard(shards: Shards, s
     (folder / entries[1].name).write_bytes(bytes(MiB))
     os.remove(folder / entries[2].name)
     reader = open_reader(f"file://{folder}", entries, cache=spec(fetch_ahead=3))
-    reader.ahead([0, 1, 2])
+    reader.prefetch([0, 1, 2])
     assert len(reader.read(0, 0, 5)) == 5
     with pytest.raises(ShardError, match=rf"has SHA-256 \w+, expected {entries[1].sha256}"):
         reader.read(1, 0, 5)
@@ -168,7 +169,7 @@ def test_the_folder_stays_below_its_size_whatever_is_hinted(shards: Shards, spec
     folder, entries = shards
     reader = open_reader(f"file://{folder}", entries, cache=spec(max_bytes=2 * MiB, fetch_ahead=4))
     for number in range(60):
-        reader.ahead([(number + step) % 4 for step in range(4)])
+        reader.prefetch([(number + step) % 4 for step in range(4)])
         assert bytes(reader.read(number % 4, 0, 9)) == (folder / entries[number % 4].name).read_bytes()[:9]
         # Under its lock, since nothing is evicted and nothing new begun while it is held.
         with locked(str(tmp_path / "cache" / "t2vdata.lock")):
@@ -236,7 +237,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(shards: Shards, spec: MakeSpec, 
     resource.setrlimit(resource.RLIMIT_FSIZE, (MiB // 2, hard))
     try:
         with pytest.raises(
-            StorageError, match=r"cannot keep shards in .*cache: File too large; make room there, lower max_bytes"
+            StorageError, match=r"cannot store shards in .*cache: File too large; free space there, lower max_bytes"
         ):
             reader.read(0, 0, 5)
     finally:
@@ -248,7 +249,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(shards: Shards, spec: MakeSpec, 
 
 def test_a_cache_folder_that_is_a_file_is_said(shards: Shards, spec: MakeSpec, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(StorageError, match=r"cannot keep shards in .*file: File exists; give CacheSpec another folder"):
+    with pytest.raises(StorageError, match=r"cannot store shards in .*file: File exists; give CacheSpec another folder"):
         open_reader(f"file://{shards[0]}", shards[1], cache=spec(folder=str(tmp_path / "file")))
 
 
@@ -301,7 +302,7 @@ def test_closing_a_reader_ends_its_fetches(serve: Serve, large: Large, spec: Mak
     folder, entry = large
     server = serve(folder, "limit_rate 1m;")
     reader = open_reader(server.url, [entry], cache=spec())
-    reader.ahead([0])
+    reader.prefetch([0])
     until(lambda: len(kept(tmp_path / "cache")) == 2)
     reader.close()
     until(lambda: kept(tmp_path / "cache") == set())

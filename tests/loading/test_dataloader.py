@@ -219,7 +219,7 @@ def test_grey_clips_become_rgb_in_channels_last_memory(dataset: Dataset) -> None
 
 def test_a_vocabulary_of_another_dataset_is_refused(dataset: Dataset) -> None:
     other = t2vdata.Vocabulary((*t2vdata.Vocabulary.build(["a digit"]).words,), (0, 0, 0, 0, 1, 1), fingerprint="f" * 64)
-    with pytest.raises(RequestError, match=r"counted from another dataset \(ffffffffffff\).*dataset.vocabulary_path"):
+    with pytest.raises(RequestError, match=r"built from another dataset \(ffffffffffff\).*dataset.vocabulary_path"):
         Loader(dataset["train"], vocabulary=other)
 
 
@@ -237,7 +237,7 @@ def test_a_bad_sample_raises_with_shard_key_and_reason(copy: Path, processes: bo
     shard, key = damage(copy, 17)
     with Loader(t2vdata.open_dataset(copy)["train"], resources=Resources(workers=2, processes=processes)) as reading:
         with pytest.raises(
-            DataError, match=f"{shard}: {key} cannot be used: DecodeError: not a Zstandard frame.*t2vdata verify"
+            DataError, match=f"{shard}: {key} cannot be loaded: DecodeError: not a Zstandard frame.*t2vdata verify"
         ):
             list(reading)
         # And again: an error loses no memory, nor the place.

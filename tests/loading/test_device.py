@@ -15,7 +15,7 @@ import t2vdata
 from t2vdata.build.run import BuildSpec, build_dataset
 from t2vdata.errors import DataError, DecodeError, RequestError
 from t2vdata.format.dataset import Dataset
-from t2vdata.loading import Batch, Loader, LoadSpec, Resources, device
+from t2vdata.loading import Batch, Loader, LoadSpec, Resources, device, pipeline
 from t2vdata.media import decode
 from t2vdata.media.decode import torchcodec
 from t2vdata.media.encode import H264
@@ -36,17 +36,11 @@ class FakeGpu:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.opened: list[str] = []
         self.broken: set[int] = set()
-        monkeypatch.setattr(device, "why_not_there", lambda name, extensions, pixels: None)
-        monkeypatch.setattr(device.DeviceFiller.__init__, "__kwdefaults__", {"opener": self.open})
+        monkeypatch.setattr(device, "why_not_on_device", lambda name, extensions, pixels: None)
+        monkeypatch.setattr(device, "open_video", self.open)
         # A device of torch that is not the CPU, and yet in this machine's memory.
         monkeypatch.setattr(torch, "device", lambda name: FakeDevice())
-        monkeypatch.setattr(device.DeviceMemory, "take", self.take)
-
-    @staticmethod
-    def take(memory: Any, shape: tuple[int, ...]) -> int:
-        slot = next(memory._numbers)
-        memory._tensors[slot] = torch.empty(shape, dtype=torch.uint8)
-        return slot
+        monkeypatch.setattr(pipeline, "DeviceBuffers", lambda name: device.DeviceBuffers("cpu"))
 
     def open(self, data: bytes, *, backend: str, device: str) -> Any:
         assert backend == "torchcodec"
@@ -116,7 +110,7 @@ def test_resizing_there_comes_close_to_resizing_here(films: Dataset, monkeypatch
 
 def test_a_clip_that_cannot_be_decoded_there_is_a_bad_sample(films: Dataset, gpu: FakeGpu) -> None:
     gpu.broken = {3}
-    with pytest.raises(DataError, match=r"train-00.. cannot be used: DecodeError: NVDEC cannot decode it"):
+    with pytest.raises(DataError, match=r"train-00.. cannot be loaded: DecodeError: NVDEC cannot decode it"):
         read(films, "cuda")
     gpu.opened.clear()
     reading = Loader(films["train"], LoadSpec(batch_size=5, on_error="count"), resources=Resources(device="cuda"))
@@ -127,27 +121,27 @@ def test_a_clip_that_cannot_be_decoded_there_is_a_bad_sample(films: Dataset, gpu
 def test_small_clips_and_exact_arrays_are_decoded_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchcodec, "why_not", lambda name: None)
     large = device.MIN_PIXELS
-    assert device.why_not_there("cuda", ("mp4",), large) is None
-    assert "below 1,048,576" in str(device.why_not_there("cuda", ("mp4",), large - 1))
-    assert device.why_not_there("cuda", ("npy.zst",), large) == "npy.zst is no video that a GPU decodes"
-    assert device.why_not_there("cuda", ("mp4", "npy.zst"), large) == "mp4, npy.zst is no video that a GPU decodes"
+    assert device.why_not_on_device("cuda", ("mp4",), large) is None
+    assert "below 1,048,576" in str(device.why_not_on_device("cuda", ("mp4",), large - 1))
+    assert device.why_not_on_device("cuda", ("npy.zst",), large) == "npy.zst is not a video that a GPU decodes"
+    assert device.why_not_on_device("cuda", ("mp4", "npy.zst"), large) == "mp4, npy.zst is not a video that a GPU decodes"
 
 
 def test_where_clips_are_decoded_is_said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchcodec, "why_not", lambda name: None)
     with caplog.at_level(logging.INFO, "t2vdata"):
-        assert device.decides_for("cuda", ("mp4",), 1 << 21, None)
-        assert not device.decides_for("cuda", ("mp4",), 100, None)
-        assert not device.decides_for("cuda", ("mp4",), 1 << 21, wish=False)
+        assert device.decodes_on_device("cuda", ("mp4",), 1 << 21, None)
+        assert not device.decodes_on_device("cuda", ("mp4",), 100, None)
+        assert not device.decodes_on_device("cuda", ("mp4",), 1 << 21, requested=False)
     said = [record.message for record in caplog.records]
     assert said[0] == "clips are decoded on cuda, by NVDEC"
     assert said[1].startswith("clips are decoded on the CPU and copied to cuda (clips of 100 pixels")
-    assert said[2] == "clips are decoded on the CPU and copied to cuda (asked for)"
+    assert said[2] == "clips are decoded on the CPU and copied to cuda (as requested)"
 
 
 def test_decoding_there_can_be_demanded_and_refused(films: Dataset) -> None:
-    resources = Resources(device="cuda", decode_there=True)
-    with pytest.raises(RequestError, match="cannot decode on cuda: clips of 15,360 pixels are decoded faster here"):
+    resources = Resources(device="cuda", decode_on_device=True)
+    with pytest.raises(RequestError, match="cannot decode on cuda: clips of 15,360 pixels are decoded faster on the CPU"):
         Loader(films["train"], resources=resources)
 
 

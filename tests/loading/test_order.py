@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from t2vdata.errors import RequestError
-from t2vdata.loading.order import batches, below, draws, epoch_order, share
+from t2vdata.loading.order import batches, choose, epoch_order, random_numbers, share
 
 SIZES = st.lists(st.integers(1, 30), min_size=1, max_size=12)
 
@@ -29,7 +29,7 @@ def test_order_never_changes_unnoticed() -> None:
 
 
 def test_draws_never_change_unnoticed() -> None:
-    assert draws(0, 1, "train-00000002") == GOLDEN_DRAWS
+    assert random_numbers(0, 1, "train-00000002") == GOLDEN_DRAWS
 
 
 @given(SIZES, st.integers(0, 2**40), st.integers(0, 9), st.one_of(st.none(), st.integers(1, 14)))
@@ -111,7 +111,7 @@ def test_negative_seeds_and_windows_of_nothing_are_refused() -> None:
 
 
 def test_draws_depend_on_seed_epoch_and_key_and_are_even() -> None:
-    assert len({draws(seed, epoch, key).start for seed in (0, 1) for epoch in (0, 1) for key in ("a", "b")}) == 8
-    counts = np.bincount([below(draws(0, 0, str(key)).flip, 5) for key in range(5000)], minlength=5)
+    assert len({random_numbers(seed, epoch, key).start for seed in (0, 1) for epoch in (0, 1) for key in ("a", "b")}) == 8
+    counts = np.bincount([choose(random_numbers(0, 0, str(key)).flip, 5) for key in range(5000)], minlength=5)
     # Chi-square with 4 degrees of freedom: above 18.5 once in a thousand.
     assert ((counts - 1000) ** 2 / 1000).sum() < 18.5

@@ -14,8 +14,8 @@ from t2vdata.build.run import BuildResult
 from t2vdata.errors import RequestError, ShardError
 from t2vdata.format import manifest, tables
 from t2vdata.format.manifest import ShardEntry
-from t2vdata.loading.cache import CacheSpec
 from t2vdata.loading.reader import CachedShards, MappedShards, Reader, RemoteRanges, open_reader
+from t2vdata.loading.spec import CacheSpec
 
 Shards = tuple[Path, list[ShardEntry]]
 MakeSpec = Callable[..., CacheSpec]
@@ -131,11 +131,11 @@ def test_members_of_a_dataset_lie_where_its_index_says(built: BuildResult) -> No
 def test_a_hint_may_be_repeated_wrong_or_late(shards: Shards, spec: MakeSpec) -> None:
     for kind in KINDS:
         reader = open_as(kind, shards, spec)
-        reader.ahead([3, 2, 3])
-        reader.ahead([])
-        reader.ahead([0, 1])
+        reader.prefetch([3, 2, 3])
+        reader.prefetch([])
+        reader.prefetch([0, 1])
         assert [len(reader.read(place, 0, 9)) for place in (2, 3, 0, 1, 2)] == [9] * 5
-        reader.ahead([0, 1, 2, 3])
+        reader.prefetch([0, 1, 2, 3])
         reader.close()
 
 
@@ -143,9 +143,9 @@ def test_a_reader_that_is_dropped_takes_its_threads_along(shards: Shards, spec: 
     before = threading.active_count()
     reader: Reader | None = open_as("shards", shards, spec)
     assert reader is not None
-    reader.ahead([0, 1, 2, 3])
-    assert any(thread.name == "t2vdata-ahead" for thread in threading.enumerate())
-    mine = [thread for thread in threading.enumerate() if thread.name == "t2vdata-ahead"]
+    reader.prefetch([0, 1, 2, 3])
+    assert any(thread.name == "t2vdata-prefetch" for thread in threading.enumerate())
+    mine = [thread for thread in threading.enumerate() if thread.name == "t2vdata-prefetch"]
     reader = None
     for thread in mine:
         thread.join(timeout=5)

@@ -21,8 +21,8 @@ from t2vdata import open_dataset, storage
 from t2vdata.build.run import BuildResult
 from t2vdata.errors import NotADatasetError, ShardError, StorageError
 from t2vdata.format.manifest import ShardEntry
-from t2vdata.loading.cache import CacheSpec
 from t2vdata.loading.reader import open_reader
+from t2vdata.loading.spec import CacheSpec
 from t2vdata.storage import remote
 from t2vdata.text.vocabulary import Vocabulary
 
@@ -49,7 +49,7 @@ def assert_reads_like(url: str, built: BuildResult, spec: CacheSpec) -> None:
     entries = [shard for _, shard in here.manifest.shards()]
     assert len(entries) > 2
     reader = open_reader(url, entries, cache=spec)
-    reader.ahead(range(len(entries)))
+    reader.prefetch(range(len(entries)))
     assert all(is_right(reader.read(place, 0, entry.num_bytes), entry) for place, entry in enumerate(entries))
     reader.close()
 

@@ -17,7 +17,7 @@ from t2vdata.build.run import BuildResult, build_dataset
 from t2vdata.errors import DataError, StorageError
 from t2vdata.format.dataset import Dataset
 from t2vdata.loading import Loader, LoadSpec, Resources, loader
-from t2vdata.loading.cache import CacheSpec
+from t2vdata.loading.spec import CacheSpec
 
 Serve = Callable[..., Nginx]
 MakeSpec = Callable[..., CacheSpec]

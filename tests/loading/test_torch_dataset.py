@@ -75,7 +75,7 @@ def test_a_stateful_data_loader_goes_on_where_it_stopped(dataset: Dataset, worke
 def test_a_state_of_other_workers_is_refused(dataset: Dataset) -> None:
     batches = BatchDataset(dataset["train"], SPEC)
     batches.load_state_dict({**batches.state_dict(), "num_workers": 3})
-    with pytest.raises(RequestError, match=r"this state is of 3 workers on 1 ranks, not of 1 on 1.*resumes on any number"):
+    with pytest.raises(RequestError, match=r"this state is from 3 workers on 1 ranks, not 1 on 1.*resumes with any number"):
         next(iter(batches))
 
 

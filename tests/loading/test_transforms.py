@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from t2vdata.errors import DataError, RequestError
 from t2vdata.format.dataset import Dataset
 from t2vdata.loading import Loader, LoadSpec, Resources
 from t2vdata.loading.batch import Batch
-from t2vdata.loading.transforms import check_flip, mirrored
+from t2vdata.loading.index import SplitIndex
+from t2vdata.loading.transforms import check_flip, swap_sides
 from t2vdata.media.encode import ENCODINGS
 
 
@@ -97,7 +99,7 @@ def test_a_short_clip_holds_its_last_frame_or_begins_again(mixed: Dataset) -> No
 
 
 def test_a_short_clip_can_be_refused(mixed: Dataset) -> None:
-    with pytest.raises(DataError, match="train-0000 cannot be used: DecodeError: too short for 16 frames"):
+    with pytest.raises(DataError, match="train-0000 cannot be loaded: DecodeError: too short for 16 frames"):
         load(mixed, num_frames=16, short="refuse", **SHAPE)
     batch = load(mixed, num_frames=16, short="refuse", on_error="count", **SHAPE)
     assert batch.keys == ["train-0004", "train-0009", "train-0014", "train-0019"]
@@ -169,7 +171,7 @@ def test_flips_mirror_half_of_the_clips(same: Dataset) -> None:
 
 def test_flips_are_refused_for_captions_with_left_or_right(sides: Dataset, same: Dataset) -> None:
     with pytest.raises(
-        RequestError, match=r"flip: the caption 'right to the other side, clip 0' tells left from right.*flip_captions=True"
+        RequestError, match=r"flip: the caption 'right to the other side, clip 0' mentions left or right.*flip_captions=True"
     ):
         load(sides, flip=True)
 
@@ -179,15 +181,14 @@ def test_captions_are_flipped_with_their_clip(sides: Dataset) -> None:
     is_flipped = (batch.video[:, 1, 0, 0, 0] != 0).tolist()
     assert any(is_flipped)
     for flipped, caption, before in zip(is_flipped, batch.captions, plain.captions, strict=True):
-        assert caption == (mirrored(before) if flipped else before)
+        assert caption == (swap_sides(before) if flipped else before)
         assert (caption != before) == flipped
 
 
 def test_a_label_with_a_side_is_never_flipped(same: Dataset) -> None:
-    reading = Loader(same["train"], LoadSpec(num_frames=2))
-    object.__setattr__(reading._pipeline.table, "labels", ("swipe left",))
-    with pytest.raises(RequestError, match="the label 'swipe left' tells left from right"):
-        check_flip(LoadSpec(flip=True, flip_captions=True), reading._pipeline.table)
+    index = dataclasses.replace(SplitIndex.read(same["train"]), labels=("swipe left",))
+    with pytest.raises(RequestError, match="the label 'swipe left' mentions left or right"):
+        check_flip(LoadSpec(flip=True, flip_captions=True), index)
 
 
 @pytest.mark.parametrize(
@@ -200,8 +201,8 @@ def test_a_label_with_a_side_is_never_flipped(same: Dataset) -> None:
     ],
 )
 def test_captions_are_mirrored_word_by_word(caption: str, other: str) -> None:
-    assert mirrored(caption) == other
-    assert mirrored(other) == caption
+    assert swap_sides(caption) == other
+    assert swap_sides(other) == caption
 
 
 def test_one_of_several_captions_is_drawn_for_each_epoch(mixed: Dataset) -> None:
