@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 import click
 
 from t2vdata.cli import SETTINGS
+
+if TYPE_CHECKING:
+    from t2vdata.text.vocabulary import Coverage, Vocabulary
 
 
 @click.command(
@@ -34,7 +40,6 @@ def command(
 
     The build already wrote a vocabulary of all words into the folder: vocabulary.json.
     """
-    from t2vdata.cli._console import console, format_ranking, table
     from t2vdata.format.dataset import open_dataset
     from t2vdata.text.tokenizer import Tokenizer
     from t2vdata.text.vocabulary import Vocabulary, coverage
@@ -42,25 +47,24 @@ def command(
     settings = Tokenizer(name=tokenizer, lower=lower, unicode=unicode, punctuation=punctuation)  # type: ignore[arg-type]  # checked
     dataset = open_dataset(path)
     vocabulary = Vocabulary.build(dataset["train"], min_count=min_count, max_size=max_size, tokenizer=settings)
-    coverages = {split: coverage(vocabulary, dataset[split].count_captions()) for split in dataset.splits}
-    terminal = console()
-    terminal.print(f"{len(vocabulary):,} words, including four special ones", markup=False)
-    rows = [
-        [
-            split,
-            f"{counts.captions:,}",
-            f"{counts.tokens:,}",
-            f"{counts.unknown:,}",
-            f"{counts.rate:.2%}",
-            f"{counts.captions_with_unknown:,}",
-        ]
-        for split, counts in coverages.items()
-    ]
-    columns = ("split", "captions", "tokens", "unknown", "unknown rate", "captions with any")
-    terminal.print(table(*columns, rows=rows))
-    for split, counts in coverages.items():
-        if counts.commonest_unknown:
-            terminal.print(f"most frequent unknown in {split}: {format_ranking(counts.commonest_unknown)}", markup=False)
+    _print(vocabulary, {split: coverage(vocabulary, dataset[split].count_captions()) for split in dataset.splits})
     if out is not None:
         vocabulary.save(out)
         click.echo(f"vocabulary: {out}")
+
+
+def _print(vocabulary: Vocabulary, coverages: Mapping[str, Coverage]) -> None:
+    from t2vdata.cli._console import console, format_ranking, table
+
+    out = console()
+    out.print(f"{len(vocabulary):,} words, including four special ones", markup=False)
+    columns = ("split", "captions", "tokens", "unknown", "unknown rate", "captions with any")
+    out.print(table(*columns, rows=[_row(split, counts) for split, counts in coverages.items()]))
+    for split, counts in coverages.items():
+        if counts.commonest_unknown:
+            out.print(f"most frequent unknown in {split}: {format_ranking(counts.commonest_unknown)}", markup=False)
+
+
+def _row(split: str, counts: Coverage) -> list[str]:
+    numbers = (f"{number:,}" for number in (counts.captions, counts.tokens, counts.unknown))
+    return [split, *numbers, f"{counts.rate:.2%}", f"{counts.captions_with_unknown:,}"]

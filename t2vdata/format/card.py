@@ -33,6 +33,10 @@ def _header(manifest: Manifest) -> list[str]:
 
 
 def _body(manifest: Manifest, command: str) -> list[str]:
+    return [*_contents(manifest), "", *_usage(manifest), "", *_origin(manifest, command)]
+
+
+def _contents(manifest: Manifest) -> list[str]:
     tally = manifest.tally
     lines = [
         f"# {manifest.dataset}",
@@ -50,13 +54,22 @@ def _body(manifest: Manifest, command: str) -> list[str]:
     lines += [
         "",
         f"Of {tally.seen:,} clips, {tally.kept:,} were kept, {tally.num_rejected:,} rejected, {tally.num_failed:,} failed.",
-        "",
+    ]
+    return lines
+
+
+def _usage(manifest: Manifest) -> list[str]:
+    return [
         "```python",
         "import t2vdata",
         'dataset = t2vdata.open_dataset(".")',
         f'clip = dataset["{next(iter(manifest.splits))}"][0]     # clip.frames (T, H, W, C) uint8, clip.captions, clip.meta',
         "```",
-        "",
+    ]
+
+
+def _origin(manifest: Manifest, command: str) -> list[str]:
+    return [
         "Made by",
         "",
         "```",
@@ -75,4 +88,3 @@ def _body(manifest: Manifest, command: str) -> list[str]:
         "",
         manifest.citation,
     ]
-    return lines
