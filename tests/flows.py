@@ -51,17 +51,13 @@ def random_features(
 @functools.cache
 def batch(num_clips: int = 16, frames: int = 7, size: int = 16) -> Batch:
     """Return clips of mnist-motion with their captions, and the digit as label."""
-    options = datasets.make_options(
-        "mnist-motion", {"n": 40, "val": 40, "test": 40, "frames": frames, "size": size, "digit_size": 8}
-    )
-    module = datasets.load("mnist-motion")
-    found = list(module.clips(None, "train", options, 0))[:num_clips]
+    options = {"n": 40, "val": 40, "test": 40, "frames": frames, "size": size, "digit_size": 8}
+    dataset = datasets.open("mnist-motion", options=options)
+    found = list(dataset.clips("train"))[:num_clips]
     captions = [clip.captions[0] for clip in found]
     words = WORDS.encode_batch(captions)
     return Batch(
-        video=torch.from_numpy(np.stack([module.render(clip, options).data for clip in found]))
-        .permute(0, 4, 1, 2, 3)
-        .contiguous(),
+        video=torch.from_numpy(np.stack([dataset.render(clip).data for clip in found])).permute(0, 4, 1, 2, 3).contiguous(),
         captions=captions,
         keys=[clip.key for clip in found],
         labels=torch.tensor([int(clip.meta["label"]) for clip in found]),

@@ -13,7 +13,6 @@ import pytest
 
 from t2vdata import datasets
 from t2vdata.build.run import BuildSpec
-from t2vdata.datasets import mnist_motion
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -64,9 +63,10 @@ def t2vdata(*words: str | Path, **settings: object) -> subprocess.CompletedProce
 def real_clips(size: str, split: str, count: int, *, seed: int = 0, **options: object) -> tuple[list[np.ndarray], list[str]]:
     """Return clips (T, H, W, 1) of a split of mnist-motion, four pairs of digit and direction held out, and their captions."""
     counts = {"n": count} if split == "train" else {"n": 40, split: count}
-    made = datasets.make_options("mnist-motion", {**counts, "holdout": 4, **CLIP_SIZES[size], **options})
-    found = list(mnist_motion.clips(None, split, made, seed))
-    return [mnist_motion.render(clip, made).data for clip in found], [clip.captions[0] for clip in found]
+    values = {**counts, "holdout": 4, **CLIP_SIZES[size], **options}
+    dataset = datasets.open("mnist-motion", options=values, seed=seed)
+    clips = list(dataset.clips(split))
+    return [dataset.render(clip).data for clip in clips], [clip.captions[0] for clip in clips]
 
 
 def skip_or_fail(reason: str) -> None:

@@ -50,9 +50,19 @@ def test_contributing_page_matches_docstrings_and_import_contracts(monkeypatch: 
     assert package_map.PAGE.read_text() == package_map.page(), "run `python tests/tools/package_map.py`"
 
 
-def test_example_dataset_on_its_page_is_the_tested_one() -> None:
-    (example,) = [block for block in blocks(ROOT / "docs" / "add-a-dataset.md", "python") if "VERSION" in block]
-    assert example == (ROOT / "tests" / "examples" / "mydata" / "wavy_lines.py").read_text()
+@pytest.mark.parametrize("name", ["wavy_lines", "film_folder"])
+def test_example_datasets_on_their_page_are_the_tested_ones(name: str) -> None:
+    page = (ROOT / "docs" / "add-a-dataset.md").read_text()
+    (example,) = re.findall(rf"<!-- tests/examples/mydata/{name}\.py -->\n```python\n(.*?)```", page, re.S)
+    assert example == (ROOT / "tests" / "examples" / "mydata" / f"{name}.py").read_text()
+
+
+def test_the_python_of_the_dataset_page_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "examples"))
+    (code,) = [block for block in blocks(ROOT / "docs" / "add-a-dataset.md", "python") if "DATASET" not in block]
+    names: dict[str, typing.Any] = {}
+    exec(code, names)
+    assert names["frames"].data.shape == (8, 32, 32, 3)
 
 
 def test_example_model_on_its_page_is_the_tested_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,8 @@ from t2vdata.build.planning import plan_shards, splits
 from t2vdata.build.spec import BuildSpec
 spec = BuildSpec("mnist-motion", options={"n": int(sys.argv[1])})
 shards = clips = 0
-for plan in plan_shards(spec, splits(spec)):
+dataset = spec.open()
+for plan in plan_shards(spec, splits(dataset), dataset.clip_filters()):
     shards += 1
     clips += len(plan.clips)
 assert clips == 12 * int(sys.argv[1]) // 10, clips

@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from t2vdata import datasets
 from t2vdata.build import planning
 from t2vdata.build.finalize import finish
 from t2vdata.build.job import BuildResult, Engine, Job, Progress
@@ -48,7 +47,7 @@ def retry_failed(
         )
     if not checkpoint.is_appending() and not is_complete(job.folder, finished):
         raise RequestError(f"{job.folder} lost files; run the command without --retry-failed first, it restores them")
-    splits = planning.splits(spec)
+    splits = planning.splits(job.dataset)
     with checkpoint.locked() as check_still_ours, checkpoint.swept():
         checkpoint.start(job.spec_json)
         splits = job.splits_with_archives() or splits
@@ -56,7 +55,7 @@ def retry_failed(
         rejects = before.retry(lambda: tables.read_rejects(before.url))
         retried = {(reject.split, reject.key) for reject in rejects if _is_worth_retrying(reject)}
         existing = ExistingShards(checkpoint)
-        plans = _plans(spec, splits, _read_manifest(before), retried, existing.plan)
+        plans = _plans(job, splits, _read_manifest(before), retried, existing.plan)
         reports, clips_built = _build_missing(job, existing, plans, len(retried), on_progress)
         if sum(report.tally.seen for report in reports) != len(retried):
             raise BuildError(f"{len(retried)} clips to retry, but not all were seen; this is a bug in {spec.dataset}")
@@ -77,14 +76,14 @@ def _read_manifest(folder: Folder) -> Manifest:
 
 
 def _plans(
-    spec: BuildSpec, splits: Splits, old: Manifest, retried: set[tuple[str, str]], saved_plan: Callable[[str], Any]
+    job: Job, splits: Splits, old: Manifest, retried: set[tuple[str, str]], saved_plan: Callable[[str], Any]
 ) -> Iterator[ShardPlan]:
+    clip_filters = job.dataset.clip_filters()
     for split, clips in splits:
         entry = old.splits.get(split)
         first = 1 + max((shard_number(shard.name) for shard in entry.shards), default=-1) if entry else 0
-        yield from filtered_shards(
-            spec, split, (clip for clip in clips if (split, clip.key) in retried), first=first, saved_plan=saved_plan
-        )
+        retried_clips = (clip for clip in clips if (split, clip.key) in retried)
+        yield from filtered_shards(job.spec, split, retried_clips, clip_filters, first=first, saved_plan=saved_plan)
 
 
 def _build_missing(
@@ -121,7 +120,7 @@ def _append(job: Job, before: Folder, reports: Sequence[ShardReport], remaining:
     rejects = [*remaining, *(reject for report in reports for reject in report.rejects)]
     splits: dict[str, SplitEntry] = {}
     with tables.TableWriter(job.folder) as writer:
-        for split in datasets.load(job.spec.dataset).SPLITS:
+        for split in job.dataset.SPLITS:
             new = [report for report in reports if report.split == split]
             if not new and split not in old.splits:
                 continue

@@ -56,7 +56,7 @@ def _command(spec: BuildSpec, spec_json: Mapping[str, Any]) -> str:
     if spec.root is not None:
         words += ["--root", "RAW_FILES"]
     # Files by their names: their folder does not affect the dataset.
-    packaged = getattr(datasets.load(spec.dataset), "PACKAGED", ())
+    packaged = datasets.load(spec.dataset).PACKAGED
     files = {
         name: value
         for name, value in spec.options.items()

@@ -9,12 +9,12 @@ from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from t2vdata import datasets
 from t2vdata.build import planning
 from t2vdata.build.checkpoint import Checkpoint
 from t2vdata.build.planning import Splits
-from t2vdata.build.shard import build_shard
+from t2vdata.build.shard import ShardBuilder
 from t2vdata.build.spec import BuildSpec, check_can_build, default_folder
+from t2vdata.datasets import Dataset
 from t2vdata.engines import local
 from t2vdata.format.manifest import Manifest
 from t2vdata.storage import Folder, archives, patience
@@ -58,6 +58,8 @@ class Job:
     spec: BuildSpec
     spec_json: dict[str, Any]
     """The spec as the manifest has it, with the hashes of the raw data."""
+    dataset: Dataset
+    """Opened for this job; it holds the listing of the raw files, the annotations, and the contents of archives."""
     folder: Folder
     engine: Engine
     num_workers: int
@@ -67,8 +69,9 @@ class Job:
         """Return the job after checking the request. Raises RequestError for what cannot be built."""
         folder = Folder(os.fspath(out) if out is not None else default_folder(spec), patience.PATIENCE_SECONDS)
         num_workers = local.resolve_num_workers(num_workers)
-        check_can_build(spec)
-        return cls(spec, spec.as_json(), folder, engine, num_workers)
+        dataset = spec.open()
+        check_can_build(spec, dataset)
+        return cls(spec, spec.as_json(dataset), dataset, folder, engine, num_workers)
 
     @functools.cached_property
     def checkpoint(self) -> Checkpoint:
@@ -76,8 +79,8 @@ class Job:
 
     def build_shards(self, plans: Iterable[ShardPlan]) -> contextlib.closing[Generator[ShardReport, None, None]]:
         """Return the reports of shards, in any order, as a context: no worker outlives an error or Ctrl-C in its block."""
-        work = functools.partial(build_shard, self.spec, self.folder)
-        return contextlib.closing(self.engine(work, plans, num_workers=self.num_workers))
+        builder = ShardBuilder(self.spec, self.folder)
+        return contextlib.closing(self.engine(builder, plans, num_workers=self.num_workers))
 
     def splits_with_archives(self) -> Splits | None:
         """List the dataset's archives and return its splits with their files; None for a dataset without archives.
@@ -85,7 +88,7 @@ class Job:
         Each archive is listed once per build. A resumed build uses the listings of the interrupted one: archives that were
         added or changed since would move clips between shards.
         """
-        wanted = datasets.archives(self.spec.dataset, self.spec.root, self.spec.resolved)
+        wanted = self.dataset.archives()
         if not wanted:
             return None
         contents, is_complete = self.checkpoint.read_archive_contents()
@@ -98,5 +101,5 @@ class Job:
                         contents[listing.name] = listing
             contents = {archive.name: contents[archive.name] for archive in wanted}
             self.checkpoint.write_archive_order(list(contents))
-        datasets.learn(self.spec.dataset, self.spec.root, list(contents.values()))
-        return planning.splits(self.spec)
+        self.dataset.learn(list(contents.values()))
+        return planning.splits(self.dataset)

@@ -7,30 +7,32 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from t2vdata import datasets
 from t2vdata.build.spec import BuildSpec
+from t2vdata.datasets import Dataset
 from t2vdata.filters import ClipFilter, HasCaption, first_reason
 from t2vdata.types import Clip, Reject, SavedPlan, ShardPlan
 
 Splits = Sequence[tuple[str, Sequence[Clip]]]
 
 
-def splits(spec: BuildSpec) -> Splits:
-    """Return (split, clips) of each split that has clips."""
-    dataset = datasets.load(spec.dataset)
-    splits = [(split, dataset.clips(spec.root, split, spec.resolved, spec.seed)) for split in dataset.SPLITS]
-    return [(split, clips) for split, clips in splits if len(clips)]
+def splits(dataset: Dataset) -> Splits:
+    """Return (split, clips) of the splits that have clips."""
+    return [(split, clips) for split in dataset.SPLITS if len(clips := dataset.clips(split))]
 
 
 def plan_shards(
-    spec: BuildSpec, splits: Splits, *, saved_plan: Callable[[str], SavedPlan | None] = lambda _: None
+    spec: BuildSpec,
+    splits: Splits,
+    clip_filters: Sequence[ClipFilter],
+    *,
+    saved_plan: Callable[[str], SavedPlan | None] = lambda _: None,
 ) -> Iterator[ShardPlan]:
     """Yield the plan of each shard, split after split, lazily: planning millions of clips takes no memory.
 
     ``saved_plan`` returns how an interrupted build planned the shard of that name, if it did: it is planned the same way.
     """
-    clip_filters, _ = datasets.filters(spec.dataset, spec.resolved)
     for split, clips in splits:
         if isinstance(clips, list | tuple) or clip_filters:
-            yield from filtered_shards(spec, split, clips, saved_plan=saved_plan)
+            yield from filtered_shards(spec, split, clips, clip_filters, saved_plan=saved_plan)
         else:
             # Slices of a lazy sequence: the clips are made where they are used.
             starts = range(0, len(clips), spec.shard_size)
@@ -41,12 +43,12 @@ def filtered_shards(
     spec: BuildSpec,
     split: str,
     clips: Iterable[Clip],
+    clip_filters: Sequence[ClipFilter],
     *,
     first: int = 0,
     saved_plan: Callable[[str], SavedPlan | None] = lambda _: None,
 ) -> Iterator[ShardPlan]:
     """Yield full shards, numbered from ``first``, of the clips that pass the filters; each carries its rejects."""
-    clip_filters, _ = datasets.filters(spec.dataset, spec.resolved)
     remaining = iter(clips)
     for index in itertools.count(first):
         saved = saved_plan(shard_name(spec, split, index))

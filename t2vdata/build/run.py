@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 
-from t2vdata import datasets
 from t2vdata.build import planning
 from t2vdata.build.collect import ReportCollector
 from t2vdata.build.finalize import finish
@@ -46,7 +45,7 @@ def build_dataset(
         raise RequestError(f"--max-failures {max_failures:g}: expected a share from 0 to 1")
     job = Job.prepare(spec, out, engine, num_workers)
     # Before anything is written, so that unreadable annotations are reported first.
-    splits = planning.splits(spec)
+    splits = planning.splits(job.dataset)
     checkpoint = job.checkpoint
     finished = checkpoint.open_folder(job.spec_json)
     if finished is not None and not checkpoint.exists() and is_complete(job.folder, finished):
@@ -131,9 +130,9 @@ def _build_or_resume(
 
 def _missing_plans(job: Job, splits: Splits, collector: ReportCollector) -> Iterator[ShardPlan]:
     """Yield the plans of shards that do not exist yet; pass the reports of the others to the collector."""
-    clip_filters, _ = datasets.filters(job.spec.dataset, job.spec.resolved)
+    clip_filters = job.dataset.clip_filters()
     existing = ExistingShards(job.checkpoint)
-    for plan in plan_shards(job.spec, splits, saved_plan=existing.plan):
+    for plan in plan_shards(job.spec, splits, clip_filters, saved_plan=existing.plan):
         name = shard_name(job.spec, plan.split, plan.index)
         collector.expect(name)
         report = existing.report(name)

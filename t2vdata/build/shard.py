@@ -1,15 +1,16 @@
-"""`build_shard`: what a worker does: render or decode the clips of a plan, encode them, write one shard."""
+"""`ShardBuilder`: builds one shard after another, in a worker process or in this one."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from t2vdata import datasets
 from t2vdata.build.checkpoint import Checkpoint, json_line
 from t2vdata.build.planning import shard_name
 from t2vdata.build.spec import BuildSpec
+from t2vdata.datasets import Dataset
 from t2vdata.errors import ClipError
 from t2vdata.filters import first_reason
 from t2vdata.format.sample import to_row, to_sample
@@ -19,11 +20,32 @@ from t2vdata.storage import Folder, prefetch
 from t2vdata.types import Reject, Sample, ShardPlan, ShardReport
 
 
-def build_shard(spec: BuildSpec, out: Folder, plan: ShardPlan) -> ShardReport:
-    """Build one shard into ``out`` and write its report. Workers find this function by its name.
+@dataclass(frozen=True)
+class ShardBuilder:
+    """The work that an engine gives to its workers: plain data, so that a worker process gets a copy.
 
-    A ClipError counts that clip as failed. Any other exception is a bug and propagates, with the clip's key as a note.
+    Each copy opens the dataset once, for its first shard, and keeps it.
     """
+
+    spec: BuildSpec
+    out: Folder
+
+    @functools.cached_property
+    def dataset(self) -> Dataset:
+        return self.spec.open()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ShardBuilder, (self.spec, self.out)
+
+    def __call__(self, plan: ShardPlan) -> ShardReport:
+        """Build one shard and write its report.
+
+        A ClipError counts that clip as failed; any other exception is a bug and propagates, with the clip's key as a note.
+        """
+        return _build_shard(self.spec, self.dataset, self.out, plan)
+
+
+def _build_shard(spec: BuildSpec, dataset: Dataset, out: Folder, plan: ShardPlan) -> ShardReport:
     name = shard_name(spec, plan.split, plan.index)
     rejects = list(plan.rejects)
     # As text: dicts would take several times the memory until the shard is finished.
@@ -32,7 +54,7 @@ def build_shard(spec: BuildSpec, out: Folder, plan: ShardPlan) -> ShardReport:
     if plan.clips:
         with out.writing(name) as file:
             writer = ShardWriter(file)
-            for sample, row in samples(spec, plan, rejects):
+            for sample, row in samples(spec, dataset, plan, rejects):
                 rows.append(json_line({**row, **to_row(sample, writer.add(sample), name)}))
             digest = writer.close()
             size = writer.num_bytes
@@ -47,30 +69,31 @@ def build_shard(spec: BuildSpec, out: Folder, plan: ShardPlan) -> ShardReport:
 
 
 def samples(
-    spec: BuildSpec, plan: ShardPlan, rejects: list[Reject], *, on_stage: Callable[[str], None] = lambda _: None
+    spec: BuildSpec,
+    dataset: Dataset,
+    plan: ShardPlan,
+    rejects: list[Reject],
+    *,
+    on_stage: Callable[[str], None] = lambda _: None,
 ) -> Iterator[tuple[Sample, dict[str, Any]]]:
     """Yield the sample and the index columns of each clip that is kept; append the others to ``rejects``.
 
     ``on_stage`` is called with ``render``, ``frames`` and ``encode`` as each clip enters that stage, then with ``done``.
     """
-    options, encoding = spec.resolved, spec.encoding
-    render = datasets.renderer(spec.dataset)
-    _, frame_filters = datasets.filters(spec.dataset, options)
-    # Once, not per clip: looking a dataset up takes as long as drawing a small clip.
-    keeps_files = hasattr(datasets.load(spec.dataset), "original")
+    encoding, frame_filters = spec.encoding, dataset.frame_filters()
     with prefetch.Prefetcher(plan.clips):
         for clip in plan.clips:
             on_stage(stage := "render")
             try:
-                frames = render(clip, options)
+                frames = dataset.render(clip)
                 on_stage(stage := "frames")
                 reason = first_reason(frames, frame_filters)
                 if reason is not None:
                     rejects.append(Reject(clip.key, plan.split, stage, "rejected", reason, reason))
                     continue
                 on_stage(stage := "encode")
-                kept = datasets.original(spec.dataset, clip, options) if keeps_files else None
-                encoded = encoding.encode(frames) if kept is None else encode.keep_original(kept, frames)
+                original = dataset.original(clip)
+                encoded = encoding.encode(frames) if original is None else encode.keep_original(original, frames)
                 result = to_sample(clip, plan.split, frames, encoded, encoding.extension)
                 on_stage("done")
             except ClipError as error:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from t2vdata import datasets
+from t2vdata.datasets import Dataset
 from t2vdata.errors import RawDataError, RequestError
 from t2vdata.media import encode
 
@@ -39,14 +40,22 @@ class BuildSpec:
         """The dataset's Options, validated. Raises RequestError for an invalid option."""
         return datasets.make_options(self.dataset, self.options)
 
-    def as_json(self) -> dict[str, Any]:
-        """Return everything that affects the bytes, as JSON values: hashes of the raw data, but no local paths."""
+    def open(self) -> Dataset:
+        """Open the dataset: the only place of a build that does. Every call gives a new object, which lists its root again."""
+        return datasets.load(self.dataset)(self.root, self.resolved, self.seed)
+
+    def as_json(self, dataset: Dataset | None = None) -> dict[str, Any]:
+        """Return everything that affects the bytes, as JSON values: hashes of the raw data, but no local paths.
+
+        Pass the ``dataset`` if it is open already; otherwise it is opened for its hashes.
+        """
+        dataset = dataset or self.open()
         return {
             "dataset": datasets.short_name(self.dataset),
-            "version": datasets.load(self.dataset).VERSION,
+            "version": dataset.VERSION,
             "seed": self.seed,
             "options": datasets.option_values(self.resolved),
-            "source": datasets.source(self.dataset, self.root, self.resolved),
+            "source": dataset.source(),
             "encoding": self.encoding.identity(),
             "shard_size": self.shard_size,
         }
@@ -57,13 +66,13 @@ def default_folder(spec: BuildSpec) -> str:
     return os.path.join("data", datasets.short_name(spec.dataset))
 
 
-def check_can_build(spec: BuildSpec) -> None:
+def check_can_build(spec: BuildSpec, dataset: Dataset) -> None:
     """Raise RawDataError when raw files are missing, RequestError when the encoding cannot hold the clips."""
     if getattr(spec.resolved, "keep_original", False) and spec.encoding.extension != "jpg":
         raise RequestError(f"--keep-original keeps JPEG files, but --encoding is {spec.encoding.name}; add --encoding jpeg")
-    why = datasets.missing(spec.dataset, spec.root, spec.resolved)
+    why = dataset.missing()
     if why is not None:
         raise RawDataError(f"{spec.dataset}: {why}")
-    size = datasets.frame_size(spec.dataset, spec.resolved)
+    size = dataset.frame_size()
     if size is not None:
         spec.encoding.check(*size)

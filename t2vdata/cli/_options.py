@@ -12,7 +12,7 @@ import click
 from t2vdata import datasets, storage
 
 
-def dataset_flags(dataset: datasets.Dataset) -> list[click.Option]:
+def dataset_flags(dataset: type[datasets.Dataset]) -> list[click.Option]:
     """Return one flag per field of the dataset's Options."""
     hints = typing.get_type_hints(dataset.Options)
     help_texts = datasets.option_help(dataset)

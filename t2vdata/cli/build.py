@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def common_flags(name: str) -> list[click.Option]:
     """Return the flags that every dataset shares; ``name`` sets the defaults of --out and --encoding."""
     out = os.path.join("data", datasets.short_name(name))
-    encoding = datasets.encoding(name)
+    encoding = datasets.load(name).ENCODING
     return [
         click.Option(
             ["--out"], type=click.Path(), default=out, show_default=True,
@@ -77,20 +77,20 @@ class Datasets(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command:
         dataset = datasets.load(name)
         own = dataset_flags(dataset)
-        example = getattr(dataset, "EXAMPLE", "")
+        example = dataset.EXAMPLE
         return _Build(
             name,
             params=[*own, *self.flags(name)],
             own_names=[option.name or "" for option in own],
             callback=lambda **values: self.run(name, {option.name for option in own}, values),
-            help=(dataset.__doc__ or "").strip().split("\n\n")[0],
+            help=dataset.description().split("\n\n")[0],
             epilog=f"Example: t2vdata {self.name} {name} {example}".strip(),
             context_settings=SETTINGS,
         )
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Datasets"):
-            formatter.write_dl([(name, (datasets.load(name).__doc__ or "").split("\n")[0]) for name in datasets.names()])
+            formatter.write_dl([(name, datasets.load(name).description().split("\n")[0]) for name in datasets.names()])
 
 
 class _Build(click.Command):

@@ -17,16 +17,16 @@ def command(name: str | None) -> None:
     if name is None:
         width = max(map(len, datasets.names()))
         for known_name in datasets.names():
-            summary = (datasets.load(known_name).__doc__ or "").strip().split("\n")[0]
+            summary = datasets.load(known_name).description().split("\n")[0]
             click.echo(f"{known_name:{width}}  {summary}")
         click.echo("\n`t2vdata datasets NAME` describes one; `t2vdata build NAME --help` lists its options.")
         return
     dataset = datasets.load(name)
     click.echo(f"{name} (version {dataset.VERSION}), splits: {', '.join(dataset.SPLITS)}\n")
-    click.echo((dataset.__doc__ or "").strip())
-    click.echo(f"\nRaw files: {getattr(dataset, 'RAW_FILES', 'none; the build makes the data')}")
-    if hasattr(dataset, "TREE"):
+    click.echo(dataset.description())
+    click.echo(f"\nRaw files: {dataset.RAW_FILES}")
+    if dataset.TREE:
         click.echo("\n" + textwrap.indent(dataset.TREE.strip("\n"), "  ") + "\n")
     click.echo(f"Licence: {dataset.LICENCE}")
     click.echo(f"Citation: {dataset.CITATION}")
-    click.echo(f"Build it: t2vdata build {name} {getattr(dataset, 'EXAMPLE', '')}".rstrip())
+    click.echo(f"Build it: t2vdata build {name} {dataset.EXAMPLE}".rstrip())

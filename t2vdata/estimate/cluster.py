@@ -17,6 +17,7 @@ from t2vdata import storage
 from t2vdata.build import planning
 from t2vdata.build.planning import plan_shards
 from t2vdata.build.spec import BuildSpec, check_can_build
+from t2vdata.datasets import Dataset
 from t2vdata.errors import RequestError
 from t2vdata.estimate import dry_run
 from t2vdata.format import tables
@@ -117,13 +118,14 @@ def estimate(
     for name, value in (("--cores", cores), ("--clips", num_clips)):
         if value is not None and value < 1:
             raise RequestError(f"{name} {value}: expected 1 or more")
-    check_can_build(spec)
-    in_archives = dry_run.list_some_archives(spec, num_sampled)
-    planned = _CountedPlans(plan_shards(spec, planning.splits(spec)))
+    dataset = spec.open()
+    check_can_build(spec, dataset)
+    in_archives = dry_run.list_some_archives(dataset, num_sampled)
+    planned = _CountedPlans(plan_shards(spec, planning.splits(dataset), dataset.clip_filters()))
     sampled = dry_run.choose_clips(planned, num_sampled=num_sampled, in_archives=in_archives)
     if not sampled:
         raise RequestError(f"{spec.dataset} has no clip to build; check --root and the options")
-    costs = measure_costs(spec, sampled)
+    costs = measure_costs(spec, dataset, sampled)
     return _extrapolate(
         costs,
         planned.num_clips if num_clips is None else num_clips,
@@ -187,10 +189,10 @@ class _CountedPlans:
             yield plan
 
 
-def measure_costs(spec: BuildSpec, clips: Sequence[tuple[str, Clip]]) -> ClipCosts:
+def measure_costs(spec: BuildSpec, dataset: Dataset, clips: Sequence[tuple[str, Clip]]) -> ClipCosts:
     """Build clips in this process, and return the mean cost of each."""
     clock = _Clock()
-    trial = dry_run.build_trial(spec, clips, on_stage=clock.enter)
+    trial = dry_run.build_trial(spec, dataset, clips, on_stage=clock.enter)
     clock.enter("done")
     num_seen, num_kept = trial.tally.seen, trial.tally.kept
     read_bytes = sum(_media_bytes(clip.media) for _, clip in clips if clip.media is not None)

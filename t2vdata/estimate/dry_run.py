@@ -12,12 +12,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from t2vdata import datasets
 from t2vdata.build import planning
 from t2vdata.build.checkpoint import json_line
 from t2vdata.build.planning import plan_shards, shard_name
 from t2vdata.build.shard import samples
 from t2vdata.build.spec import BuildSpec, check_can_build
+from t2vdata.datasets import Dataset
 from t2vdata.engines import local
 from t2vdata.format.sample import to_row
 from t2vdata.format.shards import ShardWriter
@@ -79,8 +79,9 @@ def dry_run(spec: BuildSpec, *, num_workers: int | None = None, num_sampled: int
     Raises what ``build_dataset`` raises for a spec that cannot be built or for missing raw files.
     """
     workers = local.resolve_num_workers(num_workers)
-    check_can_build(spec)
-    in_archives = list_some_archives(spec, num_sampled)
+    dataset = spec.open()
+    check_can_build(spec, dataset)
+    in_archives = list_some_archives(dataset, num_sampled)
     num_clips: Counter[str] = Counter()
     rejected: dict[str, Tally] = {}
 
@@ -90,8 +91,8 @@ def dry_run(spec: BuildSpec, *, num_workers: int | None = None, num_sampled: int
             rejected[plan.split] = rejected.get(plan.split, Tally()) + Tally.of(0, plan.rejects)
             yield plan
 
-    plans = counted(plan_shards(spec, planning.splits(spec)))
-    trial = build_trial(spec, choose_clips(plans, num_sampled=num_sampled, in_archives=in_archives))
+    plans = counted(plan_shards(spec, planning.splits(dataset), dataset.clip_filters()))
+    trial = build_trial(spec, dataset, choose_clips(plans, num_sampled=num_sampled, in_archives=in_archives))
     tally = trial.tally
     return DryRun(
         {split: SplitEstimate(num_clips[split], filtered.rejected) for split, filtered in rejected.items()},
@@ -102,19 +103,19 @@ def dry_run(spec: BuildSpec, *, num_workers: int | None = None, num_sampled: int
     )
 
 
-def list_some_archives(spec: BuildSpec, num_sampled: int) -> bool:
+def list_some_archives(dataset: Dataset, num_sampled: int) -> bool:
     """List the first files of a few archives; return whether the dataset has archives.
 
     Clips beyond the listed files are assumed to exist.
     """
-    paths = datasets.archives(spec.dataset, spec.root, spec.resolved)
-    if paths:
-        listed = paths[:: -(-len(paths) // _NUM_LISTED_ARCHIVES)]
+    found = dataset.archives()
+    if found:
+        listed = found[:: -(-len(found) // _NUM_LISTED_ARCHIVES)]
         num_files = -(-2 * num_sampled // len(listed))
-        contents = [archives.contents(path, num_files) for path in listed]
-        is_all = len(listed) == len(paths) and all(len(archive.members) < num_files for archive in contents)
-        datasets.learn(spec.dataset, spec.root, contents, is_all=is_all)
-    return bool(paths)
+        contents = [archives.contents(archive, num_files) for archive in listed]
+        is_complete = len(listed) == len(found) and all(len(archive.members) < num_files for archive in contents)
+        dataset.learn(contents, is_complete=is_complete)
+    return bool(found)
 
 
 def choose_clips(
@@ -158,7 +159,7 @@ class Trial:
 
 
 def build_trial(
-    spec: BuildSpec, clips: Sequence[tuple[str, Clip]], *, on_stage: Callable[[str], None] = lambda _: None
+    spec: BuildSpec, dataset: Dataset, clips: Sequence[tuple[str, Clip]], *, on_stage: Callable[[str], None] = lambda _: None
 ) -> Trial:
     """Build clips in this process; ``on_stage`` is called as by ``build.shard.samples``, once the clock runs."""
     rejects: list[Reject] = []
@@ -167,10 +168,10 @@ def build_trial(
     if clips:
         # Once before the clock starts: the first clip also pays for imports and for starting the decoder's process.
         split, clip = clips[0]
-        list(samples(spec, ShardPlan(split, 0, [clip]), []))
+        list(samples(spec, dataset, ShardPlan(split, 0, [clip]), []))
     start = time.perf_counter()
     for split, clip in clips:
-        for sample, row in samples(spec, ShardPlan(split, 0, [clip]), rejects, on_stage=on_stage):
+        for sample, row in samples(spec, dataset, ShardPlan(split, 0, [clip]), rejects, on_stage=on_stage):
             rows.append(json_line({**row, **to_row(sample, writer.add(sample), shard_name(spec, split, 0))}))
     seconds = time.perf_counter() - start
     return Trial(Tally.of(writer.num_samples, rejects), writer.num_bytes, seconds, rows)

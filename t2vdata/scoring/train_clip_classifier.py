@@ -15,7 +15,6 @@ import torch
 from torch.nn import functional
 
 from t2vdata import datasets
-from t2vdata.datasets import mnist_motion
 from t2vdata.scoring import clip_classifier
 from t2vdata.scoring.clip_classifier import ClipNetwork
 from t2vdata.scoring.grammar import DIRECTIONS, Meaning, meaning_of
@@ -38,9 +37,9 @@ def train() -> ClipNetwork:
     torch.set_num_threads(1)
     parts, meanings = [], []
     for seed, size in enumerate(SIZES):
-        options = datasets.make_options("mnist-motion", {"n": NUM_CLIPS, **size})
-        clips = list(mnist_motion.clips(None, "train", options, seed))
-        parts.append(clip_classifier.inputs([mnist_motion.render(clip, options).data[..., 0] for clip in clips]))
+        dataset = datasets.open("mnist-motion", options={"n": NUM_CLIPS, **size}, seed=seed)
+        clips = list(dataset.clips("train"))
+        parts.append(clip_classifier.inputs([dataset.render(clip).data[..., 0] for clip in clips]))
         meanings += [meaning_of(clip.captions[0]) for clip in clips]
     return fit(torch.cat(parts), meanings, steps=STEPS, prints_loss=True)
 

@@ -31,9 +31,10 @@ if name == "table":
     options["table"] = Path(root) / "clips.csv"
 start = time.perf_counter()
 spec = BuildSpec(name, options, root=None if name == "table" else root)
-clips_of_splits = splits(spec)
+dataset = spec.open()
+clips_of_splits = splits(dataset)
 read = time.perf_counter() - start
-clips = sum(len(plan.clips) + len(plan.rejects) for plan in plan_shards(spec, clips_of_splits))
+clips = sum(len(plan.clips) + len(plan.rejects) for plan in plan_shards(spec, clips_of_splits, dataset.clip_filters()))
 planned = time.perf_counter() - start - read
 memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 print(f"| {name} | {windows} | {clips:,} | {read:.1f} | {planned:.1f} | {memory:,.0f} |")

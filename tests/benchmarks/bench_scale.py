@@ -48,7 +48,8 @@ print(f"{{wall:.2f}} | {{cpu:.2f}} | {{peak / 1024:,.0f}} |")
 """
 PLAN = """
 spec = BuildSpec("mnist-motion", options={"n": int(sys.argv[1])})
-shards = sum(1 for _ in plan_shards(spec, splits(spec)))
+dataset = spec.open()
+shards = sum(1 for _ in plan_shards(spec, splits(dataset), dataset.clip_filters()))
 """
 OPEN = """
 table = SplitIndex.read(open_dataset(sys.argv[1])["train"])

@@ -18,13 +18,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from t2vdata.datasets import Dataset
 from t2vdata.errors import RenderError, RequestError
 from t2vdata.types import Clip, Frames
-
-VERSION = 1
-SPLITS = ("train",)
-LICENCE = "other people's copyright: for measurements on this machine, never to be published"
-CITATION = "none"
 
 SOURCES = (
     ("gradio/b.mp4", 150, "a street seen from above"),
@@ -47,7 +43,7 @@ SOURCES = (
 
 
 @dataclass(frozen=True)
-class Options:
+class RealClipsOptions:
     size: Literal[64, 256] = 64
     """Height and width of a frame, in pixels: the middle square of the video, resized."""
     frames: Literal[32, 90] = 32
@@ -58,55 +54,64 @@ class Options:
     """The folder of the videos."""
 
 
-def check(options: Options) -> None:
-    """Raise RequestError for a number of clips that cannot be."""
-    possible = sum(_num_spans(options))
-    if not 1 <= options.n <= possible:
-        raise RequestError(f"--n {options.n}: expected 1 to {possible}, the number of spans of {options.frames} frames")
+class RealClips(Dataset):
+    VERSION = 1
+    SPLITS = ("train",)
+    LICENCE = "other people's copyright: for measurements on this machine, never to be published"
+    CITATION = "none"
+    Options = RealClipsOptions
+    options: RealClipsOptions
+
+    @staticmethod
+    def check(options: RealClipsOptions) -> None:
+        max_clips = sum(_num_spans(options))
+        if not 1 <= options.n <= max_clips:
+            raise RequestError(f"--n {options.n}: expected 1 to {max_clips}, the number of spans of {options.frames} frames")
+
+    def missing(self) -> str | None:
+        """Return which video is missing."""
+        if self.options.videos is None:
+            return "the folder of the real videos is not known; name it with --videos"
+        absent = [name for name, _, _ in SOURCES if not (self.options.videos / name).is_file()]
+        return f"no {absent[0]} in {self.options.videos}" if absent else None
+
+    def source(self) -> dict[str, Any]:
+        """Return the hash of every video."""
+        return {name: hashlib.sha256((self._folder / name).read_bytes()).hexdigest() for name, _, _ in SOURCES}
+
+    def frame_size(self) -> tuple[int, int]:
+        return self.options.size, self.options.size
+
+    def clips(self, split: str) -> Sequence[Clip]:
+        """Return ``n`` clips whose first frames are evenly spread; neighbours are from different videos."""
+        n, num_spans = self.options.n, _num_spans(self.options)
+        ends = list(accumulate(num_spans))
+        clips = []
+        for number in range(n):
+            # A stride that shares no divisor with n visits all: a batch then costs what another costs.
+            position = number * _stride(n) % n * ends[-1] // n
+            index = next(index for index, end in enumerate(ends) if position < end)
+            name, _, caption = SOURCES[index]
+            meta = {"video": name, "first_frame": position - (ends[index] - num_spans[index])}
+            clips.append(Clip(f"{split}-{number:04d}", (caption,), group=f"video-{index}", meta=meta))
+        return clips
+
+    def render(self, clip: Clip) -> Frames:
+        """Return the frames (T, size, size, 3) of a clip."""
+        first = clip.meta["first_frame"]
+        path = self._folder / clip.meta["video"]
+        pictures = _pictures(str(path), self.options.size)[first : first + self.options.frames]
+        if len(pictures) != self.options.frames:
+            raise RenderError(f"{path} has no {self.options.frames} frames from {first} on")
+        return Frames(np.ascontiguousarray(pictures), 30.0)
+
+    @property
+    def _folder(self) -> Path:
+        # Not in the clip: everything in a clip is written into the shards.
+        return self.options.videos or Path()
 
 
-def missing(root: str | None, options: Options) -> str | None:
-    """Return which of the videos is not there."""
-    if options.videos is None:
-        return "the folder of the real videos is not known; name it with --videos"
-    absent = [name for name, _, _ in SOURCES if not (options.videos / name).is_file()]
-    return f"no {absent[0]} in {options.videos}" if absent else None
-
-
-def source(root: str | None, options: Options) -> dict[str, Any]:
-    """Return the hash of every video."""
-    return {name: hashlib.sha256((_folder(options) / name).read_bytes()).hexdigest() for name, _, _ in SOURCES}
-
-
-def frame_size(options: Options) -> tuple[int, int]:
-    """Return (height, width)."""
-    return options.size, options.size
-
-
-def clips(root: str | None, split: str, options: Options, seed: int) -> Sequence[Clip]:
-    """Return ``n`` clips whose first frames are evenly spread; neighbours are from different videos."""
-    num_spans = _num_spans(options)
-    ends = list(accumulate(num_spans))
-    made = []
-    for number in range(options.n):
-        # A stride that shares no divisor with n visits all: a batch then costs what another costs.
-        place = number * _stride(options.n) % options.n * ends[-1] // options.n
-        which = next(which for which, end in enumerate(ends) if place < end)
-        name, _, caption = SOURCES[which]
-        start = place - (ends[which] - num_spans[which])
-        meta = {"video": name, "first_frame": start}
-        made.append(Clip(f"{split}-{number:04d}", (caption,), group=f"video-{which}", meta=meta))
-    return made
-
-
-def render(clip: Clip, options: Options) -> Frames:
-    """Return the frames (T, size, size, 3) of a clip."""
-    first = clip.meta["first_frame"]
-    path = _folder(options) / clip.meta["video"]
-    pictures = _pictures(str(path), options.size)[first : first + options.frames]
-    if len(pictures) != options.frames:
-        raise RenderError(f"{path} has no {options.frames} frames from {first} on")
-    return Frames(np.ascontiguousarray(pictures), 30.0)
+DATASET = RealClips
 
 
 # Every video once in each process: 60 MB for 300 frames of 256x256, a gigabyte for all.
@@ -129,12 +134,7 @@ def _pictures(path: str, size: int) -> NDArray[np.uint8]:
     return np.stack(pictures)
 
 
-def _folder(options: Options) -> Path:
-    # Not --root, which render is not told; not in the clip, whose every word is written into the shards.
-    return options.videos or Path()
-
-
-def _num_spans(options: Options) -> list[int]:
+def _num_spans(options: RealClipsOptions) -> list[int]:
     return [max(0, num_frames - options.frames + 1) for _, num_frames, _ in SOURCES]
 
 

@@ -20,11 +20,11 @@ import pytest
 from build_process import FLAGS, accept_ctrl_c, build_completely, kill_group, start_build, wait_for_shards
 from support import ROOT, TINY, hashes, skip_or_fail, t2vdata, tiny_spec
 
-from t2vdata import datasets, storage
+from t2vdata import storage
 from t2vdata.build.checkpoint import Checkpoint
 from t2vdata.build.planning import plan_shards
 from t2vdata.build.run import BuildResult, Progress, build_dataset
-from t2vdata.build.shard import build_shard
+from t2vdata.build.shard import ShardBuilder
 from t2vdata.build.spec import BuildSpec
 from t2vdata.errors import (
     OtherSpecError,
@@ -119,7 +119,7 @@ def test_the_index_names_every_frame_of_an_mp4(tmp_path: Path) -> None:
 
 def test_the_json_of_a_sample_describes_its_clip(built: BuildResult) -> None:
     item = open_dataset(built.out)["train"][5]
-    clip = datasets.load("mnist-motion").clips(None, "train", tiny_spec().resolved, 0)[5]
+    clip = tiny_spec().open().clips("train")[5]
     assert item.meta["digits"] == clip.meta["digits"]
     assert (item.key, item.captions, item.meta["group"]) == (clip.key, clip.captions, clip.group)
 
@@ -275,7 +275,8 @@ def test_the_example_dataset_has_the_same_bytes_with_any_number_of_processes(exa
 
 def test_a_split_without_kept_clips_has_no_shard(examples: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = importlib.import_module("mydata.wavy_lines")
-    monkeypatch.setattr(module, "filters", lambda options: ((), [module.Moving(min_difference=255)]))
+    monkeypatch.setattr(module.WavyLines, "clip_filters", lambda self: ())
+    monkeypatch.setattr(module.WavyLines, "frame_filters", lambda self: [module.Moving(min_difference=255)])
     result = build_dataset(BuildSpec("mydata.wavy_lines", options={"n": 3}), tmp_path / "out", num_workers=1)
     assert result.manifest.tally.kept == 0
     assert result.manifest.tally.num_rejected == 6
@@ -287,10 +288,10 @@ def test_a_build_with_too_many_failures_stops_early_and_says_why(
 ) -> None:
     module = importlib.import_module("mydata.wavy_lines")
 
-    def broken(clip: object, options: object) -> None:
+    def broken(dataset: object, clip: object) -> None:
         raise module.RenderError("no ink")
 
-    monkeypatch.setattr(module, "render", broken)
+    monkeypatch.setattr(module.WavyLines, "render", broken)
     spec = BuildSpec("mydata.wavy_lines", options={"n": 400}, shard_size=60)
     with pytest.raises(
         TooManyFailuresError, match=r"\d+ of \d+ clips failed, more than 5%: RenderError \d+; see .*rejects.parquet"
@@ -304,7 +305,7 @@ def test_a_build_with_too_many_failures_stops_early_and_says_why(
 
 def test_a_bug_stops_the_build_and_names_the_clip(examples: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = importlib.import_module("mydata.wavy_lines")
-    monkeypatch.setattr(module, "render", lambda clip, options: 1 // 0)
+    monkeypatch.setattr(module.WavyLines, "render", lambda self, clip: 1 // 0)
     with pytest.raises(ZeroDivisionError) as caught:
         build_dataset(BuildSpec("mydata.wavy_lines"), tmp_path / "out", num_workers=1)
     assert any("clip train-0000 of mydata.wavy_lines" in note for note in caught.value.__notes__)
@@ -465,7 +466,6 @@ def test_progress_reaches_the_total_and_never_falls(tmp_path: Path) -> None:
 def test_shards_do_not_depend_on_the_others(built: BuildResult, tmp_path: Path) -> None:
     spec, folder = tiny_spec(), Folder(str(tmp_path))
     Checkpoint(folder).start(spec.as_json())
-    clips = datasets.load("mnist-motion").clips(None, "train", spec.resolved, 0)
-    last = list(plan_shards(spec, [("train", clips)]))[-1]
-    report = build_shard(spec, folder, last)
+    last = list(plan_shards(spec, [("train", spec.open().clips("train"))], ()))[-1]
+    report = ShardBuilder(spec, folder)(last)
     assert report.sha256 == built.manifest.splits["train"].shards[-1].sha256

@@ -212,7 +212,7 @@ def test_labels_are_refused_where_no_clip_has_one(media: Path, tmp_path: Path) -
 
 
 def test_a_list_of_nothing_is_refused(media: Path, tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"list\.txt names nothing; expected one a line"):
+    with pytest.raises(RequestError, match=r"list\.txt names nothing; expected one name a line"):
         build(media, tmp_path / "out", clip_list=a_list(tmp_path))
 
 

@@ -60,9 +60,8 @@ def build(name: str, layout: Layout, out: Path, num_workers: int = 1) -> BuildRe
 
 
 def clips(name: str, layout: Layout) -> dict[str, list[Clip]]:
-    asked = spec(name, layout)
-    dataset = datasets.load(name)
-    return {split: list(dataset.clips(asked.root, split, asked.resolved, 0)) for split in dataset.SPLITS}
+    dataset = spec(name, layout).open()
+    return {split: list(dataset.clips(split)) for split in dataset.SPLITS}
 
 
 def test_every_dataset_has_a_layout() -> None:
@@ -170,7 +169,7 @@ def test_a_loader_trains_from_it(result: BuildResult) -> None:
 
 def test_raw_files_that_are_missing_are_named(name: str, layout: Layout, tmp_path: Path) -> None:
     if name == "mnist-motion":
-        assert datasets.missing(name, None, spec(name, layout).resolved) is None
+        assert spec(name, layout).open().missing() is None
         return
     nowhere = BuildSpec(name, {"table": tmp_path / "none.csv"} if name == "table" else {}, root=str(tmp_path / "none"))
     with pytest.raises(RawDataError, match=rf"^{name}: no (folder|file) .*none.* \(--(root|table)\)"):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
 import pytest
+from layouts import LAYOUTS
 
 from t2vdata import datasets
 from t2vdata.build.run import BuildSpec
@@ -14,12 +16,24 @@ from t2vdata.errors import RequestError, UnknownNameError
 
 OWN = """
 from dataclasses import dataclass
-VERSION, SPLITS, LICENCE, CITATION = 1, ("train",), "CC0", "none"
+from t2vdata.datasets import Dataset
+
 @dataclass(frozen=True)
-class Options:
+class DropsOptions:
     n: int = 1
-def clips(root, split, options, seed):
-    return []
+
+class Drops(Dataset):
+    '''Drops of rain.'''
+    VERSION, SPLITS, LICENCE, CITATION = 1, ("train",), "CC0", "none"
+    Options = DropsOptions
+
+    def clips(self, split):
+        return []
+
+    def render(self, clip):
+        raise NotImplementedError
+
+DATASET = Drops
 """
 
 
@@ -38,7 +52,8 @@ def test_mnist_motion_comes_with_the_package() -> None:
 def test_every_dataset_that_is_named_can_be_loaded_and_described() -> None:
     for name in datasets.names():
         dataset = datasets.load(name)
-        assert all(hasattr(dataset, part) for part in datasets.REQUIRED)
+        assert issubclass(dataset, datasets.Dataset)
+        assert dataset.description()
         fields = set(vars(datasets.make_options(name, {})))
         assert set(datasets.option_help(dataset)) == fields
 
@@ -48,7 +63,7 @@ def test_an_unknown_dataset_is_named_with_the_nearest() -> None:
         datasets.load("mnist-moton")
 
 
-def test_private_rooms_are_no_datasets() -> None:
+def test_private_modules_are_no_datasets() -> None:
     with pytest.raises(UnknownNameError, match="no dataset '_mnist'"):
         datasets.load("_mnist")
 
@@ -60,31 +75,55 @@ def test_a_dotted_path_names_a_module_of_ones_own(own: Path) -> None:
     assert datasets.short_name("ours_a.drops_of_rain") == "drops-of-rain"
 
 
-def test_what_a_module_does_not_offer_is_none_or_empty(own: Path) -> None:
+def test_what_a_dataset_does_not_define_is_none_or_empty(own: Path) -> None:
     (own / "ours_b").mkdir()
     (own / "ours_b" / "drops.py").write_text(OWN)
-    options = datasets.make_options("ours_b.drops", {})
-    assert datasets.filters("ours_b.drops", options) == ((), ())
-    assert datasets.missing("ours_b.drops", None, options) is None
-    assert datasets.source("ours_b.drops", None, options) == {}
-    assert datasets.frame_size("ours_b.drops", options) is None
-    with pytest.raises(RequestError, match=r"ours_b\.drops has no render function"):
-        datasets.renderer("ours_b.drops")
+    dataset = datasets.open("ours_b.drops", options={"n": 2}, seed=3)
+    assert (dataset.root, dataset.options.n, dataset.seed) == (None, 2, 3)
+    assert (dataset.clip_filters(), dataset.frame_filters(), dataset.archives()) == ((), (), ())
+    assert (dataset.missing(), dataset.frame_size(), dataset.source()) == (None, None, {})
+    assert (dataset.ENCODING, dataset.PACKAGED, dataset.description()) == ("lossless", (), "Drops of rain.")
+
+
+def test_an_open_dataset_is_pickled_as_its_request(tmp_path: Path) -> None:
+    dataset = datasets.open("moments", str(LAYOUTS["moments"](tmp_path).root))
+    before = pickle.dumps(dataset)
+    assert len(dataset.clips("train")) == 2
+    assert pickle.dumps(dataset) == before
+    assert list(pickle.loads(before).clips("train")) == list(dataset.clips("train"))
+
+
+def test_each_open_dataset_has_its_own_listing(tmp_path: Path) -> None:
+    root = LAYOUTS["kinetics"](tmp_path).root
+    first = datasets.open("kinetics", str(root))
+    names = [clip.key for clip in first.clips("train")]
+    (tmp_path / "annotations" / "train.csv").write_text(
+        "label,youtube_id,time_start,time_end,split\nx,newnewnewne,1,11,train\n"
+    )
+    assert [clip.key for clip in first.clips("train")] == names
+    assert [clip.key for clip in datasets.open("kinetics", str(root)).clips("train")] == ["newnewnewne_000001_000011"]
 
 
 @pytest.mark.parametrize("name", ["nowhere_at_all.drops", "t2vdata.nowhere"])
 def test_a_module_that_is_not_there_points_to_the_path(name: str) -> None:
-    with pytest.raises(RequestError, match=f"no module '{name}'; is the folder that holds it on PYTHONPATH"):
+    with pytest.raises(RequestError, match=f"no module '{name}'; add the folder that holds it to PYTHONPATH"):
         datasets.load(name)
 
 
-def test_a_module_that_lacks_a_part_is_told_which(own: Path) -> None:
+def test_an_incomplete_dataset_is_refused_with_what_it_lacks(own: Path) -> None:
     (own / "ours_c").mkdir()
-    (own / "ours_c" / "half.py").write_text("VERSION = 1\nSPLITS = ('train',)\n")
+    (own / "ours_c" / "half.py").write_text(
+        "from t2vdata.datasets import Dataset\nclass Half(Dataset):\n    VERSION = 1\n    SPLITS = ('train',)\nDATASET = Half\n"
+    )
     with pytest.raises(
-        RequestError, match=r"ours_c\.half is no dataset: it has no LICENCE, CITATION, Options, clips; see docs/"
+        RequestError, match=r"ours_c\.half is no dataset: Half has no LICENCE, CITATION, Options, clips, render; see docs/"
     ):
         datasets.load("ours_c.half")
+
+
+def test_a_module_without_a_dataset_is_refused() -> None:
+    with pytest.raises(RequestError, match=r"json\.decoder is no dataset: it has no DATASET"):
+        datasets.load("json.decoder")
 
 
 def test_a_missing_import_inside_a_module_is_not_taken_for_a_missing_module(own: Path) -> None:

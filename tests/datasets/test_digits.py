@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from t2vdata import datasets
-from t2vdata.datasets import mnist_motion
-from t2vdata.datasets.mnist_motion import digits
+from t2vdata.datasets.mnist_motion import MnistMotion, digits
 from t2vdata.errors import RawDataError, RequestError
 
 SPLITS = (("train", "train"), ("test", "t10k"))
@@ -75,9 +74,11 @@ def test_a_folder_with_the_official_files_is_the_same_source_as_the_package(shar
     assert digits.sha256(folder) == digits.OFFICIAL_SHA256
     options = datasets.make_options("mnist-motion", {"mnist": folder, "n": 20})
     packaged = datasets.make_options("mnist-motion", {"n": 20})
-    for mine, theirs in zip(*(mnist_motion.clips(None, "val", chosen, 0) for chosen in (options, packaged)), strict=True):
+    for mine, theirs in zip(*(MnistMotion(None, chosen, 0).clips("val") for chosen in (options, packaged)), strict=True):
         assert mine == theirs
-        assert np.array_equal(mnist_motion.render(mine, options).data, mnist_motion.render(theirs, packaged).data)
+        assert np.array_equal(
+            MnistMotion(None, options, 0).render(mine).data, MnistMotion(None, packaged, 0).render(theirs).data
+        )
 
 
 # The user's folder
@@ -140,13 +141,13 @@ def test_the_source_distinguishes_transposed_images_from_upright_ones(tmp_path: 
 def test_clips_are_drawn_from_the_folder(tmp_path: Path) -> None:
     write_set(tmp_path)
     options = datasets.make_options("mnist-motion", {"mnist": tmp_path, "n": 20, "digit_size": SIDE, "size": 20})
-    assert datasets.missing("mnist-motion", None, options) is None
+    assert MnistMotion(None, options, 0).missing() is None
     for split, drawn_from in (("train", "train"), ("val", "test"), ("test", "test")):
         images, labels = tiny(drawn_from)
-        for clip in mnist_motion.clips(None, split, options, 0):
+        for clip in MnistMotion(None, options, 0).clips(split):
             (mover,) = clip.meta["digits"]
             assert labels[mover["mnist_index"]] == mover["digit"]
-            frame = mnist_motion.render(clip, options).data[0, :, :, 0]
+            frame = MnistMotion(None, options, 0).render(clip).data[0, :, :, 0]
             assert sorted(frame[frame > 0]) == sorted(images[mover["mnist_index"]].ravel())
 
 
@@ -231,7 +232,7 @@ def test_images_and_labels_must_be_equal_in_number(tmp_path: Path, split: str, w
     (write_set(tmp_path) / f"{word}-labels-idx1-ubyte").write_bytes(idx(np.arange(30) % 10))
     options = datasets.make_options("mnist-motion", {"mnist": tmp_path, "n": 20})
     with pytest.raises(RawDataError, match=f"40 {split} images, but 30 labels; the files do not belong together"):
-        datasets.source("mnist-motion", None, options)
+        MnistMotion(None, options, 0).source()
 
 
 def test_several_sets_in_one_folder_are_refused(tmp_path: Path) -> None:
@@ -256,5 +257,5 @@ def test_too_few_images_for_a_split_are_reported_with_a_remedy(tmp_path: Path) -
         (tmp_path / f"t10k-{kind}-idx{array.ndim}-ubyte").write_bytes(idx(array))
     options = datasets.make_options("mnist-motion", {"mnist": tmp_path, "n": 20})
     with pytest.raises(RequestError, match="too few images of the digit 0 for the split val; use --val 0 or another --mnist"):
-        list(mnist_motion.clips(None, "val", options, 0))
-    assert len(list(mnist_motion.clips(None, "test", options, 0))) == 2
+        list(MnistMotion(None, options, 0).clips("val"))
+    assert len(list(MnistMotion(None, options, 0).clips("test"))) == 2

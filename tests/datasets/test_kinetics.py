@@ -61,11 +61,10 @@ def with_rows(root: Path, text: str) -> Path:
 
 def clips(root: Path, **options: object) -> dict[str, tuple[str, Clip]]:
     """Return {key: (split, clip)}."""
-    chosen = datasets.make_options("kinetics", options)
-    dataset = datasets.load("kinetics")
-    found = [(split, one) for split in dataset.SPLITS for one in dataset.clips(str(root), split, chosen, 0)]
-    assert len({one.key for _, one in found}) == len(found)
-    return {one.key: (split, one) for split, one in found}
+    dataset = datasets.open("kinetics", str(root), options)
+    found = [(split, clip) for split in dataset.SPLITS for clip in dataset.clips(split)]
+    assert len({clip.key for _, clip in found}) == len(found)
+    return {clip.key: (split, clip) for split, clip in found}
 
 
 def reasons(root: Path, **options: object) -> list[object]:
@@ -73,8 +72,7 @@ def reasons(root: Path, **options: object) -> list[object]:
 
 
 def missing(root: object, **options: object) -> str:
-    said = datasets.missing("kinetics", None if root is None else str(root), datasets.make_options("kinetics", options))
-    return said or ""
+    return datasets.open("kinetics", None if root is None else str(root), options).missing() or ""
 
 
 def build(root: Path, out: Path, **options: object) -> BuildResult:
@@ -333,9 +331,9 @@ def test_each_window_is_a_clip(root: Path) -> None:
     ("options", "message"),
     [
         ({"template": "a person"}, r"--template 'a person': expected \{label\} in it"),
-        ({"template": "a {label}", "captions": Path("a.csv")}, "--captions takes the place of the labels"),
+        ({"template": "a {label}", "captions": Path("a.csv")}, "--captions replaces the labels"),
         ({"captions": Path("a.xls")}, r"--captions a\.xls: expected a file that ends in \.csv, \.tsv, \.jsonl, \.parquet"),
-        ({"windows": 2}, "--windows 2 needs to know how long a window is"),
+        ({"windows": 2}, "--windows 2 needs the length of a window"),
     ],
     ids=str,
 )
@@ -357,7 +355,7 @@ def test_missing_files_are_reported_with_how_to_get_them(root: Path, tmp_path: P
     assert missing(root, captions=tmp_path / "a.csv") == f"no file {tmp_path / 'a.csv'} (--captions)"
     assert missing(root, clip_list=tmp_path / "a.txt") == f"no file {tmp_path / 'a.txt'} (--clip-list)"
     assert "holds no train.csv, val.csv or test.csv (--annotations)" in missing(root, annotations=root / "train")
-    assert "is not there (--annotations)" in missing(root, annotations=root / "none.csv")
+    assert "does not exist (--annotations)" in missing(root, annotations=root / "none.csv")
     for split in FILES:
         shutil.rmtree(root / split)
     assert "no videos below" in missing(root)

@@ -363,7 +363,7 @@ def test_an_estimate_reads_only_the_first_clips_of_the_archives(ask: Callable[..
 def test_a_release_in_archives_is_complete(packed: Path) -> None:
     from t2vdata import datasets
 
-    assert datasets.missing("kinetics", str(packed), datasets.make_options("kinetics", {})) is None
+    assert datasets.open("kinetics", str(packed)).missing() is None
 
 
 def test_an_unpacked_release_has_no_archive_order_in_its_source(tmp_path: Path) -> None:

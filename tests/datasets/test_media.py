@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,8 @@ from media import video_files
 from support import patch_children
 
 from t2vdata import filters
-from t2vdata.datasets import media as media_base
-from t2vdata.datasets._splits import split_of
+from t2vdata.datasets.media import MediaDataset, MediaOptions, check_media_options
+from t2vdata.datasets.splits import split_of
 from t2vdata.errors import DecodeError, RequestError
 from t2vdata.media import sandbox
 from t2vdata.media.clip_reader import read_clip
@@ -185,7 +186,7 @@ def test_a_playlist_opens_no_other_file(text: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"windows": 3}, "--windows 3 needs to know how long a window is; add --frames 32"),
+        ({"windows": 3}, "--windows 3 needs the length of a window; add --frames 32"),
         ({"frames": 0}, "--frames 0: expected 1 or more"),
         ({"fps": -1.0}, "--fps -1: expected a positive number"),
         ({"timeout": float("inf")}, "--timeout inf: expected a positive number"),
@@ -194,7 +195,7 @@ def test_a_playlist_opens_no_other_file(text: str, tmp_path: Path) -> None:
 )
 def test_options_that_cannot_be_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(RequestError, match=message):
-        media_base.check(media_base.MediaOptions(**options))
+        check_media_options(MediaOptions(**options))
 
 
 def test_captions_over_a_limit_are_left_out_and_clips_without_any_other_too() -> None:
@@ -205,23 +206,32 @@ def test_captions_over_a_limit_are_left_out_and_clips_without_any_other_too() ->
     assert chosen.why_not(Clip("a", ("a b c",))) == "no caption of 2 words or fewer"
 
 
+def frame_filters(**options: object) -> Sequence[filters.FrameFilter]:
+    """Return the frame filters of a media dataset."""
+
+    class Films(MediaDataset):
+        def clips(self, split: str) -> Sequence[Clip]:
+            return ()
+
+    return Films(None, MediaOptions(**options), 0).frame_filters()
+
+
 def test_filters_look_at_the_original_and_spare_pictures() -> None:
     still = np.zeros((8, 4, 4, 3), np.uint8)
     video = {"original": {"height": 100, "width": 200, "fps": 25.0, "hdr": False}}
     picture = {"original": {"height": 100, "width": 200, "hdr": False}}
-    options = media_base.MediaOptions(frames=16, min_size=90, min_motion=0.5)
-    _, after = media_base.clip_filters(options)
-    assert filters.first_reason(Frames(still, 25.0, video), after) == "fewer than 16 frames"
-    assert filters.first_reason(Frames(still.repeat(2, axis=0), 25.0, video), after).startswith("static")
-    assert filters.first_reason(Frames(still[:1], 1.0, picture), after) is None
+    chosen = frame_filters(frames=16, min_size=90, min_motion=0.5)
+    assert filters.first_reason(Frames(still, 25.0, video), chosen) == "fewer than 16 frames"
+    assert filters.first_reason(Frames(still.repeat(2, axis=0), 25.0, video), chosen).startswith("static")
+    assert filters.first_reason(Frames(still[:1], 1.0, picture), chosen) is None
     hdr = {"original": {**video["original"], "hdr": True}}
-    assert filters.first_reason(Frames(still, 25.0, hdr), after) == "high dynamic range"
+    assert filters.first_reason(Frames(still, 25.0, hdr), chosen) == "high dynamic range"
     assert filters.OriginalSize(101).why_not(Frames(still, 25.0, video)) == "under 101 pixels"
     assert filters.FramesDuration(1.0).why_not(Frames(still, 25.0, video)) == "shorter than 1 s"
     assert filters.FramesDuration(1.0).why_not(Frames(still, 25.0, {**video, "seconds": 1.0})) is None
     assert filters.FramesDuration(max_seconds=1.0).why_not(Frames(still, 25.0, {**video, "seconds": 1.5})) == "longer than 1 s"
-    _, after = media_base.clip_filters(media_base.MediaOptions(min_seconds=2.0))
-    assert filters.first_reason(Frames(still[:1], 1.0, picture), after) is None
+    chosen = frame_filters(min_seconds=2.0)
+    assert filters.first_reason(Frames(still[:1], 1.0, picture), chosen) is None
     assert filters.SpanDuration(2.0).why_not(Clip("a", ("b",), end_seconds=1.0)) == "shorter than 2 s"
 
 

@@ -19,21 +19,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from t2vdata import datasets
-from t2vdata.datasets import mnist_motion
-from t2vdata.datasets.mnist_motion import SPLITS, MotionClips, digits, render
+from t2vdata.datasets.mnist_motion import MnistMotion, MotionClips, digits
+from t2vdata.datasets.mnist_motion.options import SPLITS, MnistMotionOptions
 from t2vdata.errors import RequestError, UnknownNameError
-from t2vdata.types import Clip
+from t2vdata.types import Clip, Frames
 
 BACK = {"down": "up", "up": "down", "right": "left", "left": "right"}
 AXIS = {"down": "vertical", "up": "vertical", "right": "horizontal", "left": "horizontal"}
 
 
-def options_of(**values: Any) -> mnist_motion.Options:
+def options_of(**values: Any) -> MnistMotionOptions:
     return datasets.make_options("mnist-motion", values)
 
 
 def clips_of(split: str = "train", *, seed: int = 0, **values: Any) -> MotionClips:
-    return mnist_motion.clips(None, split, options_of(**values), seed)
+    return MnistMotion(None, options_of(**values), seed).clips(split)
+
+
+def render(clip: Clip, options: MnistMotionOptions) -> Frames:
+    return MnistMotion(None, options, 0).render(clip)
 
 
 def movers(clips: MotionClips) -> Iterator[Any]:
@@ -160,14 +164,14 @@ def test_a_split_has_a_tenth_of_the_training_clips_and_at_least_one_by_default()
 def test_a_clip_has_32_frames_of_64_pixels_at_30_fps_by_default() -> None:
     frames = render(clips_of(n=1)[0], options_of())
     assert (frames.data.shape, frames.fps) == ((32, 64, 64, 1), 30.0)
-    assert mnist_motion.frame_size(options_of()) == (64, 64)
+    assert MnistMotion(None, options_of(), 0).frame_size() == (64, 64)
 
 
 def test_frames_fps_and_size_follow_the_options() -> None:
     options = options_of(n=1, frames=9, fps=12.5, size=41, digit_size=15)
-    frames = render(mnist_motion.clips(None, "train", options, 0)[0], options)
+    frames = render(MnistMotion(None, options, 0).clips("train")[0], options)
     assert (frames.data.shape, frames.fps) == ((9, 41, 41, 1), 12.5)
-    assert mnist_motion.frame_size(options) == (41, 41)
+    assert MnistMotion(None, options, 0).frame_size() == (41, 41)
 
 
 # Held-out pairs
@@ -387,7 +391,7 @@ def test_splits_have_different_clips() -> None:
 # Pixels
 
 
-def reference_frames(clip: Clip, options: mnist_motion.Options) -> np.ndarray:
+def reference_frames(clip: Clip, options: MnistMotionOptions) -> np.ndarray:
     """Return the frames by the rule in the docstring of drawing.py, a digit and a frame at a time, in integers."""
     size, subpixel = options.size, options.subpixel
     frames = np.zeros((options.frames, size, size), int)
@@ -442,8 +446,8 @@ def test_pixels_of_enlarged_digits_follow_the_rule(subpixel: int) -> None:
     assert_drawn_by_the_rule(options_of(n=8, frames=8, digit_size=40, subpixel=subpixel))
 
 
-def assert_drawn_by_the_rule(options: mnist_motion.Options) -> None:
-    clips = mnist_motion.clips(None, "train", options, 0)
+def assert_drawn_by_the_rule(options: MnistMotionOptions) -> None:
+    clips = MnistMotion(None, options, 0).clips("train")
     assert {mover["axis"] for mover in movers(clips)} == {"vertical", "horizontal"}
     for clip in clips:
         assert np.array_equal(render(clip, options).data, reference_frames(clip, options)), clip.key
@@ -463,7 +467,7 @@ def test_a_digit_is_drawn_in_full_at_both_edges(direction: str, subpixel: int) -
 def test_two_digits_overlap_by_their_maximum() -> None:
     options = options_of(n=200, digits=2, frames=5)
     overlaps = 0
-    for clip in mnist_motion.clips(None, "train", options, 0):
+    for clip in MnistMotion(None, options, 0).clips("train"):
         alone = [render(Clip(clip.key, ("",), meta={"digits": [mover]}), options).data for mover in clip.meta["digits"]]
         assert np.array_equal(render(clip, options).data, np.maximum(*alone))
         overlaps += bool((alone[0].astype(bool) & alone[1].astype(bool)).any())
@@ -482,7 +486,7 @@ def test_a_digit_at_whole_pixels_keeps_the_pixels_of_mnist() -> None:
 
 def test_the_centre_of_ink_moves_in_the_direction_of_the_caption() -> None:
     options = options_of(n=80)
-    for clip in mnist_motion.clips(None, "train", options, 0):
+    for clip in MnistMotion(None, options, 0).clips("train"):
         first, second = clip.captions[0].split(" is moving ")[1].split(" and ")
         (mover,) = clip.meta["digits"]
         ink = render(clip, options).data[..., 0].astype(float)
@@ -501,7 +505,7 @@ def test_the_centre_of_ink_moves_in_the_direction_of_the_caption() -> None:
 @pytest.mark.parametrize("values", [{}, {"digits": 2, "subpixel": 8, "digit_size": 20}], ids=str)
 def test_the_json_of_a_clip_suffices_to_draw_it(values: dict[str, Any]) -> None:
     options = options_of(n=20, **values)
-    for clip in mnist_motion.clips(None, "train", options, 0):
+    for clip in MnistMotion(None, options, 0).clips("train"):
         reread = Clip("any", ("",), meta=orjson.loads(orjson.dumps(clip.meta)))
         assert np.array_equal(render(reread, options).data, render(clip, options).data)
 
@@ -561,7 +565,7 @@ def test_clips_with_all_options_have_the_recorded_pixels() -> None:
     options = options_of(digits=2, holdout=4, subpixel=4, digit_size=20, conjunction="both")
     digest = hashlib.sha256()
     for split in SPLITS:
-        for clip in mnist_motion.clips(None, split, options, 7)[:10]:
+        for clip in MnistMotion(None, options, 7).clips(split)[:10]:
             digest.update(render(clip, options).data.tobytes())
     assert digest.hexdigest() == "0a8211928f4a9ce3246f1c049a754d285b64724cefc702fa1c19319efefe9979"
 
@@ -613,7 +617,7 @@ def test_invalid_options_are_refused_with_a_remedy(values: dict[str, Any], messa
 )  # fmt: skip
 def test_options_that_a_hint_proposes_can_be_built(values: dict[str, Any]) -> None:
     options = options_of(**values)
-    clip = mnist_motion.clips(None, "train", options, 0)[0]
+    clip = MnistMotion(None, options, 0).clips("train")[0]
     assert render(clip, options).num_frames == options.frames
 
 

@@ -63,16 +63,14 @@ def mini(root: Path) -> Path:
 
 def clips(root: Path, seed: int = 0, **options: object) -> dict[str, tuple[str, Clip]]:
     """Return {key: (split, clip)}."""
-    chosen = datasets.make_options("moments", options)
-    dataset = datasets.load("moments")
-    found = [(split, one) for split in dataset.SPLITS for one in dataset.clips(str(root), split, chosen, seed)]
-    assert len({one.key for _, one in found}) == len(found)
-    return {one.key: (split, one) for split, one in found}
+    dataset = datasets.open("moments", str(root), options, seed)
+    found = [(split, clip) for split in dataset.SPLITS for clip in dataset.clips(split)]
+    assert len({clip.key for _, clip in found}) == len(found)
+    return {clip.key: (split, clip) for split, clip in found}
 
 
 def missing(root: object, **options: object) -> str:
-    said = datasets.missing("moments", None if root is None else str(root), datasets.make_options("moments", options))
-    return said or ""
+    return datasets.open("moments", None if root is None else str(root), options).missing() or ""
 
 
 def build(root: Path, out: Path, **options: object) -> BuildResult:
@@ -160,7 +158,7 @@ def test_preset_cglow_splits_the_training_set_of_mini(mini: Path, tmp_path: Path
 
 
 def test_preset_cglow_refuses_another_release(root: Path) -> None:
-    with pytest.raises(RawDataError, match=r"is of Moments in Time Mini, whose trainingSet\.csv has 200 categories; .* has 2"):
+    with pytest.raises(RawDataError, match=r"is for Moments in Time Mini, whose trainingSet\.csv has 200 categories; .* has 2"):
         clips(root, preset="cglow")
 
 

@@ -79,14 +79,10 @@ def with_annotations(root: Path, **files: str) -> Path:
 
 def clips(root: Path, seed: int = 0, **options: object) -> dict[str, tuple[str, Clip]]:
     """Return {key: (split, clip)}."""
-    chosen = datasets.make_options("msvd", options)
-    found = [
-        (split, one)
-        for split in ("train", "val", "test")
-        for one in datasets.load("msvd").clips(str(root), split, chosen, seed)
-    ]
-    assert len({one.key for _, one in found}) == len(found)
-    return {one.key: (split, one) for split, one in found}
+    dataset = datasets.open("msvd", str(root), options, seed)
+    found = [(split, clip) for split in dataset.SPLITS for clip in dataset.clips(split)]
+    assert len({clip.key for _, clip in found}) == len(found)
+    return {clip.key: (split, clip) for split, clip in found}
 
 
 def why_not(root: Path, key: str, **options: object) -> object:
@@ -94,7 +90,7 @@ def why_not(root: Path, key: str, **options: object) -> object:
 
 
 def missing(root: object, **options: object) -> str | None:
-    return datasets.missing("msvd", None if root is None else str(root), datasets.make_options("msvd", options))
+    return datasets.open("msvd", None if root is None else str(root), options).missing()
 
 
 def build(root: Path, out: Path, **options: object) -> BuildResult:
@@ -185,7 +181,7 @@ def test_the_preset_equals_its_flags(root: Path) -> None:
     assert adelaide == flags
     assert adelaide[COOK][1].captions == ("A man is slicing an onion.", "A man cooks.")
     assert {split for split, _ in adelaide.values()} <= {"train", "val"}
-    with pytest.raises(RequestError, match="--preset adelaide has a seeded split of its own; leave out --split official"):
+    with pytest.raises(RequestError, match="--preset adelaide has its own seeded split; leave out --split official"):
         clips(root, preset="adelaide", split="official")
 
 

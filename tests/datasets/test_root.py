@@ -18,7 +18,7 @@ from support import hashes
 from t2vdata import storage
 from t2vdata.build.append import retry_failed
 from t2vdata.build.run import BuildResult, BuildSpec, build_dataset
-from t2vdata.datasets import _root
+from t2vdata.datasets.root import Root
 from t2vdata.errors import RawDataError, ScratchError, StorageError
 from t2vdata.estimate import cluster, dry_run
 from t2vdata.format import manifest, tables
@@ -95,7 +95,7 @@ def test_names_on_a_web_server_may_have_any_characters(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "what? now.txt").write_text("a text")
     with servers.nginx(tmp_path / "raw", tmp_path / "nginx", "autoindex on;") as server:
-        root = _root.Root(server.url)
+        root = Root(server.url)
         assert list(root.files()) == [("100% #1", "what? now.txt")]
         assert root.local("100% #1/what? now.txt").read_text() == "a text"
 

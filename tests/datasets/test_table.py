@@ -52,8 +52,8 @@ def table(media: Path, text: str | bytes, name: str = "clips.csv") -> Path:
 
 def clips(path: Path, **options: object) -> dict[str, list[object]]:
     """Return {split: clips} of a table."""
-    chosen = datasets.make_options("table", {"table": path, **options})
-    return {split: list(datasets.load("table").clips(None, split, chosen, 0)) for split in ("train", "val", "test")}
+    dataset = datasets.open("table", options={"table": path, **options})
+    return {split: list(dataset.clips(split)) for split in dataset.SPLITS}
 
 
 def all_clips(path: Path, **options: object) -> list[object]:
@@ -136,8 +136,8 @@ def test_unusable_rows_and_files_are_left_out_with_their_line(media: Path, tmp_p
             "path,caption,split\na,b,val\na,c,test\n",
             "line 2 and clips.csv, line 3: the split of a is 'val' in one and 'test' in",
         ),
-        ("path,caption,key\na,b,k\nc,d,k\n", "line 2 and clips.csv, line 3 have one key, 'k', but other paths"),
-        ("path,caption,key\na,b,k.1\n", "line 2: illegal key 'k.1'.*; leave the column out"),
+        ("path,caption,key\na,b,k\nc,d,k\n", "line 2 and clips.csv, line 3 share the key 'k', but differ in path or span"),
+        ("path,caption,key\na,b,k.1\n", "line 2: illegal key 'k.1'.*; without the column, keys are made"),
     ],
     ids=range(13),
 )

@@ -93,14 +93,10 @@ def root(tmp_path: Path) -> Path:
 
 def clips(root: Path, **options: object) -> dict[str, tuple[str, Clip]]:
     """Return {key: (split, clip)}."""
-    chosen = datasets.make_options("visdial-coco", options)
-    found = [
-        (split, one)
-        for split in ("train", "val", "test")
-        for one in datasets.load("visdial-coco").clips(str(root), split, chosen, 0)
-    ]
-    assert len({one.key for _, one in found}) == len(found)
-    return {one.key.lstrip("0"): (split, one) for split, one in found}
+    dataset = datasets.open("visdial-coco", str(root), options)
+    found = [(split, clip) for split in dataset.SPLITS for clip in dataset.clips(split)]
+    assert len({clip.key for _, clip in found}) == len(found)
+    return {clip.key.lstrip("0"): (split, clip) for split, clip in found}
 
 
 def why_not(root: Path, **options: object) -> dict[str, object]:
@@ -109,9 +105,7 @@ def why_not(root: Path, **options: object) -> dict[str, object]:
 
 
 def missing(root: object, **options: object) -> str:
-    return str(
-        datasets.missing("visdial-coco", None if root is None else str(root), datasets.make_options("visdial-coco", options))
-    )
+    return str(datasets.open("visdial-coco", None if root is None else str(root), options).missing())
 
 
 def build(root: Path, out: Path, **options: object) -> BuildResult:
@@ -159,8 +153,7 @@ def test_questions_and_answers_come_from_the_file_of_the_dialogue(root: Path) ->
 
 
 def test_a_split_can_be_indexed_and_sliced(root: Path) -> None:
-    chosen = datasets.make_options("visdial-coco", {})
-    train = datasets.load("visdial-coco").clips(str(root), "train", chosen, 0)
+    train = datasets.open("visdial-coco", str(root)).clips("train")
     assert [train[index] for index in range(3)] == list(train)
     assert list(train[1:]) == list(train)[1:]
 
@@ -255,7 +248,7 @@ def test_a_missing_picture_is_rejected(root: Path, tmp_path: Path) -> None:
 
 def test_missing_files_are_reported_with_how_to_get_them(root: Path, tmp_path: Path) -> None:
     assert missing(root) == "None"
-    assert "say where COCO and VisDial are, with --root DIR" in missing(None)
+    assert "give the folder of COCO and VisDial with --root DIR" in missing(None)
     assert "no folder nowhere (--root)" in missing("nowhere")
     (tmp_path / "wrong").mkdir()
     assert missing(tmp_path / "wrong").endswith("which is empty)")
@@ -402,7 +395,7 @@ def test_an_original_that_readers_would_show_differently_fails(root: Path, tmp_p
 
 
 def test_keeping_originals_requires_jpeg_and_the_original_size(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="--keep-original keeps the size that pictures have; leave out --size"):
+    with pytest.raises(RequestError, match="--keep-original keeps the size of pictures; leave out --size"):
         build(root, tmp_path / "out", keep_original=True, size=64)
     with pytest.raises(RequestError, match="--keep-original keeps JPEG files, but --encoding is lossless; add --encoding jpeg"):
         build_dataset(BuildSpec("visdial-coco", {"keep_original": True}, root=str(root)), tmp_path / "out")

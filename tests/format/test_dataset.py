@@ -11,7 +11,7 @@ import pytest
 from support import tiny_spec
 
 import t2vdata
-from t2vdata import datasets, storage
+from t2vdata import storage
 from t2vdata.build.run import BuildResult
 from t2vdata.errors import DecodeError, NotADatasetError, UnknownNameError
 
@@ -20,9 +20,9 @@ def test_a_clip_is_its_frames_captions_and_meta(built: BuildResult) -> None:
     dataset = t2vdata.open_dataset(built.out)
     item = dataset["train"][17]
     spec = tiny_spec()
-    module = datasets.load("mnist-motion")
-    clip = module.clips(None, "train", spec.resolved, 0)[17]
-    assert (item.frames.data == datasets.renderer("mnist-motion")(clip, spec.resolved).data).all()
+    drawn = spec.open()
+    clip = drawn.clips("train")[17]
+    assert (item.frames.data == drawn.render(clip).data).all()
     assert item.frames.fps == 30.0
     assert item.captions == clip.captions
     assert item.meta["meaning"] == clip.meta["meaning"]

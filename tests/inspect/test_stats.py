@@ -22,32 +22,37 @@ from t2vdata.text.captions import words
 TALKS = """
 from dataclasses import dataclass
 import numpy as np
+from t2vdata.datasets import Dataset
 from t2vdata.errors import RenderError
 from t2vdata.types import Clip, Frames
 
-VERSION, SPLITS, LICENCE, CITATION = 1, ("train", "val", "test"), "CC0 <1.0>", "none"
-
 @dataclass(frozen=True)
-class Options:
+class TalksOptions:
     n: int = 23
 
-def clips(root, split, options, seed):
-    first = SPLITS.index(split) * 20
-    clips = []
-    for number in range(options.n if split != "test" else 4):
-        captions = tuple(f"speaker {word} says " + "well " * (number % (word + 3)) for word in range(1 + number % 3))
-        meta = {"frames": 2 + number % 5, "size": 16 + 2 * (number % 2), "fps": 10.0 if number % 4 else 12.5}
-        if number % 3:
-            meta["label"] = "talk" if number % 2 else "<song>"
-        group = f"video-{(first + number) // 2}" if split != "test" else ""
-        clips.append(Clip(f"{split}-{number:03d}", captions, group=group, meta=meta))
-    return clips
+class Talks(Dataset):
+    VERSION, SPLITS, LICENCE, CITATION = 1, ("train", "val", "test"), "CC0 <1.0>", "none"
+    Options = TalksOptions
 
-def render(clip, options):
-    if clip.key == "train-007":
-        raise RenderError("the tape tore")
-    side = clip.meta["size"]
-    return Frames(np.zeros((clip.meta["frames"], side, side, 1), np.uint8), clip.meta["fps"])
+    def clips(self, split):
+        first = self.SPLITS.index(split) * 20
+        clips = []
+        for number in range(self.options.n if split != "test" else 4):
+            captions = tuple(f"speaker {word} says " + "well " * (number % (word + 3)) for word in range(1 + number % 3))
+            meta = {"frames": 2 + number % 5, "size": 16 + 2 * (number % 2), "fps": 10.0 if number % 4 else 12.5}
+            if number % 3:
+                meta["label"] = "talk" if number % 2 else "<song>"
+            group = f"video-{(first + number) // 2}" if split != "test" else ""
+            clips.append(Clip(f"{split}-{number:03d}", captions, group=group, meta=meta))
+        return clips
+
+    def render(self, clip):
+        if clip.key == "train-007":
+            raise RenderError("the tape tore")
+        side = clip.meta["size"]
+        return Frames(np.zeros((clip.meta["frames"], side, side, 1), np.uint8), clip.meta["fps"])
+
+DATASET = Talks
 """
 
 

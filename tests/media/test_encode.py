@@ -17,7 +17,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from t2vdata import datasets
-from t2vdata.datasets import mnist_motion
 from t2vdata.errors import EncodeError, RequestError, UnknownNameError
 from t2vdata.media import h264
 from t2vdata.media.decode import lossless
@@ -27,8 +26,8 @@ from t2vdata.types import Frames
 
 def digits(number: int = 0) -> Frames:
     """Return a clip of mnist-motion: 32 grey frames of 64 x 64."""
-    options = datasets.make_options("mnist-motion", {})
-    return mnist_motion.render(mnist_motion.clips(None, "train", options, 0)[number], options)
+    dataset = datasets.open("mnist-motion")
+    return dataset.render(dataset.clips("train")[number])
 
 
 def colours(num_frames: int = 20, height: int = 32, width: int = 48, fps: float = 25.0) -> Frames:

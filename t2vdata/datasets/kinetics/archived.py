@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
-from t2vdata.datasets._root import Root
 from t2vdata.datasets.kinetics import lists
+from t2vdata.datasets.root import Root
 from t2vdata.storage.archives import Contents, Member
 from t2vdata.types import MediaRef
 
@@ -15,11 +16,12 @@ _MAX_MEMBERS = 1 << 32
 
 
 class ArchiveIndex:
-    """An index of the clips in those archives of a root that have been read."""
+    """An index of the clips in the archives of a root. If the ``contents`` are incomplete, the archives may hold more clips."""
 
-    def __init__(self, root: Root) -> None:
+    def __init__(self, root: Root, contents: Sequence[Contents], *, is_complete: bool) -> None:
         self._root = root
-        self._archives = list(root.contents.values())
+        self._archives = contents
+        self._is_complete = is_complete
         self._indices: dict[str, int] = {}
         """{name without extension: archive index * _MAX_MEMBERS + member index}"""
         for archive_index, archive in enumerate(self._archives):
@@ -51,7 +53,7 @@ class ArchiveIndex:
             path = self._root.path(archive.name)
             return MediaRef(path, _unpacked_path(archive, member), member.size, member.offset, archive.is_gzipped)
         file_name = f"{name}.mp4"
-        if self._archives and self._root.is_partly_known:
+        if self._archives and not self._is_complete:
             return MediaRef(self._root.path(self._archives[0].name), file_name, is_in_unread_archive=True)
         damaged = [archive.name for archive in self._damaged if _split(archive) in (split, None)]
         if not damaged:

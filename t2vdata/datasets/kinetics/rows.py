@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from t2vdata.datasets import _json_items, _root
-from t2vdata.datasets._root import Root
+from t2vdata.datasets import _json_items
+from t2vdata.datasets.root import Root
 from t2vdata.errors import RawDataError
 from t2vdata.text import captions as texts
 
@@ -46,15 +46,14 @@ class Row:
         return f"{self.video}_{self.span[0]:06d}_{self.span[1]:06d}"
 
 
-def annotation_files(root: str | None, annotations: Path | None) -> list[tuple[str, Path]]:
+def annotation_files(root: Root, annotations: Path | None) -> list[tuple[str, Path]]:
     """Return (split, file) of the annotations, from ``annotations`` or the first folder below the root that has any."""
     if annotations is not None and annotations.is_file():
         match = _FILE_NAME.fullmatch(annotations.name)
         return [(_SPLIT_NAMES[match[1]] if match else "train", annotations)]
     if annotations is not None:
-        return [(split, annotations / name) for split, name in _split_files(_root.Root(str(annotations)), "")]
-    folder = _root.of(root)
-    return [(split, folder.local(name)) for split, name in annotation_names(folder)]
+        return [(split, annotations / name) for split, name in _split_files(Root(str(annotations)), "")]
+    return [(split, root.local(name)) for split, name in annotation_names(root)]
 
 
 def annotation_names(root: Root, below: str = "") -> list[tuple[str, str]]:
@@ -75,7 +74,7 @@ def _split_files(root: Root, folder: str) -> list[tuple[str, str]]:
     return [(split, files[split]) for split in SPLITS if split in files]
 
 
-def read_rows(root: str | None, annotations: Path | None) -> Iterator[Row]:
+def read_rows(root: Root, annotations: Path | None) -> Iterator[Row]:
     """Yield the rows of all annotations; unusable ones carry the reason.
 
     The files are read twice so that only names are held in memory. Raises RawDataError for a file that is not an annotation

@@ -11,7 +11,7 @@ import numpy as np
 
 from t2vdata.datasets.mnist_motion import digits, motion
 from t2vdata.datasets.mnist_motion.motion import DIRECTIONS, OPPOSITE, UNITS, Ints
-from t2vdata.datasets.mnist_motion.options import SPLITS, Options
+from t2vdata.datasets.mnist_motion.options import SPLITS, MnistMotionOptions
 from t2vdata.errors import RequestError
 from t2vdata.text.captions import join_clauses
 from t2vdata.types import Clip
@@ -29,7 +29,7 @@ class MotionClips(Sequence[Clip]):
     Clip i depends on (seed, split, i) and the options alone.
     """
 
-    options: Options
+    options: MnistMotionOptions
     seed: int
     split: str
     numbers: range
@@ -107,7 +107,7 @@ def _digit_texts(digit: int, direction: int, word: str) -> tuple[str, str, str]:
 
 
 @functools.lru_cache(maxsize=8)
-def _meanings(options: Options, seed: int, split: str) -> motion.Meanings:
+def _meanings(options: MnistMotionOptions, seed: int, split: str) -> motion.Meanings:
     excluded = motion.held_out(seed, options.holdout)
     return motion.Meanings.of(options.digits, excluded, only_excluded=split == "compositional")
 
@@ -129,7 +129,7 @@ def _image_indices(pools: list[Ints], seed: int, split: int, digit: Ints, occurr
 
 
 @functools.lru_cache(maxsize=8)
-def _image_pools(options: Options, seed: int, split: str) -> list[Ints]:
+def _image_pools(options: MnistMotionOptions, seed: int, split: str) -> list[Ints]:
     """Return, for each digit, the indices of its MNIST images that belong to a split.
 
     ``val`` has one half of the test images of each digit. ``test`` has the other half; with held-out pairs it shares that half

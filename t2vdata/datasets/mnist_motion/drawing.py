@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from t2vdata.datasets.mnist_motion import digits
 from t2vdata.datasets.mnist_motion.motion import Ints
-from t2vdata.datasets.mnist_motion.options import Options
+from t2vdata.datasets.mnist_motion.options import MnistMotionOptions
 from t2vdata.media import npy
 
 
-def draw_frames(movers: Sequence[Mapping[str, Any]], options: Options) -> NDArray[np.uint8]:
+def draw_frames(movers: Sequence[Mapping[str, Any]], options: MnistMotionOptions) -> NDArray[np.uint8]:
     """Draw the digits of a clip's ``meta``: (T, size, size, 1) uint8."""
     size, subpixel = options.size, options.subpixel
     # Between two pixels a digit is a column or row wider, which at the far edge is empty and outside the frame.

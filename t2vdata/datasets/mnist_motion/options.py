@@ -15,7 +15,7 @@ MIN_FREE_PIXELS = 8
 
 
 @dataclass(frozen=True)
-class Options:
+class MnistMotionOptions:
     n: int = 40_000
     """Training clips."""
     val: int | None = None
@@ -61,7 +61,7 @@ class Options:
         return MotionLimits(self.size - self.digit_size, self.frames, self.diversity == "low")
 
 
-def check(options: Options) -> None:
+def check(options: MnistMotionOptions) -> None:
     """Raise RequestError for options that do not go together, with the value and what would work."""
     if options.n < 1:
         raise RequestError(f"--n {options.n}: expected 1 training clip or more")
@@ -80,7 +80,7 @@ def check(options: Options) -> None:
     _check_motion(options)
 
 
-def _check_motion(options: Options) -> None:
+def _check_motion(options: MnistMotionOptions) -> None:
     if options.frames < MIN_FRAMES:
         raise RequestError(f"--frames {options.frames}: expected {MIN_FRAMES} or more, to show a leg and the turn")
     if not 4 <= options.digit_size <= 1024:

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from t2vdata.datasets import _root
-from t2vdata.datasets._root import Root
+from t2vdata.datasets.root import Root
 
 # Each kind of annotations, the best first: with annotators and languages, then complete, then lower-cased or half of them.
 _ANNOTATIONS = (
@@ -46,11 +45,10 @@ class Files:
         return self.root.local(_MAPPING) if self.has_mapping else None
 
 
-def find(root: str | None, annotations: Path | None) -> Files:
+def find(root: Root, annotations: Path | None) -> Files:
     """Return the files of a root; ``annotations`` takes the place of the root's own."""
-    folder = _root.of(root)
-    names, clip_folders = _first_existing(_ANNOTATIONS, folder.has), _first_existing(_CLIP_FOLDERS, folder.has_folder)
-    return Files(folder, names, clip_folders, folder.has(_MAPPING), annotations)
+    names, clip_folders = _first_existing(_ANNOTATIONS, root.has), _first_existing(_CLIP_FOLDERS, root.has_folder)
+    return Files(root, names, clip_folders, root.has(_MAPPING), annotations)
 
 
 def media_names(files: Files) -> dict[str, str]:
@@ -64,34 +62,32 @@ def media_names(files: Files) -> dict[str, str]:
     return names
 
 
-def missing(root: str | None, annotations: Path | None, clip_list: Path | None, *, needs_mapping: bool) -> str | None:
+def missing(root: Root, annotations: Path | None, clip_list: Path | None, *, needs_mapping: bool) -> str | None:
     """Return the first missing file, with what was found and where to get it; None if nothing is missing."""
-    if root is None:
-        return "give it --root DIR, the folder that holds YouTubeClips and the annotations (see docs/datasets.md)"
-    folder = _root.of(root, anew=True)
-    if (why := folder.why_not()) is not None:
+    if (why := root.missing()) is not None:
         return why
+    folder = root.location
     for path, flag in ((annotations, "--annotations"), (clip_list, "--clip-list")):
         if path is not None and not path.is_file():
             return f"no file {path} ({flag})"
     files = find(root, annotations)
     # The extensions of the clips are known only where the folder can be listed.
-    if not files.clip_folders or folder.why_unlisted:
-        if os.path.basename(os.path.abspath(root)) in ("YouTubeClips", "youtubeclips"):
-            return f"{root} is the folder of clips; give --root the folder that holds it"
-        if folder.has("YouTubeClips.tar"):
-            return f"YouTubeClips.tar in {root} has not been unpacked; run: tar -xf YouTubeClips.tar -C {root}"
-        return f"no folder YouTubeClips in {root} ({folder.shown()}); download and unpack {_SITE}/YouTubeClips.tar"
+    if not files.clip_folders or root.unlisted_reason:
+        if os.path.basename(os.path.abspath(folder)) in ("YouTubeClips", "youtubeclips"):
+            return f"{folder} is the folder of clips; give --root the folder that holds it"
+        if root.has("YouTubeClips.tar"):
+            return f"YouTubeClips.tar in {folder} has not been unpacked; run: tar -xf YouTubeClips.tar -C {folder}"
+        return f"no folder YouTubeClips in {folder} ({root.summary()}); download and unpack {_SITE}/YouTubeClips.tar"
     if not files.annotation_names and annotations is None:
         return (
-            f"no annotations in {root} ({folder.shown()}); expected 'MSR Video Description Corpus.csv' (from "
+            f"no annotations in {folder} ({root.summary()}); expected 'MSR Video Description Corpus.csv' (from "
             "https://www.microsoft.com/en-us/download/details.aspx?id=52422), video_corpus.csv, "
             f"AllVideoDescriptions.txt ({_SITE}/AllVideoDescriptions.txt), sents_train_lc_nopunc.txt or training_label.json"
         )
     names = [annotations.name] if annotations else list(files.annotation_names)
     if not files.has_mapping and (needs_mapping or any(name.startswith("sents_") for name in names)):
         why = "--split official" if needs_mapping else f"{names[0]}, which names clips by number,"
-        return f"{why} needs {_MAPPING} in {root}; it is in https://github.com/yaoli/arctic-capgen-vid"
+        return f"{why} needs {_MAPPING} in {folder}; it is in https://github.com/yaoli/arctic-capgen-vid"
     return None
 
 

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import atexit
-import functools
 import math
 import os
 import posixpath
 import re
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from t2vdata import storage
-from t2vdata.datasets import _root, _rows
-from t2vdata.errors import RawDataError, StorageError
+from t2vdata.datasets import _rows
+from t2vdata.datasets.root import Root
+from t2vdata.errors import RawDataError
 from t2vdata.text import captions
 from t2vdata.types import MediaRef
 
@@ -87,28 +84,9 @@ def table_entries(path: Path, requested_columns: Mapping[str, str | None]) -> It
     yield from entries.values()
 
 
-def why_no_table(table: str) -> str | None:
-    """Return why the table at a path or URL cannot be read, or None."""
-    if not storage.is_url(table):
-        return None if os.path.isfile(table) else f"no file {table} (--table)"
-    try:
-        local_table(table)
-    except (FileNotFoundError, StorageError) as error:
-        return f"cannot read {table} (--table): {error}"
-    return None
-
-
-@functools.lru_cache(maxsize=4)
-def local_table(table: str) -> Path:
-    """Return a local path of a table; a URL is downloaded once per process and removed when the process exits."""
-    if not storage.is_url(table):
-        return Path(table)
-    folder = tempfile.mkdtemp(prefix="t2vdata-table-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    # Without the query of a signed URL.
-    path = Path(folder, re.sub(r"[?#].*", "", table).rsplit("/", 1)[-1])
-    storage.copy_here(table, str(path))
-    return path
+def file_name(url: str) -> str:
+    """Return the name of the file at a URL, without the query of a signed one."""
+    return re.sub(r"[?#].*", "", url).rsplit("/", 1)[-1]
 
 
 def listed(base: str, entries: Iterable[Entry]) -> Callable[[str], MediaRef | None]:
@@ -120,7 +98,7 @@ def listed(base: str, entries: Iterable[Entry]) -> Callable[[str], MediaRef | No
     if not folders:
         return lambda _: None
     top = posixpath.commonpath(folders)
-    root = _root.of(storage.join(base, top) if top else base, anew=True)
+    root = Root(storage.join(base, top) if top else base)
 
     def media(name: str) -> MediaRef | None:
         if not _is_below(name):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from t2vdata.datasets._root import Root
+from t2vdata.datasets.root import Root
 from t2vdata.datasets.visdial_coco import coco as coco_files
 from t2vdata.datasets.visdial_coco import visdial as visdial_files
 

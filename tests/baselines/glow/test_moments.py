@@ -18,7 +18,7 @@ from support import ROOT
 from baselines import evaluate, sample, train
 from baselines.checkpoints import Checkpoints
 from t2vdata.cli import main
-from t2vdata.datasets._splits import split_of
+from t2vdata.datasets.splits import split_of
 from t2vdata.format.dataset import open_dataset
 
 RECIPE = ROOT / "recipes" / "glow-moments-cglow.yaml"

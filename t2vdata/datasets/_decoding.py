@@ -1,0 +1,77 @@
+"""From a clip's media file to frames: where the file is read, and in which process it is decoded."""
+
+from __future__ import annotations
+
+import os
+
+from t2vdata import storage
+from t2vdata.errors import DamagedError, DecodeError, ScratchError, StorageError, StoreAwayError
+from t2vdata.media import sandbox
+from t2vdata.media.clip_request import ClipRequest
+from t2vdata.storage import prefetch
+from t2vdata.storage.download import RangedFile
+from t2vdata.types import Clip, Frames
+
+
+def decode(clip: Clip, request: ClipRequest, *, max_megabytes: int, timeout_seconds: float) -> Frames:
+    """Return the frames of a clip's media file, decoded in a process of its own.
+
+    Raises DecodeError with the reason, after the clip's ``source``.
+    """
+    try:
+        return sandbox.take(_input(clip, max_megabytes), request, timeout_seconds=timeout_seconds)
+    except DecodeError as error:
+        raise DecodeError(f"{clip.source}: {error}" if clip.source else str(error)) from error
+
+
+def media_bytes(clip: Clip, max_megabytes: int) -> bytes:
+    """Return the content of a clip's media file. Raises as ``storage.read_bytes``, DecodeError above ``max_megabytes``."""
+    return prefetch.read(clip, max_megabytes) if prefetch.needs_download(clip) else storage.read_bytes(_path(clip))
+
+
+def _path(clip: Clip) -> str:
+    if clip.media is None:
+        raise DecodeError("no media file; set Clip.media")
+    return clip.media.path
+
+
+def _input(clip: Clip, max_megabytes: int) -> bytes | str | sandbox.Ranged:
+    """Return a file's absolute path, its bytes, or a reader of its ranges: the decoding process has no network access."""
+    path = _path(clip)
+    try:
+        if prefetch.needs_download(clip):
+            return _limited(prefetch.fetch(clip, max_megabytes), max_megabytes)
+        if not os.path.isfile(path):
+            # A pipe would never end.
+            raise DecodeError(f"no file {path}")
+        storage.open_read(path).close()
+    except FileNotFoundError:
+        raise DecodeError(f"no file {path}") from None
+    except (StoreAwayError, ScratchError):
+        raise
+    except (NotADirectoryError, StorageError, DamagedError) as error:
+        raise DecodeError(str(error)) from error
+    return os.path.abspath(path)
+
+
+def _limited(source: bytes | str | RangedFile, max_megabytes: int) -> bytes | str | sandbox.Ranged:
+    """Return what the decoder takes: bytes and paths as they are, a span as ranges of up to ``max_megabytes`` in all."""
+    if not isinstance(source, RangedFile):
+        return source
+    span, remaining_bytes = source, max_megabytes * 1_000_000
+
+    def read(start: int, end: int) -> bytes:
+        nonlocal remaining_bytes
+        remaining_bytes -= end - start
+        if remaining_bytes < 0:
+            raise DecodeError(
+                f"over {max_megabytes} MB of {span.url} for one clip; allow more with --max-file-mb, or fetch it first"
+            )
+        try:
+            return span.read(start, end)
+        except (StoreAwayError, ScratchError):
+            raise
+        except (FileNotFoundError, StorageError) as error:
+            raise DecodeError(str(error)) from error
+
+    return sandbox.Ranged(span.url, span.num_bytes, read)

@@ -1,0 +1,102 @@
+"""Tables of Moments in Time: rows of trainingSet.csv and validationSet.csv, the ids of categories, and keys of clips."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from t2vdata.errors import RawDataError
+
+CATEGORIES = "moments_categories.txt"
+# Leaves space for a window's suffix.
+_LONGEST_KEY = 66
+
+
+@dataclass(slots=True)
+class Row:
+    where: str
+    """``trainingSet.csv, line 7``"""
+    split: str
+    path: str
+    """Below training/ or validation/: ``adult+female+singing/yt-jX-hTAlTcqY_15.mp4``."""
+    label: str
+    responses: tuple[int, int] | None
+    """Numbers of annotators who said that it is the category, and that it is not."""
+    why_not: str | None = None
+
+    @property
+    def video(self) -> str:
+        """The video that the clip was cut from: the number that ends a name is the second at which it starts."""
+        return re.sub(r"_\d+$", "", os.path.splitext(self.path.rsplit("/", 1)[-1])[0])
+
+
+def mark_unusable(rows: Sequence[Row], ids: Mapping[str, int]) -> None:
+    """Set the reason of rows with an unknown category, of repeated rows, and of training rows whose video is in val too."""
+    val_videos = {row.video for row in rows if row.split == "val" and row.why_not is None}
+    seen: set[tuple[str, str]] = set()
+    for row in rows:
+        if row.why_not is not None:
+            continue
+        if row.label not in ids:
+            row.why_not = f"category not in {CATEGORIES}"
+        elif (row.split, row.path) in seen:
+            row.why_not = "listed before"
+        elif row.split == "train" and row.video in val_videos:
+            row.why_not = "its video is in val too"
+        seen.add((row.split, row.path))
+
+
+def read_rows(split: str, path: Path) -> Iterator[Row]:
+    """Yield the rows of a table without header."""
+    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
+        reader = csv.reader(file)
+        for fields in reader:
+            fields = [field.strip() for field in fields]
+            if not any(fields):
+                continue
+            where = f"{path.name}, line {reader.line_num}"
+            if len(fields) != 4:
+                yield Row(where, split, "", "", None, "a row of other than 4 fields")
+                continue
+            name, label, positive, negative = fields
+            counts = (int(positive), int(negative)) if positive.isdecimal() and negative.isdecimal() else None
+            # A name is a category and a file, and stays in the folder.
+            is_valid = re.fullmatch(r"[^/\\]+/[^/\\]+", name) is not None and not name.startswith("..")
+            yield Row(where, split, name, label, counts, None if is_valid else "no category/file.mp4")
+
+
+def read_categories(path: Path) -> dict[str, int]:
+    """Return {category: its official id}. Raises RawDataError with the line for what cannot be read."""
+    ids: dict[str, int] = {}
+    for number, line in enumerate(path.read_text("utf-8-sig").splitlines(), start=1):
+        label, _, index = line.strip().rpartition(",")
+        if line.strip() and (not label or not index.strip().isdecimal()):
+            raise RawDataError(f"{path}, line {number}: expected 'label,index', got {line[:60]!r}")
+        if line.strip():
+            ids[label] = int(index)
+    if not ids:
+        raise RawDataError(f"{path} is empty; expected a line 'label,index' for each category")
+    return ids
+
+
+class Keys:
+    """Legal keys for clips: each depends on its row alone, except where two rows would share one."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def of(self, row: Row) -> str:
+        name = os.path.splitext(row.path)[0].replace("/", "_").replace("+", "_")
+        if row.why_not is not None:
+            name = f"row {row.where}"
+        key = re.sub(r"[^A-Za-z0-9_-]", "_", name)
+        if key != name or len(key) > _LONGEST_KEY or key in self._taken:
+            digest = hashlib.sha256(f"{row.path}\n{row.where if row.why_not else row.split}".encode()).hexdigest()
+            key = f"{key[: _LONGEST_KEY - 9]}-{digest[:8]}"
+        self._taken.add(key)
+        return key

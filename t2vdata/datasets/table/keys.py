@@ -1,0 +1,46 @@
+"""Keys of clips made of the paths and spans of a table, or checked where the table has its own."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+
+from t2vdata.datasets.table import parsing
+from t2vdata.errors import RawDataError, RequestError
+from t2vdata.types import Clip
+
+# Leaves space for a window's suffix.
+_LONGEST_KEY = 66
+
+
+class Keys:
+    """Legal keys for clips: each depends on its entry alone, except where two entries would share one."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, str] = {}
+
+    def of(self, entry: parsing.Entry) -> str:
+        if entry.fields.key is not None:
+            return self._checked(entry.fields.key, entry)
+        stem = os.path.splitext(entry.media.rsplit("://", 1)[-1])[0]
+        span = "".join(f"-{seconds:g}" for seconds in entry.span if seconds is not None)
+        plain = re.sub(r"[^A-Za-z0-9_-]", "_", stem + span)
+        if not entry.media or entry.why_not:
+            plain = f"{plain[:50]}-{re.sub('[^0-9]', '', entry.source)[:12]}"
+        key = plain
+        if plain != (stem + span).replace("/", "_").replace(".", "_") or len(plain) > _LONGEST_KEY or plain in self._taken:
+            digest = hashlib.sha256(f"{entry.media}\n{entry.span}\n{entry.source if plain in self._taken else ''}".encode())
+            key = f"{plain[-_LONGEST_KEY + 9 :]}-{digest.hexdigest()[:8]}"
+        self._taken[key] = entry.source
+        return key
+
+    def _checked(self, key: str, entry: parsing.Entry) -> str:
+        if key in self._taken:
+            raise RawDataError(f"{self._taken[key]} and {entry.source} share the key {key!r}, but differ in path or span")
+        try:
+            Clip(key, ())
+        except RequestError as error:
+            raise RawDataError(f"{entry.source}: {error}; without the column, keys are made of the paths") from None
+        self._taken[key] = entry.source
+        return key
