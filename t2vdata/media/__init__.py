@@ -1,1 +1,1 @@
-"""Bytes to frames and frames to bytes."""
+"""Media files to frames (``decode``, ``clip_reader``) and frames to the pixel members of samples (``encode``)."""

@@ -1,13 +1,14 @@
-"""Whether two clips show the same: a perceptual hash of a few frames, and the pairs of hashes that are near each other.
+"""Perceptual hashes of clips, and the pairs of hashes that are near each other: do two clips show the same?
 
-The hash is the common one by the discrete cosine transform, of the frames at 1/6, 1/2 and 5/6 of a clip: grey, 32x32, of its
-64 lowest frequencies without the mean, which are above their median. Three times 64 bits, 48 hexadecimal digits.
+The hash is the usual one from the discrete cosine transform, of the frames at 1/6, 1/2 and 5/6 of a clip. Each frame becomes
+grey and 32x32; its bits say which of the 64 lowest frequencies, without the mean, are above their median. Three times 64 bits,
+48 hexadecimal digits.
 
-Measured on 186 windows of 32 frames of real videos in 64x64: of the same windows as JPEG of quality 50, 99 % were within 10
-bits, in 48x48 95 % within 14, as H.264 of rate factor 30 90 % within 13, a frame later 95 % within 10. Cutting 3 % off each
-side moves half of them by 20 or more, and mirrored clips are not found. Of 16,118 pairs of windows of different videos none
-was within 47 bits. A picture is three times the same frame: of 91 real ones, all were within 20 bits of their copies as JPEG
-of quality 50 and in 48x48, and no two within 41.
+Measured on 186 windows of 32 frames of real videos in 64x64, compared with the same windows re-encoded: as JPEG of quality 50,
+99 % were within 10 bits; in 48x48, 95 % within 14; as H.264 of rate factor 30, 90 % within 13; a frame later, 95 % within 10.
+Cropping 3 % off each side changes 20 bits or more for half of them, and mirrored clips are not found. None of 16,118 pairs of
+windows of different videos was within 47 bits. A picture counts as three equal frames: all of 91 real ones were within 20 bits
+of their copies as JPEG of quality 50 and in 48x48, and no two within 41.
 """
 
 from __future__ import annotations
@@ -22,49 +23,49 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_DISTANCE = 20
-"""Bits by which the hashes of near-duplicates differ at most, of 192. ``near`` finds all pairs up to 23."""
+"""The hashes of near-duplicates differ in at most this many of 192 bits. ``near`` finds all pairs up to 23."""
 
-_AT = (1 / 6, 1 / 2, 5 / 6)
-_SIDE, _LOWEST = 32, 8
-# Of the cosines, which are whole numbers: fractions would be rounded otherwise by other processors, and where a picture is
-# symmetric or has bands, half of the frequencies are 0 but for the rounding.
-_COSINE_ONE = 1 << 16
-# Grey levels by which pixels deviate from their mean. A frame that is one colour has no look; its hash would be noise.
-_LEAST_SPREAD = 2.0
-# Ones of 64 bits, of which a usual frame has 31. A slope, a disc or a chequerboard has few frequencies and still fewer ones:
-# all of them would be alike. A picture with one axis of symmetry has half of the frequencies, and some fifteen.
-_LEAST_ONES = 10
+_POSITIONS = (1 / 6, 1 / 2, 5 / 6)
+_SIDE, _NUM_FREQUENCIES = 32, 8
+# Scale of the cosines, which are integers: other processors round fractions differently, and in pictures that are symmetric or
+# have bands, half of the frequencies are 0 except for rounding.
+_COSINE_SCALE = 1 << 16
+# Standard deviation in grey levels. The hash of a frame of a single colour would be noise.
+_MIN_DEVIATION = 2.0
+# Set bits of 64; a usual frame has 31. A gradient, a disc or a chequerboard has few frequencies and even fewer set bits, so all
+# of them would look alike. A picture with an axis of symmetry has half of the frequencies and about fifteen set bits.
+_MIN_SET_BITS = 10
 _WORDS, _WORD_BITS = 12, 16
-# Pairs that are looked at together: some hundred megabytes.
-_PAIRS_AT_ONCE = 1 << 21
+# Pairs compared in one block: a few hundred megabytes.
+_BLOCK_PAIRS = 1 << 21
 
 
 def perceptual_hash(frames: Frames) -> str | None:
-    """Return 48 hexadecimal digits, the same on all machines, or None for a clip with nothing, or too little, to see."""
+    """Return 48 hexadecimal digits, the same on all machines, or None for a clip with too little content."""
     import numpy as np
 
-    places = [min(frames.num_frames - 1, int(frames.num_frames * at)) for at in _AT]
-    small = [_small(frames.data[place]) for place in places]
-    if max(float(one.std()) for one in small) < _LEAST_SPREAD:
+    indices = [min(frames.num_frames - 1, int(frames.num_frames * position)) for position in _POSITIONS]
+    pictures = [_small_grey(frames.data[index]) for index in indices]
+    if max(float(picture.std()) for picture in pictures) < _MIN_DEVIATION:
         return None
     steps = np.arange(_SIDE)
-    cosines = np.cos(np.pi * (2 * steps[None] + 1) * steps[:_LOWEST, None] / (2 * _SIDE))
-    waves = np.rint(cosines * _COSINE_ONE).astype(np.int64)
+    cosines = np.cos(np.pi * (2 * steps[None] + 1) * steps[:_NUM_FREQUENCIES, None] / (2 * _SIDE))
+    waves = np.rint(cosines * _COSINE_SCALE).astype(np.int64)
     bits = []
-    for one in small:
+    for picture in pictures:
         # Without the mean; the last bit is always 0.
-        lowest = (waves @ one @ waves.T).ravel()[1:]
+        lowest = (waves @ picture @ waves.T).ravel()[1:]
         bits.append(np.append(lowest > np.median(lowest), False))
-    if max(int(some.sum()) for some in bits) < _LEAST_ONES:
+    if max(int(frame_bits.sum()) for frame_bits in bits) < _MIN_SET_BITS:
         return None
     return np.packbits(np.concatenate(bits)).tobytes().hex()
 
 
 def near(hashes: list[str], *, max_distance: int = MAX_DISTANCE) -> Iterator[tuple[int, int, int]]:
-    """Yield (place, later place, bits) of each pair of hashes that differ in at most ``max_distance`` bits; each pair once.
+    """Yield (index, later index, bits) of each pair of hashes that differ in at most ``max_distance`` bits, once per pair.
 
-    Two hashes within 23 bits have one of twelve words of 16 bits in which they differ in one bit or none; only pairs with such
-    a word are looked at. Takes 0.7 s for 100,000 hashes, a minute for a million.
+    Two hashes within 23 bits differ in at most one bit in at least one of their twelve words of 16 bits, so only such pairs
+    are compared. Takes 0.7 s for 100,000 hashes, a minute for a million.
     """
     import numpy as np
 
@@ -72,22 +73,22 @@ def near(hashes: list[str], *, max_distance: int = MAX_DISTANCE) -> Iterator[tup
         raise ValueError(f"max_distance {max_distance}: expected 0 to {2 * _WORDS - 1}")
     words = np.frombuffer(bytes.fromhex("".join(hashes)), ">u2").reshape(-1, _WORDS).astype(np.int64)
     longs = np.frombuffer(bytes.fromhex("".join(hashes)), ">u8").reshape(-1, 3).T.astype(np.uint64, order="C")
-    for place in range(_WORDS):
-        for ones, others in _alike(words[:, place]):
-            # Hardly any pair comes past the first third of its bits, so the others are not fetched for it.
-            perhaps = np.flatnonzero(_num_bits(longs[0][ones] ^ longs[0][others]) <= max_distance)
-            ones, others = ones[perhaps], others[perhaps]
-            bits = _num_bits(longs[:, ones] ^ longs[:, others]).sum(axis=0)
-            # A pair that an earlier word has found is not told again.
-            earlier = words[ones, :place] ^ words[others, :place]
+    for position in range(_WORDS):
+        for firsts, seconds in _similar_pairs(words[:, position]):
+            # Hardly any pair passes on the first third of its bits, so only then are the others fetched.
+            candidates = np.flatnonzero(_num_bits(longs[0][firsts] ^ longs[0][seconds]) <= max_distance)
+            firsts, seconds = firsts[candidates], seconds[candidates]
+            bits = _num_bits(longs[:, firsts] ^ longs[:, seconds]).sum(axis=0)
+            # Pairs that an earlier word has found are not repeated.
+            earlier = words[firsts, :position] ^ words[seconds, :position]
             known = ((earlier & (earlier - 1)) == 0).any(axis=1)
             keep = (bits <= max_distance) & ~known
-            for one, other, count in zip(ones[keep], others[keep], bits[keep], strict=True):
-                yield int(min(one, other)), int(max(one, other)), int(count)
+            for first, second, count in zip(firsts[keep], seconds[keep], bits[keep], strict=True):
+                yield int(min(first, second)), int(max(first, second)), int(count)
 
 
-def _small(picture: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Return a frame in grey, 32x32."""
+def _small_grey(picture: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return a frame as grey levels, 32x32."""
     import numpy as np
     from PIL import Image
 
@@ -95,8 +96,8 @@ def _small(picture: NDArray[np.uint8]) -> NDArray[np.int64]:
     return np.asarray(grey.resize((_SIDE, _SIDE), Image.Resampling.BOX), np.int64)
 
 
-def _alike(words: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Yield pairs of places whose words differ in one bit or none, each pair once, in blocks."""
+def _similar_pairs(words: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield, in blocks, the pairs of indices whose words differ in at most one bit, each pair once."""
     import numpy as np
 
     order = np.argsort(words, kind="stable")
@@ -104,7 +105,7 @@ def _alike(words: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArra
     starts = np.searchsorted(ranked, np.arange((1 << _WORD_BITS) + 1))
     for flip in (0, *(1 << bit for bit in range(_WORD_BITS))):
         partners = ranked ^ flip
-        # Of equal words, each place with those behind it; of others, the smaller word with the greater.
+        # Equal words: each index with those after it. Others: the smaller word with the greater.
         first = np.arange(len(ranked)) + 1 if flip == 0 else starts[partners]
         counts = starts[partners + 1] - first
         if flip:
@@ -115,24 +116,24 @@ def _alike(words: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArra
 def _blocks(
     order: NDArray[np.int64], first: NDArray[np.int64], counts: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Yield the pairs of each place with ``counts`` others from ``first`` on, some millions at once."""
+    """Yield the pairs of each index with ``counts`` others from ``first`` on, millions at a time."""
     import numpy as np
 
     ends = np.cumsum(counts)
     begin = 0
     while begin < len(counts):
         done = ends[begin - 1] if begin else 0
-        end = max(begin + 1, int(np.searchsorted(ends, done + _PAIRS_AT_ONCE, side="right")))
-        some = counts[begin:end]
-        ones = np.repeat(np.arange(begin, end), some)
-        offsets = np.arange(int(some.sum())) - np.repeat(np.cumsum(some) - some, some)
-        if len(ones):
-            yield order[ones], order[first[ones] + offsets]
+        end = max(begin + 1, int(np.searchsorted(ends, done + _BLOCK_PAIRS, side="right")))
+        block = counts[begin:end]
+        rows = np.repeat(np.arange(begin, end), block)
+        offsets = np.arange(int(block.sum())) - np.repeat(np.cumsum(block) - block, block)
+        if len(rows):
+            yield order[rows], order[first[rows] + offsets]
         begin = end
 
 
 def _num_bits(values: NDArray[np.uint64]) -> NDArray[np.uint8]:
-    """Return the number of ones in each value."""
+    """Return the number of set bits in each value."""
     import numpy as np
 
     if hasattr(np, "bitwise_count"):

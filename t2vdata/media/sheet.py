@@ -1,8 +1,8 @@
-"""A clip as one JPEG picture: its frames side by side in a grid, line after line.
+"""JPEG sheets: a clip as a single JPEG picture, its frames in a grid, row by row.
 
-The grid has as many columns as the root of the number of frames, rounded up; cells behind the last frame are black. A comment
-at byte 20 says how many frames there are and the CRC-32 of all that follows it, since a JPEG decoder conceals damage without
-a word. A JPEG file without that comment is a picture: a clip of one frame.
+The number of columns is the square root of the number of frames, rounded up; cells after the last frame are black. A comment
+at byte 20 holds the number of frames and the CRC-32 of everything after it, because JPEG decoders conceal damage silently. A
+JPEG file without that comment is a picture: a clip of one frame.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.uint8]
 
-# Of a sheet: 90 frames of 4K are 750 million.
+# Limit of a sheet: 90 frames of 4K have 750 million.
 MAX_PIXELS = 1 << 30
-# Of libjpeg, in each direction.
+# libjpeg's limit in each direction.
 MAX_SIDE = 65_500
-# Behind the start of image (2 bytes) and the JFIF header (18).
-_COMMENT_AT = 20
+# After the start-of-image marker (2 bytes) and the JFIF header (18).
+_COMMENT_OFFSET = 20
 _COMMENT = re.compile(rb"\xff\xfe\x00\x2ct2vdata frames=(\d{8}) crc32=([0-9a-f]{8})    ")
 
 
 def grid(num_frames: int) -> tuple[int, int]:
-    """Return (rows, columns) of the sheet for so many frames."""
+    """Return (rows, columns) of the sheet for ``num_frames`` frames."""
     columns = math.isqrt(num_frames - 1) + 1
     return -(-num_frames // columns), columns
 
 
 def encode(data: Array, quality: int) -> bytes:
-    """Return frames (T, H, W, 1 or 3) as a JPEG sheet, 4:2:0 where they have colour.
+    """Encode frames (T, H, W, 1 or 3) as a JPEG sheet; colour is 4:2:0.
 
-    Raises EncodeError when the sheet would have over 65,500 pixels in a direction.
+    Raises EncodeError if the sheet would exceed 65,500 pixels in either direction.
     """
     from PIL import Image
 
@@ -47,22 +47,22 @@ def encode(data: Array, quality: int) -> bytes:
     rows, columns = grid(num_frames)
     if rows * height > MAX_SIDE or columns * width > MAX_SIDE:
         raise EncodeError(
-            f"a sheet of {columns * width}x{rows * height} pixels; JPEG has room for {MAX_SIDE} in each direction: "
+            f"a sheet of {columns * width}x{rows * height} pixels; JPEG allows {MAX_SIDE} in each direction: "
             "use fewer or smaller frames, or --encoding h264"
         )
     file = io.BytesIO()
-    Image.fromarray(_laid_out(data, rows, columns)).save(file, "JPEG", quality=quality, subsampling="4:2:0")
+    Image.fromarray(_arranged(data, rows, columns)).save(file, "JPEG", quality=quality, subsampling="4:2:0")
     picture = file.getvalue()
-    rest = picture[_COMMENT_AT:]
-    # 44 bytes with the two that say so.
-    note = b"\xff\xfe\x00\x2c" + b"t2vdata frames=%08d crc32=%08x    " % (num_frames, zlib.crc32(rest))
-    return picture[:_COMMENT_AT] + note + rest
+    rest = picture[_COMMENT_OFFSET:]
+    # 44 bytes, including the two of the length.
+    comment = b"\xff\xfe\x00\x2c" + b"t2vdata frames=%08d crc32=%08x    " % (num_frames, zlib.crc32(rest))
+    return picture[:_COMMENT_OFFSET] + comment + rest
 
 
 def decode(data: bytes, *, channels: int) -> Array:
-    """Return the frames of a sheet, or the one frame of a picture: (T, H, W, channels) uint8.
+    """Decode the frames of a sheet, or a picture as one frame: (T, H, W, channels) uint8.
 
-    Raises DecodeError for what is no JPEG, is cut short, or was changed since it was written.
+    Raises DecodeError if the bytes are not a JPEG file, are cut short, or have changed since they were written.
     """
     import numpy as np
     from PIL.JpegImagePlugin import JpegImageFile
@@ -70,7 +70,7 @@ def decode(data: bytes, *, channels: int) -> Array:
     num_frames = _num_frames(data)
     rows, columns = grid(num_frames)
     try:
-        # Not Image.open, whose own limit is lower and a warning.
+        # Not Image.open, whose own limit is lower and only warns.
         picture = JpegImageFile(io.BytesIO(data))
         width, height = picture.size
         if width * height > MAX_PIXELS:
@@ -97,18 +97,18 @@ def num_channels(data: bytes) -> int:
 
 
 def _num_frames(data: bytes) -> int:
-    found = _COMMENT.match(data, _COMMENT_AT)
-    if found is None:
-        if data[_COMMENT_AT + 4 : _COMMENT_AT + 12] == b"t2vdata ":
+    match = _COMMENT.match(data, _COMMENT_OFFSET)
+    if match is None:
+        if data[_COMMENT_OFFSET + 4 : _COMMENT_OFFSET + 12] == b"t2vdata ":
             raise DecodeError("the comment of this JPEG sheet is damaged")
         return 1
-    num_frames, checksum = int(found[1]), int(found[2], 16)
-    if num_frames < 1 or zlib.crc32(memoryview(data)[found.end() :]) != checksum:
-        raise DecodeError("this JPEG sheet is cut short, or was changed since it was written: its CRC-32 is another")
+    num_frames, checksum = int(match[1]), int(match[2], 16)
+    if num_frames < 1 or zlib.crc32(memoryview(data)[match.end() :]) != checksum:
+        raise DecodeError("this JPEG sheet is cut short, or was changed since it was written: its CRC-32 differs")
     return num_frames
 
 
-def _laid_out(data: Array, rows: int, columns: int) -> Array:
+def _arranged(data: Array, rows: int, columns: int) -> Array:
     """Return the frames as one picture, (H, W) or (H, W, 3)."""
     import numpy as np
 
@@ -116,5 +116,5 @@ def _laid_out(data: Array, rows: int, columns: int) -> Array:
     cells = np.zeros((rows * columns, height, width, channels), np.uint8)
     cells[:num_frames] = data
     sheet = cells.reshape(rows, columns, height, width, channels).swapaxes(1, 2)
-    whole = np.ascontiguousarray(sheet).reshape(rows * height, columns * width, channels)
-    return whole[..., 0] if channels == 1 else whole
+    picture = np.ascontiguousarray(sheet).reshape(rows * height, columns * width, channels)
+    return picture[..., 0] if channels == 1 else picture

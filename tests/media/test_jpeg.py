@@ -64,7 +64,7 @@ def test_every_change_and_every_cut_is_found() -> None:
 
 
 def test_a_sheet_that_jpeg_has_no_room_for_is_refused() -> None:
-    with pytest.raises(EncodeError, match="a sheet of 70000x1 pixels; JPEG has room for 65500"):
+    with pytest.raises(EncodeError, match="a sheet of 70000x1 pixels; JPEG allows 65500"):
         Jpeg().encode(Frames(np.zeros((1, 1, 70_000, 3), np.uint8), 1.0))
 
 

@@ -1,4 +1,4 @@
-"""The fastest backend is found by trying, and `t2vdata doctor` shows how it went."""
+"""`auto` measures the backends and takes the fastest; `t2vdata doctor` shows the measurements."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from t2vdata.media.decode.backends import BACKENDS
 
 
 @pytest.fixture(autouse=True)
-def _unjudged() -> None:
+def _forget_measurements() -> None:
     auto._choose.cache_clear()
 
 
-def verdict(backend: str, speed: float | None, why_not: str | None = None) -> BackendReport:
+def report(backend: str, speed: float | None, why_not: str | None = None) -> BackendReport:
     return BackendReport(backend, "cpu", "1.0", why_not, speed)
 
 
@@ -34,39 +34,39 @@ def test_the_clip_is_small_and_what_its_script_draws(monkeypatch: pytest.MonkeyP
 
     assert auto.PROBE_CLIP.stat().st_size < 20_000
     drawn = make_clip.draw()
-    with open_video(auto.PROBE_CLIP) as video:
+    with open_video(auto.PROBE_CLIP, backend="pyav") as video:
         frames = video.frames_at(range(auto.NUM_PROBE_FRAMES))
         assert (video.num_frames, video.fps) == (drawn.num_frames, drawn.fps)
     assert np.abs(frames.astype(int) - drawn.data).mean() < 8
 
 
-def test_the_survey_names_every_backend_and_tries_it() -> None:
-    found = survey("cpu")
-    assert tuple(one.backend for one in found) == BACKENDS
-    for one in found:
-        assert (one.why_not is None) == (one.clips_per_second is not None)
-        assert one.version
-    assert {one.backend for one in found if one.why_not is None} >= {"pyav", "lossless"}
+def test_the_survey_tries_every_backend() -> None:
+    reports = survey("cpu")
+    assert tuple(report.backend for report in reports) == BACKENDS
+    for report in reports:
+        assert (report.why_not is None) == (report.clips_per_second is not None)
+        assert report.version
+    assert {report.backend for report in reports if report.why_not is None} >= {"pyav", "lossless"}
 
 
-def test_a_backend_that_loads_but_cannot_decode_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backend_that_loads_but_cannot_decode_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(source: object, device: str) -> None:
         raise DecodeError("no H.264 here")
 
     monkeypatch.setattr(decord, "open", broken)
-    (found,) = (one for one in survey("cpu") if one.backend == "decord")
-    assert found.why_not == "cannot decode the clip that comes with t2vdata: no H.264 here"
+    (decord_report,) = (report for report in survey("cpu") if report.backend == "decord")
+    assert decord_report.why_not == "cannot decode the clip that comes with t2vdata: no H.264 here"
 
 
 def test_the_fastest_is_taken_when_it_is_clearly_faster() -> None:
-    slow, near, fast = verdict("pyav", 100), verdict("decord", 120), verdict("opencv", 130)
-    broken = verdict("torchcodec", None, "not installed")
+    slow, near, fast = report("pyav", 100), report("decord", 120), report("opencv", 130)
+    broken = report("torchcodec", None, "not installed")
     assert auto.fastest([broken, slow, near]) is slow
     assert auto.fastest([slow, near, fast]) is fast
     assert auto.fastest([broken]) is None
 
 
-def test_auto_says_once_which_and_why_not_the_others(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_auto_logs_its_choice_once_with_the_reasons(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     speeds = {"pyav": 500.0, "torchcodec": 100.0, "opencv": 50.0}
     monkeypatch.setattr(auto, "_measure", lambda backend, device: speeds[backend])
     monkeypatch.setattr(decord, "why_not", lambda device: "not installed; pip install decord")
@@ -81,16 +81,18 @@ def test_auto_says_once_which_and_why_not_the_others(monkeypatch: pytest.MonkeyP
     assert "opencv 50 clips/s" in record.message
 
 
-def test_torch_is_not_loaded_for_the_sake_of_being_judged() -> None:
+def test_measuring_the_backends_does_not_load_torch() -> None:
     code = (
         f"import sys; from t2vdata.media.decode import open_video; open_video({str(auto.PROBE_CLIP)!r})\n"
         "print('torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "False"
 
 
-def test_what_the_fastest_cannot_decode_goes_to_pyav(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_pyav_decodes_what_the_fastest_backend_cannot(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(auto, "_choose", lambda device: "decord")
     with open_video(video_files.make("h264")) as video:
         assert video.backend == "decord"
@@ -110,7 +112,7 @@ def test_doctor_shows_what_works_and_what_to_install() -> None:
         assert any(text.startswith(line) for text in done.stdout.splitlines()), line
     assert all(done.stdout.count(f" {backend} ") >= 2 for backend in BACKENDS)
     assert "pyav on cuda: decodes on the CPU only; use device='cpu', or backend='torchcodec'" in done.stdout
-    assert "`auto` takes" in done.stdout
+    assert "`auto` selects" in done.stdout
 
 
 def test_doctor_fails_when_nothing_decodes_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +122,7 @@ def test_doctor_fails_when_nothing_decodes_on_the_cpu(monkeypatch: pytest.Monkey
     assert "no decoder works on the CPU; pip install --force-reinstall av" in done.output
 
 
-def test_versions_are_those_that_are_installed() -> None:
+def test_versions_are_the_installed_ones() -> None:
     import av
 
     assert pyav.version() == av.__version__

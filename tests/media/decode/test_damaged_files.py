@@ -1,4 +1,4 @@
-"""What is broken is refused with the reason, or gives the frames before the damage: the same in every backend."""
+"""Broken files are refused with the reason, or give the frames before the damage: the same in every backend."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_is_no_video_is_refused_with_the_reason(backend: str, name: str, tmp_path: Path) -> None:
+def test_anything_but_a_video_is_refused_with_the_reason(backend: str, name: str, tmp_path: Path) -> None:
     data, reason = BROKEN[name]
     (tmp_path / "named.mp4").write_bytes(data)
-    said = set()
+    messages = set()
     for source in (data, tmp_path / "named.mp4"):
         with pytest.raises(DecodeError, match=reason) as caught:
             open_video(source, backend=backend)
-        said.add(str(caught.value))
+        messages.add(str(caught.value))
         with pytest.raises(DecodeError) as caught:
             open_video(source, backend="pyav")
-        said.add(str(caught.value))
-    assert len(said) == 1
+        messages.add(str(caught.value))
+    assert len(messages) == 1
 
 
 def test_a_file_without_pictures_is_refused(backend: str) -> None:
@@ -71,7 +71,7 @@ def test_a_file_without_pictures_is_refused(backend: str) -> None:
         open_video(file.getvalue(), backend=backend)
 
 
-def test_a_file_that_lost_its_end_gives_the_frames_before(backend: str, tmp_path: Path) -> None:
+def test_a_truncated_file_gives_the_frames_before_the_cut(backend: str, tmp_path: Path) -> None:
     whole = video_files.in_front(video_files.make("h264"), tmp_path)
     offset, size = video_files.positions(whole)[15]
     for end in (offset, offset + 1, offset + size // 2):
@@ -85,7 +85,7 @@ def test_a_file_that_lost_its_end_gives_the_frames_before(backend: str, tmp_path
 
 
 @pytest.mark.parametrize("name", ["h264", "h264-b-frames"])
-def test_a_file_damaged_in_the_middle_gives_the_frames_before(backend: str, name: str) -> None:
+def test_a_file_damaged_in_the_middle_gives_the_frames_before_the_damage(backend: str, name: str) -> None:
     whole = video_files.make(name)
     damaged = video_files.damaged_at(whole, 13)
     with (
@@ -93,7 +93,7 @@ def test_a_file_damaged_in_the_middle_gives_the_frames_before(backend: str, name
         open_video(damaged, backend="pyav") as same,
         open_video(whole) as before,
     ):
-        # With B frames, FFmpeg still holds two pictures that it had not shown when it met the damage.
+        # With B frames, FFmpeg still holds two pictures that are not shown yet when it meets the damage.
         assert video.num_frames == same.num_frames == {"h264": 13, "h264-b-frames": 11}[name]
         assert video.seconds == before.seconds[: video.num_frames]
         every = range(video.num_frames)
@@ -105,7 +105,7 @@ def test_a_file_whose_first_frame_is_damaged_is_refused(backend: str) -> None:
         open_video(video_files.damaged_at(video_files.make("h264"), 0), backend=backend)
 
 
-def test_a_rotated_file_that_lost_its_end_is_still_upright(backend: str, tmp_path: Path) -> None:
+def test_a_truncated_rotated_file_is_still_upright(backend: str, tmp_path: Path) -> None:
     whole = video_files.rotated(video_files.in_front(video_files.make("h264"), tmp_path), 2)
     cut = whole[: video_files.positions(whole)[10][0]]
     with open_video(cut, backend=backend) as video, open_video(whole) as before:
@@ -116,26 +116,31 @@ def test_a_rotated_file_that_lost_its_end_is_still_upright(backend: str, tmp_pat
 def test_opencv_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with open_video(video_files.make("h264"), backend="opencv") as video:
-        (aside,) = tmp_path.iterdir()
-        assert aside.stat().st_mode & 0o077 == 0
+        (temporary,) = tmp_path.iterdir()
+        assert temporary.stat().st_mode & 0o077 == 0
         video.frames_at([5])
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_kind_of_damage_crashes_or_hangs(backend: str, tmp_path: Path) -> None:
-    # In a process of its own, which a decoder may take down with it or never leave.
+@pytest.mark.parametrize("num_damages", [6, pytest.param(30, marks=pytest.mark.long)])
+def test_no_kind_of_damage_crashes_or_hangs(backend: str, num_damages: int, tmp_path: Path) -> None:
+    # In a separate process, which a decoder may crash or block.
     for name in ("h264-b-frames", "mpeg4-avi", "h264-mpegts", "vp9", "gif"):
         (tmp_path / name).write_bytes(video_files.make(name))
-    done = subprocess.run(
-        [sys.executable, "-c", _FUZZ, backend, str(tmp_path)], capture_output=True, text=True, timeout=100, env=os.environ
+    process = subprocess.run(
+        [sys.executable, "-c", _FUZZ, backend, str(tmp_path), str(num_damages)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env=os.environ,
     )
-    assert done.returncode == 0, done.stderr[-2000:]
-    same, refused, cannot = map(int, done.stdout.split())
-    assert same + refused + cannot == 150
-    assert same > 60
-    assert refused > 10
-    # Packets that hold no frame or two, after damage: others than PyAV say that they cannot.
-    assert cannot <= (0 if backend == "pyav" else 45)
+    assert process.returncode == 0, process.stderr[-2000:]
+    same, refused, cannot = map(int, process.stdout.split())
+    assert same + refused + cannot == 5 * num_damages
+    assert same > 2 * num_damages
+    assert refused > num_damages // 3
+    # After damage, a packet may hold no frame or two: backends other than PyAV refuse such files.
+    assert cannot <= (0 if backend == "pyav" else 3 * num_damages // 2)
 
 
 _FUZZ = """
@@ -155,7 +160,7 @@ def seconds(data, backend):
         return str(error)
 for path in sorted(pathlib.Path(sys.argv[2]).iterdir()):
     whole = path.read_bytes()
-    for number in range(30):
+    for number in range(int(sys.argv[3])):
         data = bytearray(whole)
         at = int(random.integers(1, len(data) - 50))
         if number % 3 == 0:
