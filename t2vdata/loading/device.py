@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from t2vdata.loading.reader import Reader
 
 # Smaller clips (in pixels of all frames) are decoded on the CPU: starting an NVDEC session takes milliseconds, in which a core
-# decodes about this many; others report that the CPU is faster below 256x256 (docs/loading.md). To be measured on a GPU.
+# decodes about this many; others report that the CPU is faster below 256x256 (docs/benchmarks.md). To be measured on a GPU.
 MIN_PIXELS = 16 * 256 * 256
 
 _log = logging.getLogger("t2vdata")

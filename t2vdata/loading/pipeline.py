@@ -35,7 +35,7 @@ _READY_BYTES = 256 << 20
 # All workers decode a larger batch together, so that fewer batches need to be in progress.
 _SHARED_BYTES = 32 << 20
 # Smaller lossless arrays are decoded faster by one thread than by two, which compete for the GIL: measured, see
-# docs/loading.md.
+# docs/benchmarks.md.
 _SMALL_CLIP_BYTES = 256 << 10
 _SHAPE_COLUMNS = ("num_frames", "height", "width", "channels")
 # Slots besides those in progress: the batch in use, and the one before it, which a loop holds while it asks for the next.
@@ -211,7 +211,7 @@ class Pipeline:
     def _uses_processes(self) -> bool:
         if self.resources.processes is not None:
             return self.resources.processes
-        # Video decoding returns to Python for each frame, lossless arrays and sheets do not (measured, see docs/loading.md).
+        # Video decoding returns to Python for each frame, lossless arrays and sheets do not (measured, see docs/benchmarks.md).
         return self.num_workers > 1 and "mp4" in self.index.extensions
 
     def _bad(self, row: int, failure: Failure) -> BadSample:

@@ -87,7 +87,7 @@ def engines(n: int, repeats: int) -> None:
     with tempfile.TemporaryDirectory() as out:
         # An untimed run first, for the imports of this process.
         build_dataset(BuildSpec("mnist-motion", options={"n": 20}), out, num_workers=1)
-    print("| engine | clips a shard | shards | seconds, median (least, most) | clips/s | ms a shard above serial |")
+    print("| engine | clips per shard | shards | seconds, median (min, max) | clips/s | ms per shard above serial |")
     print("|---|--:|--:|--:|--:|--:|")
     for shard_size in (1000, 100):
         spec = BuildSpec("mnist-motion", options={"n": n, "val": 0, "test": 0}, shard_size=shard_size)
@@ -152,7 +152,7 @@ def loading(n: int, repeats: int) -> None:
                 with Loader(open_dataset(url)["train"], spec, resources=resources) as reading:
                     assert sum(len(batch) for batch in reading) == n
 
-            print("| from | seconds, median (least, most) | clips/s | to the folder |\n|---|--:|--:|--:|")
+            print("| from | seconds, median (min, max) | clips/s | relative to folder |\n|---|--:|--:|--:|")
             cold = iter(range(repeats))
             variants = (
                 ("a folder", lambda: epoch(str(top / "set"), top / "none")),

@@ -8,7 +8,6 @@ from __future__ import annotations
 import ast
 import tomllib
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "contributing.md"
@@ -25,16 +24,27 @@ def page() -> str:
 
 
 def contracts() -> str:
-    """Return the import contracts of pyproject.toml: layers as code blocks, top layer first, forbidden imports as sentences."""
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
-    return "\n\n".join(f"**{contract['name']}**{_rule(contract)}" for contract in settings["contracts"])
+    """Return the import contracts of pyproject.toml: layers as code blocks, top layer first; forbidden imports as a table."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    layers = [
+        "\n".join([f"{contract['name']}:", "", "```", *contract["layers"], "```"])
+        for contract in contracts
+        if "layers" in contract
+    ]
+    rows = [
+        (
+            contract["name"],
+            *(_names(contract.get(key, [])) for key in ("source_modules", "forbidden_modules", "ignore_imports")),
+        )
+        for contract in contracts
+        if contract["type"] == "forbidden"
+    ]
+    header = ["| contract | in | must not import | except |", "|---|---|---|---|"]
+    return "\n\n".join([*layers, "\n".join([*header, *(f"| {' | '.join(row)} |" for row in rows)])])
 
 
-def _rule(contract: dict[str, Any]) -> str:
-    if contract["type"] == "layers":
-        return "\n".join(["", "", "```", *contract["layers"], "```"])
-    sources, targets = (", ".join(f"`{name}`" for name in contract[key]) for key in ("source_modules", "forbidden_modules"))
-    return f": {sources} must not import {targets}."
+def _names(names: list[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def package_map() -> str:
