@@ -40,9 +40,9 @@ X264 = ("-c:v", "libx264", "-preset", "veryfast", "-tune", "fastdecode", "-crf",
 
 def lay_out(real: Path, sources: dict[str, int], folder: Path, copies: int) -> list[Path]:
     """Make ten-second clips and a table of them; return the clips."""
-    made: list[Path] = []
-    for place, (name, loops) in enumerate(sources.items()):
-        first = folder / f"{place}-000.mp4"
+    clips: list[Path] = []
+    for index, (name, loops) in enumerate(sources.items()):
+        first = folder / f"{index}-000.mp4"
         cut = [
             "ffmpeg",
             "-v",
@@ -60,13 +60,13 @@ def lay_out(real: Path, sources: dict[str, int], folder: Path, copies: int) -> l
         ]
         subprocess.run(cut, check=True)
         for number in range(copies // len(sources)):
-            copy = folder / f"{place}-{number:03d}.mp4"
+            copy = folder / f"{index}-{number:03d}.mp4"
             if number:
                 shutil.copyfile(first, copy)
-            made.append(copy)
-    rows = "".join(f"{path.name},a clip,train\n" for path in made)
+            clips.append(copy)
+    rows = "".join(f"{path.name},a clip,train\n" for path in clips)
     (folder / "clips.csv").write_text("path,caption,split\n" + rows)
-    return made
+    return clips
 
 
 def ours(folder: Path, encoding: str) -> float:
@@ -83,14 +83,14 @@ def by_hand(clips: list[Path]) -> float:
     """Return the seconds of one FFmpeg for each clip, as many at a time as there are cores."""
     with tempfile.TemporaryDirectory() as out:
 
-        def one(clip: Path) -> None:
+        def convert(clip: Path) -> None:
             command = ["ffmpeg", "-v", "error", "-threads", "1", "-i", str(clip), "-filter_threads", "1", "-vf", FILTER, "-an"]
             command += ["-frames:v", "32", *X264, "-threads", "1", os.path.join(out, clip.name)]
             subprocess.run(command, check=True)
 
         begun = time.perf_counter()
         with ThreadPoolExecutor(usable_cores()) as pool:
-            list(pool.map(one, clips))
+            list(pool.map(convert, clips))
         return time.perf_counter() - begun
 
 

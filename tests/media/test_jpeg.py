@@ -28,8 +28,8 @@ def test_each_frame_comes_back_in_its_place(count: int, channels: int) -> None:
     back = decode.decode("jpg", encoded.data, fps=10.0, channels=channels)
     assert back.data.shape == frames.data.shape
     assert np.abs(back.data.astype(int) - frames.data).mean() < 4
-    some = np.array([count - 1, 0])
-    assert (selected.decode("jpg", encoded.data, some, channels=channels) == back.data[some]).all()
+    indices = np.array([count - 1, 0])
+    assert (selected.decode("jpg", encoded.data, indices, channels=channels) == back.data[indices]).all()
 
 
 def test_the_grid_is_nearly_square() -> None:
@@ -55,10 +55,10 @@ def test_a_jpeg_that_is_no_sheet_is_one_frame() -> None:
 
 def test_every_change_and_every_cut_is_found() -> None:
     data = Jpeg().encode(clip(5)).data
-    for place in range(20, len(data), 37):
+    for offset in range(20, len(data), 37):
         changed = bytearray(data)
-        changed[place] ^= 0x10
-        for bad in (bytes(changed), data[:place]):
+        changed[offset] ^= 0x10
+        for bad in (bytes(changed), data[:offset]):
             with pytest.raises(DecodeError):
                 sheet.decode(bad, channels=3)
 

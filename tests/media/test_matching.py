@@ -1,4 +1,4 @@
-"""Neighbouring frames of one scene match, those of two do not."""
+"""Neighbouring frames of the same scene match; frames of different scenes do not."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def test_a_cut_matches_nowhere() -> None:
 
 
 def test_a_frame_that_is_shown_twice_is_not_asked() -> None:
-    one = greys(1, count=1)[0]
-    assert matching.fewest_matches([one, one, one]) >= 100
+    frame = greys(1, count=1)[0]
+    assert matching.fewest_matches([frame, frame, frame]) >= 100
 
 
 def test_frames_without_features_do_not_match() -> None:

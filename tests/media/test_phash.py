@@ -1,7 +1,8 @@
-"""Clips that show the same have hashes that are near each other, and all such pairs are found."""
+"""Clips that show the same have similar hashes, and all pairs of similar hashes are found."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -20,17 +21,17 @@ from t2vdata.types import Frames
 def blurred(seed: int, count: int = 16) -> np.ndarray:
     """Return a scene without hard edges, as films are."""
     small = scene(seed, count, width=64, height=64)[:, ::8, ::8]
-    return np.stack([np.asarray(Image.fromarray(one).resize((64, 64), Image.Resampling.BICUBIC)) for one in small])
+    return np.stack([np.asarray(Image.fromarray(picture).resize((64, 64), Image.Resampling.BICUBIC)) for picture in small])
 
 
 def hashed(data: np.ndarray) -> str:
-    found = phash.perceptual_hash(Frames(np.ascontiguousarray(data), 25.0))
-    assert found is not None
-    return found
+    digits = phash.perceptual_hash(Frames(np.ascontiguousarray(data), 25.0))
+    assert digits is not None
+    return digits
 
 
-def distance(one: str, other: str) -> int:
-    return (int(one, 16) ^ int(other, 16)).bit_count()
+def distance(first: str, second: str) -> int:
+    return (int(first, 16) ^ int(second, 16)).bit_count()
 
 
 @pytest.mark.parametrize("coding", ["jpeg", "h264"])
@@ -44,13 +45,13 @@ def test_a_clip_that_was_encoded_again_is_near(coding: str) -> None:
 
 def test_a_clip_of_another_size_is_near() -> None:
     data = blurred(3)
-    larger = np.stack([np.asarray(Image.fromarray(one).resize((96, 96))) for one in data])
+    larger = np.stack([np.asarray(Image.fromarray(picture).resize((96, 96))) for picture in data])
     assert distance(hashed(data), hashed(larger)) <= phash.MAX_DISTANCE
 
 
 def test_other_clips_are_far() -> None:
     hashes = [hashed(blurred(seed)) for seed in range(12)]
-    assert min(distance(one, other) for place, one in enumerate(hashes) for other in hashes[:place]) > 40
+    assert min(distance(*pair) for pair in itertools.combinations(hashes, 2)) > 40
 
 
 def test_a_picture_has_a_hash_and_a_clip_of_one_colour_has_none() -> None:
@@ -72,7 +73,7 @@ for seed in range(8):
 
 def test_a_hash_does_not_depend_on_the_processor() -> None:
     # Half of a symmetric picture's frequencies are 0: with fractions, their signs were whatever rounding left.
-    told = {
+    outputs = {
         subprocess.run(
             [sys.executable, "-c", SYMMETRIC],
             env={**os.environ, **kernel, "OPENBLAS_NUM_THREADS": "1"},
@@ -83,16 +84,16 @@ def test_a_hash_does_not_depend_on_the_processor() -> None:
         # This processor's arithmetic, and that of an old one.
         for kernel in ({}, {"OPENBLAS_CORETYPE": "Prescott"})
     }
-    assert len(told) == 1
-    assert len(set(told.pop().split())) == 16
+    assert len(outputs) == 1
+    assert len(set(outputs.pop().split())) == 16
 
 
 @pytest.mark.parametrize("what", ["slope", "disc", "chequers"])
 def test_a_picture_with_too_little_to_see_has_no_hash(what: str) -> None:
     across, down = np.meshgrid(np.arange(64), np.arange(64))
     discs = [((across - 31.5) ** 2 + (down - 31.5) ** 2 < radius) * 200 for radius in (150, 400)]
-    made = {"slope": [down * 4, across * 4], "disc": discs, "chequers": [(across // 8 + down // 8) % 2 * 255]}
-    for picture in made[what]:
+    pictures = {"slope": [down * 4, across * 4], "disc": discs, "chequers": [(across // 8 + down // 8) % 2 * 255]}
+    for picture in pictures[what]:
         # They would have one hash, or nearly so, and be taken for the same.
         assert phash.perceptual_hash(Frames(picture.astype(np.uint8)[None, :, :, None], 25.0)) is None
 
@@ -108,15 +109,15 @@ def test_all_pairs_within_the_distance_are_found_once(max_distance: int) -> None
     # Hashes in which much is alike, as those of dark films are.
     rows[100:130, :20] = 0
     hashes = [row.tobytes().hex() for row in rows]
-    found = list(phash.near(hashes, max_distance=max_distance))
+    pairs = list(phash.near(hashes, max_distance=max_distance))
     expected = {
-        (one, other, distance(hashes[one], hashes[other]))
-        for other in range(len(hashes))
-        for one in range(other)
-        if distance(hashes[one], hashes[other]) <= max_distance
+        (first, second, distance(hashes[first], hashes[second]))
+        for second in range(len(hashes))
+        for first in range(second)
+        if distance(hashes[first], hashes[second]) <= max_distance
     }
-    assert len(found) == len(expected) > 0
-    assert set(found) == expected
+    assert len(pairs) == len(expected) > 0
+    assert set(pairs) == expected
 
 
 def test_pairs_are_found_without_what_numpy_2_brought(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Cuts are found, and what moves within a shot is none."""
+"""Cuts are found, and motion within a shot is not mistaken for one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from t2vdata.media import shots
 
 
 def joined(*lengths: int) -> np.ndarray:
-    """Return scenes of these lengths, one behind the other."""
+    """Return scenes of these lengths, joined in order."""
     return np.concatenate([scene(seed, length, width=64, height=64) for seed, length in enumerate(lengths)])
 
 
@@ -21,16 +21,16 @@ def test_a_cut_is_where_another_scene_begins(lengths: tuple[int, ...], cuts: lis
     assert shots.cuts(joined(*lengths)) == cuts
 
 
-def test_what_moves_within_a_shot_is_no_cut() -> None:
+def test_motion_within_a_shot_is_not_a_cut() -> None:
     assert shots.cuts(pictures(40, 64, 48)) == []
 
 
-def test_frames_that_are_shown_several_times_hide_no_cut_and_make_none() -> None:
+def test_repeated_frames_neither_hide_nor_make_cuts() -> None:
     assert shots.cuts(joined(6, 6).repeat(4, axis=0)) == [24]
     assert shots.cuts(joined(12).repeat(4, axis=0)) == []
 
 
-def test_grey_and_large_frames_are_looked_at_alike() -> None:
+def test_grey_and_large_frames_work_too() -> None:
     grey = joined(6, 7)[..., :1].copy()
     grey[:6] //= 3
     assert shots.cuts(grey) == [6]
@@ -39,7 +39,7 @@ def test_grey_and_large_frames_are_looked_at_alike() -> None:
 
 
 @pytest.mark.parametrize("length", [1, 2])
-def test_a_clip_of_hardly_any_frames_has_none(length: int) -> None:
+def test_a_clip_of_one_or_two_frames_has_no_cut(length: int) -> None:
     assert shots.cuts(joined(length)) == []
     assert shots.longest(joined(length)) == slice(0, length)
 

@@ -1,4 +1,4 @@
-"""The short way through our own mp4 files: the pixels of PyAV, or left to PyAV."""
+"""The fast decoder of our own MP4 files gives the pixels of PyAV, or leaves the file to PyAV."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def ours() -> bytes:
     return clip()
 
 
-def test_it_gives_the_pixels_of_pyav(ours: bytes) -> None:
+def test_pixels_equal_those_of_pyav(ours: bytes) -> None:
     found = fast.decode(ours, None, channels=3)
     assert found is not None
     assert np.array_equal(found, pyav.decode(ours, channels=3))

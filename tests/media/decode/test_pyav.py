@@ -1,4 +1,4 @@
-"""Video files come back frame for frame, or not at all."""
+"""PyAV decodes every frame of a file, or refuses it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_the_extension_picks_the_decoder(grey: bytes) -> None:
     assert frames.fps == 25.0
 
 
-def test_widths_that_are_not_padded_alike_come_back_straight() -> None:
+def test_widths_with_different_padding_decode_correctly() -> None:
     for width in (34, 50, 98):
         data = np.tile(np.linspace(0, 255, width).astype(np.uint8)[None, None, :, None], (2, 16, 1, 1))
         assert np.abs(pyav.decode(H264().encode(Frames(data, 25.0)).data, channels=1).astype(int) - data).mean() < 3
@@ -94,7 +94,7 @@ def test_a_file_cut_anywhere_is_refused(grey: bytes) -> None:
     ids=["empty", "text", "zeros", "only ftyp", "playlist"],
 )
 @pytest.mark.parametrize("read", [lambda data: pyav.decode(data, channels=1), pyav.read_timing], ids=["decode", "timing"])
-def test_what_is_no_video_is_refused(data: bytes, read: object) -> None:
+def test_anything_but_a_video_is_refused(data: bytes, read: object) -> None:
     with pytest.raises(DecodeError, match=r"\(FFmpeg\)|no video stream|no frame decodes"):
         read(data)  # type: ignore[operator]
 

@@ -1,4 +1,4 @@
-"""Files as they are found: each backend against PyAV, and PyAV against the table of what is in them."""
+"""Real files: each backend against PyAV, and PyAV against a table of their contents."""
 
 from __future__ import annotations
 
