@@ -1,4 +1,4 @@
-"""How fast a built dataset is read into batches on this machine, and how fast its bytes decode when nothing else is done."""
+"""Measure how fast a built dataset loads on this machine, compared with decoding alone."""
 
 from __future__ import annotations
 
@@ -29,62 +29,62 @@ if TYPE_CHECKING:
 __all__ = ["BenchReport", "bench"]
 
 _PARTS = 5
-# The first batches pay for starting workers; two, as two workers deliver theirs in pairs.
+# The first batches include starting workers; two, as two workers deliver batches in pairs.
 _WARM_UP = 2
 
 
 @dataclass(frozen=True)
 class BenchReport:
-    """What was measured, and on what."""
+    """The result of a benchmark, and on what it was measured."""
 
     dataset: str
     path: str
     split: str
     clips: int
-    """Clips of the split; small splits are read over and over."""
+    """Clips in the split; small splits are read repeatedly."""
     batch_shape: tuple[int, ...]
-    """(B, C, T, H, W) of the first batch, uint8 unless the spec says otherwise."""
+    """(B, C, T, H, W) of the first batch; uint8 by default."""
     has_tokens: bool
-    """Whether captions were encoded: with the vocabulary in the dataset's folder, where there is one."""
+    """Whether captions were encoded, which needs a vocabulary in the dataset's folder."""
     seconds: float
-    """How long was measured: from the second batch to the last one."""
+    """Length of the measurement, from the second batch to the last."""
     clips_read: int
     batches_read: int
     clips_per_second: float
     """Median of ``clips_per_second_of_parts``."""
     clips_per_second_of_parts: tuple[float, ...]
-    """Of five equally long parts of the time; a batch that falls into two of them is divided."""
+    """For five equal parts of the time; a batch that falls into two parts is divided."""
     clips_per_second_overall: float
     encoded_bytes_per_second: float
-    """Bytes of pixel members, as they lie in the shards."""
+    """Bytes of pixel members as stored in the shards."""
     pixel_bytes_per_second: float
     """Bytes of the batches' video tensors."""
     first_batch_seconds: float
-    """From opening the dataset to the first batch; without imports."""
+    """From opening the dataset to the first batch, excluding imports."""
     batch_milliseconds_p50: float
-    """Time from one batch to the next, the training step included."""
+    """Time from one batch to the next, including the training step."""
     batch_milliseconds_p95: float
     cpu_seconds_per_1000_clips: float
-    """Of this process, all its threads, and the worker processes (those only where there is /proc)."""
+    """For this process with all its threads and, on systems with /proc, the worker processes."""
     peak_bytes: int
-    """Resident memory at its highest, of this process since it began and of its workers; what they share counts in each."""
+    """Peak resident memory of this process since it started plus that of its workers; shared memory counts in each."""
     step_milliseconds: float | None
-    """How long the simulated training step took; None without one."""
+    """Length of the simulated training step; None without one."""
     waited_share: float
-    """Share of the time that was spent in getting batches; the rest was the step."""
+    """Share of the time spent waiting for batches; the rest was the step."""
     workers: int
     processes: bool | None
-    """Whether workers were processes; None where the system does not tell (no /proc)."""
+    """Whether workers were processes; None if unknown (no /proc)."""
     prefetch: int
     backends: dict[str, str]
-    """{extension: what decodes it}"""
+    """{extension: decoder}"""
     floor_clips_per_second: float
-    """The same bytes from memory, whole clips decoded and dropped, on as many workers of the same kind."""
+    """Decoding the same clips from memory, whole, on as many workers of the same kind."""
     share_of_floor: float | None
-    """``clips_per_second`` by ``floor_clips_per_second``; None with a step, which sets the pace. Over 1 when fewer frames are
-    taken than a clip has, or when the loader saves what opening each file costs."""
+    """``clips_per_second / floor_clips_per_second``; None with a step, which sets the pace. Over 1 if batches take fewer frames
+    than clips have, or if the loader avoids the cost of opening each file."""
     cores: int
-    """That this process may use."""
+    """Usable by this process."""
     versions: dict[str, str]
 
     def as_json(self) -> dict[str, Any]:
@@ -101,10 +101,10 @@ def bench(
     step_milliseconds: float | None = None,
     seed: int = 0,
 ) -> BenchReport:
-    """Measure for ``seconds`` how fast the dataset at ``path``, a folder or URL, gives batches, and then its decoding alone.
+    """Measure for ``seconds`` how fast the dataset at ``path``, a folder or URL, yields batches, then how fast it decodes.
 
-    ``split`` is ``train`` unless told, or the first when there is none. With ``step_milliseconds`` each batch is followed by a
-    sleep of that length, as if a GPU were busy. Raises RequestError without torch.
+    ``split`` defaults to ``train``, or to the first split if there is no ``train``. ``step_milliseconds`` adds a sleep after
+    each batch, as if a GPU were busy. Raises RequestError without torch.
     """
     if not seconds > 0:
         raise RequestError(f"--seconds {seconds:g}: expected more than 0")
@@ -112,24 +112,24 @@ def bench(
         raise RequestError(f"--step-ms {step_milliseconds:g}: expected more than 0")
     make_loader = _loader_class()
     spec, resources = spec or LoadSpec(), resources or Resources()
-    others = machine.children()
+    other_children = machine.children()
     began = time.perf_counter()
     dataset = open_dataset(path)
     chosen = dataset[split or ("train" if "train" in dataset.splits else dataset.splits[0])]
     vocabulary = _vocabulary(dataset)
     with make_loader(chosen, spec, vocabulary=vocabulary, seed=seed, resources=resources) as loader:
-        batches = _for_ever(loader)
+        batches = _batches_of_all_epochs(loader)
         shape = tuple(next(batches).video.shape)
         first_seconds = time.perf_counter() - began
-        workers = sorted(machine.children() - others)
+        workers = sorted(machine.children() - other_children)
         run = _measure(batches, seconds, step_milliseconds, workers)
         rows = _rows(loader, run.num_batches)
         num_workers = loader.num_workers
-    table = SplitIndex.read(chosen)
-    clips = floor.different_clips(table, rows)
-    in_processes = bool(workers) if machine.has_proc() else resources.processes
-    job = floor.Job(dataset.path, table.shards, clips, resources.cache, seconds)
-    bottom = floor.clips_per_second(job, num_workers, in_processes=bool(in_processes))
+    index = SplitIndex.read(chosen)
+    clips = floor.distinct_clips(index, rows)
+    uses_processes = bool(workers) if machine.has_proc() else resources.processes
+    job = floor.Job(dataset.path, index.shards, clips, resources.cache, seconds)
+    floor_rate = floor.clips_per_second(job, num_workers, in_processes=bool(uses_processes))
     parts = run.clips_per_second_of_parts()
     p50, p95 = (np.percentile(np.diff(run.times), [50, 95]) * 1000).tolist()
     return BenchReport(
@@ -145,7 +145,7 @@ def bench(
         clips_per_second=float(np.median(parts)),
         clips_per_second_of_parts=parts,
         clips_per_second_overall=run.num_clips / run.seconds,
-        encoded_bytes_per_second=float(table.numbers["pixels_size"][rows].sum()) / run.seconds,
+        encoded_bytes_per_second=float(index.numbers["pixels_size"][rows].sum()) / run.seconds,
         pixel_bytes_per_second=run.pixel_bytes / run.seconds,
         first_batch_seconds=first_seconds,
         batch_milliseconds_p50=p50,
@@ -155,11 +155,11 @@ def bench(
         step_milliseconds=step_milliseconds,
         waited_share=run.waited_seconds / run.seconds,
         workers=num_workers,
-        processes=in_processes,
+        processes=uses_processes,
         prefetch=resources.prefetch,
         backends=floor.backends(job),
-        floor_clips_per_second=bottom,
-        share_of_floor=float(np.median(parts)) / bottom if step_milliseconds is None else None,
+        floor_clips_per_second=floor_rate,
+        share_of_floor=float(np.median(parts)) / floor_rate if step_milliseconds is None else None,
         cores=usable_cores(),
         versions=machine.versions(),
     )
@@ -176,11 +176,12 @@ def _loader_class() -> type[Loader]:
 
 
 def _vocabulary(dataset: Dataset) -> Vocabulary | None:
-    there = storage.exists(dataset.vocabulary_path)
-    return Vocabulary.load(dataset.vocabulary_path, fingerprint=dataset.fingerprint) if there else None
+    if not storage.exists(dataset.vocabulary_path):
+        return None
+    return Vocabulary.load(dataset.vocabulary_path, fingerprint=dataset.fingerprint)
 
 
-def _for_ever(loader: Loader) -> Iterator[Batch]:
+def _batches_of_all_epochs(loader: Loader) -> Iterator[Batch]:
     """Yield the batches of one epoch after another."""
     while True:
         epoch = loader.epoch
@@ -188,23 +189,23 @@ def _for_ever(loader: Loader) -> Iterator[Batch]:
         for batch in loader:
             yield batch
         if batch is None:
-            raise RequestError(f"epoch {epoch} gives no batch; ask for a smaller batch, or check with `t2vdata verify --deep`")
+            raise RequestError(f"epoch {epoch} has no batch; use a smaller --batch-size, or check with `t2vdata verify --deep`")
 
 
 def _rows(loader: Loader, num_batches: int) -> NDArray[np.int64]:
-    """Return the numbers of the samples in the batches that were measured."""
+    """Return the numbers of the samples in the measured batches."""
     batches = itertools.chain.from_iterable(map(loader.batches, itertools.count()))
     return np.concatenate(list(itertools.islice(batches, _WARM_UP, _WARM_UP + num_batches)))
 
 
 @dataclass(frozen=True)
 class _Run:
-    """Batches that came, and what they cost."""
+    """The measured batches and what they cost."""
 
     times: Sequence[float]
-    """When the clock began, and when each batch was done with."""
+    """When the measurement started, and when each batch was finished."""
     clips: Sequence[int]
-    """Clips that had come at each of ``times``."""
+    """Clips received by each of ``times``."""
     pixel_bytes: int
     waited_seconds: float
     cpu_seconds: float
@@ -223,13 +224,13 @@ class _Run:
         return self.clips[-1]
 
     def clips_per_second_of_parts(self) -> tuple[float, ...]:
-        borders = np.linspace(self.times[0], self.times[-1], _PARTS + 1)
-        counts = np.diff(np.interp(borders, self.times, self.clips))
+        boundaries = np.linspace(self.times[0], self.times[-1], _PARTS + 1)
+        counts = np.diff(np.interp(boundaries, self.times, self.clips))
         return tuple((counts / (self.seconds / _PARTS)).tolist())
 
 
 def _measure(batches: Iterator[Batch], seconds: float, step_milliseconds: float | None, workers: Sequence[int]) -> _Run:
-    """Take batches for so many seconds, at least one; the first was taken already."""
+    """Take batches for ``seconds``, at least one; the first was taken already."""
     for _ in range(_WARM_UP - 1):
         next(batches)
     cpu = machine.cpu_seconds(workers)

@@ -1,4 +1,4 @@
-"""The floor: the same bytes decoded from memory, whole clips, and dropped; neither pixels nor batches are made of them."""
+"""The floor of a loading benchmark: how fast the same clips decode from memory, whole, without making batches of them."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from t2vdata.processes import Child
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Encoded bytes that are held in memory.
+# Encoded bytes held in memory.
 _MAX_BYTES = 64 << 20
 
 
 class Clip(NamedTuple):
-    """Where the bytes of a clip are."""
+    """Where the encoded bytes of a clip are."""
 
     extension: str
     shard: int
-    """Place in ``Job.shards``."""
+    """Index into ``Job.shards``."""
     offset: int
     size: int
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to decode, over and over, and for how long."""
+    """What to decode, repeatedly, and for how long."""
 
     folder: str
     shards: tuple[ShardEntry, ...]
@@ -66,43 +66,43 @@ class Job:
             return [bytes(reader.read(clip.shard, clip.offset, clip.size)) for clip in self.clips]
 
 
-def different_clips(table: SplitIndex, rows: NDArray[np.int64]) -> list[Clip]:
-    """Return the clips with these numbers, each once, as many as are held in memory."""
-    chosen = list(dict.fromkeys(rows.tolist()))
-    offsets, sizes = table.numbers["pixels_offset"], table.numbers["pixels_size"]
-    fit = max(1, int(np.searchsorted(np.cumsum(sizes[chosen]), _MAX_BYTES, side="right")))
+def distinct_clips(index: SplitIndex, rows: NDArray[np.int64]) -> list[Clip]:
+    """Return the clips of these rows, each once, as many as fit into memory."""
+    distinct = list(dict.fromkeys(rows.tolist()))
+    offsets, sizes = index.numbers["pixels_offset"], index.numbers["pixels_size"]
+    num_fitting = max(1, int(np.searchsorted(np.cumsum(sizes[distinct]), _MAX_BYTES, side="right")))
     return [
-        Clip(table.extensions[table.extension[row]], int(table.shard[row]), int(offsets[row]), int(sizes[row]))
-        for row in chosen[:fit]
+        Clip(index.extensions[index.extension[row]], int(index.shard[row]), int(offsets[row]), int(sizes[row]))
+        for row in distinct[:num_fitting]
     ]
 
 
 def clips_per_second(job: Job, num_workers: int, *, in_processes: bool) -> float:
-    """Return how many clips all workers together decode when they do nothing else."""
+    """Return the clips per second of all workers together if they only decode."""
     shares = [replace(job, clips=job.clips[worker::num_workers]) for worker in range(min(num_workers, len(job.clips)))]
     return _in_processes(shares) if in_processes else _in_threads(shares)
 
 
 def decode_alone(job: Job, wait: Callable[[], object]) -> float:
-    """Read the clips into memory, wait for the others, then decode and drop them; return clips per second."""
+    """Read the clips into memory, wait for the other workers, then decode and discard them; return clips per second."""
     members = [(_decoder(clip.extension), data) for clip, data in zip(job.clips, job.read(), strict=True)]
     wait()
-    count, passed, began = 0, 0.0, time.perf_counter()
+    num_clips, elapsed, began = 0, 0.0, time.perf_counter()
     for decode, data in itertools.cycle(members):
         decode(data, 3)
-        count, passed = count + 1, time.perf_counter() - began
-        if passed >= job.seconds:
+        num_clips, elapsed = num_clips + 1, time.perf_counter() - began
+        if elapsed >= job.seconds:
             break
-    return count / passed
+    return num_clips / elapsed
 
 
 def _decoder(extension: str) -> Callable[[bytes, int], object]:
-    """Return what decodes a pixel member; of a video it looks at each frame's time stamp, and converts none."""
+    """Return what decodes a pixel member; for a video, it reads each frame's time stamp and converts no pixels."""
     return (lambda data, channels: pyav.read_timing(data)) if extension == "mp4" else decoder(extension)
 
 
 def backends(job: Job) -> dict[str, str]:
-    """Return {extension: what the loader decodes it with}, asked with the first clip of each."""
+    """Return {extension: name of the decoder that the loader uses}, tried on the first clip of each."""
     first = {clip.extension: clip for clip in reversed(job.clips)}
     members = replace(job, clips=list(first.values())).read()
     return {extension: _backend(extension, data) for extension, data in zip(first, members, strict=True)}
@@ -115,14 +115,14 @@ def _backend(extension: str, data: bytes) -> str:
 
 
 def _in_threads(shares: Sequence[Job]) -> float:
-    together = threading.Barrier(len(shares))
+    barrier = threading.Barrier(len(shares))
 
     def work(share: Job) -> float:
         try:
-            return decode_alone(share, together.wait)
+            return decode_alone(share, barrier.wait)
         except BaseException:
-            # The others would wait for ever.
-            together.abort()
+            # The others would wait forever.
+            barrier.abort()
             raise
 
     with ThreadPoolExecutor(len(shares)) as pool:

@@ -1,4 +1,4 @@
-"""What processes have used, and what is installed."""
+"""CPU time and memory of processes, and installed versions."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _PACKAGES = ("numpy", "torch", "av", "zstandard", "opencv-python-headless", "ope
 
 
 def versions() -> dict[str, str]:
-    """Return {python, t2vdata and the packages that read and decode: version}; none for what is not installed."""
-    found = {"python": platform.python_version(), "t2vdata": __version__}
+    """Return the versions of Python, t2vdata and the installed packages that read and decode: {name: version}."""
+    installed = {"python": platform.python_version(), "t2vdata": __version__}
     for package in _PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found
+            installed[package] = metadata.version(package)
+    return installed
 
 
 def has_proc() -> bool:
-    """Return whether the system tells of other processes."""
+    """Return whether the system has /proc, which describes other processes."""
     return Path("/proc/self/stat").exists()
 
 
 def children() -> set[int]:
-    """Return the processes that this one has started and that have not ended; none where there is no /proc."""
+    """Return the ids of this process's running child processes; none on systems without /proc."""
     if not has_proc():
         return set()
     pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
@@ -40,24 +40,24 @@ def children() -> set[int]:
 
 
 def _stat(pid: int) -> list[str]:
-    """Return the fields of a process from its state on (proc_pid_stat(5) numbers that 3); none when it has ended."""
+    """Return the fields of a process's stat from ``state`` on (field 3 in proc_pid_stat(5)); none if it has ended."""
     try:
-        # The name before them is in brackets, and may hold brackets and blanks.
+        # The name before them is in parentheses, and may contain parentheses and blanks.
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return []
 
 
 def cpu_seconds(workers: Sequence[int]) -> float:
-    """Return the processor time that this process and its workers have used so far."""
+    """Return the CPU time that this process and its workers have used so far."""
     ticks = sum(int(field) for pid in workers for field in _stat(pid)[11:13])
     return time.process_time() + (ticks / os.sysconf("SC_CLK_TCK") if workers else 0)
 
 
 def peak_bytes(workers: Sequence[int]) -> int:
-    """Return the sum of the most memory that each process has had."""
+    """Return the sum of the peak resident memory of each process."""
     if not has_proc():
-        # Kilobytes, but on macOS bytes.
+        # In kilobytes, but in bytes on macOS.
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     peaks = 0
     for pid in (os.getpid(), *workers):

@@ -1,4 +1,4 @@
-"""The process that ``floor`` starts: receives what to decode, answers with clips per second."""
+"""The process that floor.py starts: receives what to decode, returns clips per second."""
 
 from __future__ import annotations
 

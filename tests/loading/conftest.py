@@ -1,4 +1,4 @@
-"""Shards that only need bytes, a cache that does not wait long, and servers."""
+"""Fixtures: shards of random bytes, a cache that gives up soon, and servers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One rank of a training that torchrun starts: reads from a store, notes what it has read, and goes on after a stop.
+"""A rank of a training job under torchrun: reads from a store, records what it read, and resumes after a stop.
 
 ``rank.py URL CACHE NOTES STOP_AT DIES_AT``: NOTES/state.json is the checkpoint, NOTES/<epoch>-<position>-<rank> the keys of a
 batch. Two epochs, or up to position STOP_AT of the first. The second rank kills itself at position DIES_AT of the first, once.
@@ -34,7 +34,7 @@ def main(url: str, cache: str, notes: Path, stop_at: int, dies_at: int) -> None:
                 (notes / "died").touch()
                 os.kill(os.getpid(), signal.SIGKILL)
             (notes / f"{before['epoch']}-{before['position']:03d}-{rank}").write_text(" ".join(batch.keys))
-            # Nobody is behind what the checkpoint says.
+            # Every rank has reached what the checkpoint records.
             torch.distributed.barrier()
             before = reading.state_dict()
             if rank == 0:

@@ -1,4 +1,4 @@
-"""The cache of whole shards: bounded, shared, checked, and right whatever it is killed by."""
+"""The cache of whole shards: bounded, shared, verified, and intact after a kill."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def cached_name(entry: ShardEntry) -> str:
 def until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 20
     while not condition():
-        assert time.monotonic() < deadline, "it never happened"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.005)
 
 
 # Settings
 
 
-def test_the_cache_lies_where_the_platform_wants_caches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_cache_is_in_the_platforms_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_folder() == str(tmp_path / "t2vdata")
     for unusable in ("", "relative"):
@@ -84,7 +84,7 @@ def test_the_cache_lies_where_the_platform_wants_caches(monkeypatch: pytest.Monk
         ({"timeout_seconds": 0}, "timeout_seconds of the cache: expected more than 0, got 0"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(settings: dict[str, object], message: str) -> None:
+def test_invalid_settings_are_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         CacheSpec(**settings)  # type: ignore[arg-type]
 
@@ -92,7 +92,7 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, object], me
 # What is kept
 
 
-def test_a_shard_is_kept_under_its_hash_and_fetched_once(serve: Serve, shards: Shards, spec: MakeSpec, tmp_path: Path) -> None:
+def test_a_shard_is_cached_by_hash_and_downloaded_once(serve: Serve, shards: Shards, spec: MakeSpec, tmp_path: Path) -> None:
     folder, entries = shards
     server = serve(folder)
     for _ in range(2):
@@ -103,20 +103,20 @@ def test_a_shard_is_kept_under_its_hash_and_fetched_once(serve: Serve, shards: S
     assert len(server.requests(entries[0].name)) == 1
 
 
-def test_shards_of_one_name_in_two_datasets_are_not_mixed(shards: Shards, spec: MakeSpec, tmp_path: Path) -> None:
+def test_equal_names_in_two_datasets_are_not_confused(shards: Shards, spec: MakeSpec, tmp_path: Path) -> None:
     folder, (first, second, *_) = shards
     other = tmp_path / "other"
     other.mkdir()
     (other / first.name).write_bytes((folder / second.name).read_bytes())
     renamed = ShardEntry(first.name, 1, second.num_bytes, second.sha256)
-    for place, entry in ((folder, first), (other, renamed)):
-        reader = open_reader(f"file://{place}", [entry], cache=spec())
-        assert bytes(reader.read(0, 0, 99)) == (place / first.name).read_bytes()[:99]
+    for location, entry in ((folder, first), (other, renamed)):
+        reader = open_reader(f"file://{location}", [entry], cache=spec())
+        assert bytes(reader.read(0, 0, 99)) == (location / first.name).read_bytes()[:99]
         reader.close()
     assert kept(tmp_path / "cache") == {cached_name(first), cached_name(renamed)}
 
 
-def test_a_damaged_file_in_the_cache_is_fetched_anew(shards: Shards, spec: MakeSpec, tmp_path: Path) -> None:
+def test_a_damaged_file_in_the_cache_is_downloaded_again(shards: Shards, spec: MakeSpec, tmp_path: Path) -> None:
     folder, entries = shards
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / cached_name(entries[0])).write_bytes(b"short")
@@ -125,19 +125,19 @@ def test_a_damaged_file_in_the_cache_is_fetched_anew(shards: Shards, spec: MakeS
     reader.close()
 
 
-def test_what_is_read_next_is_fetched_before_it_is_read(shards: Shards, spec: MakeSpec, tmp_path: Path) -> None:
+def test_shards_that_are_read_next_are_downloaded_in_advance(shards: Shards, spec: MakeSpec, tmp_path: Path) -> None:
     folder, entries = shards
     reader = open_reader(f"file://{folder}", entries, cache=spec(fetch_ahead=2))
     reader.prefetch([3, 1, 0, 2])
     until(lambda: kept(tmp_path / "cache") == {cached_name(entries[3]), cached_name(entries[1])})
-    time.sleep(0.05)  # No third: two wait to be read.
+    time.sleep(0.05)  # No third shard: two wait to be read.
     assert len(kept(tmp_path / "cache")) == 2
     reader.read(3, 0, 5)
     until(lambda: cached_name(entries[0]) in kept(tmp_path / "cache"))
     reader.close()
 
 
-def test_an_error_of_a_fetch_ahead_reaches_who_reads_the_shard(shards: Shards, spec: MakeSpec) -> None:
+def test_an_error_of_a_prefetch_is_raised_by_the_read(shards: Shards, spec: MakeSpec) -> None:
     folder, entries = shards
     (folder / entries[1].name).write_bytes(bytes(MiB))
     os.remove(folder / entries[2].name)
@@ -154,36 +154,36 @@ def test_an_error_of_a_fetch_ahead_reaches_who_reads_the_shard(shards: Shards, s
 # What is evicted
 
 
-def test_the_least_recently_used_shards_make_room(shards: Shards, spec: MakeSpec, tmp_path: Path) -> None:
+def test_the_least_recently_used_shards_are_evicted(shards: Shards, spec: MakeSpec, tmp_path: Path) -> None:
     folder, entries = shards
     reader = open_reader(f"file://{folder}", entries, cache=spec(max_bytes=3 * MiB))
-    for place in (0, 1, 2, 0, 3):
-        reader.read(place, 0, 5)
-    assert kept(tmp_path / "cache") == {cached_name(entries[place]) for place in (0, 2, 3)}
-    for place in range(4):
-        assert bytes(reader.read(place, 5, 50)) == (folder / entries[place].name).read_bytes()[5:55]
+    for shard in (0, 1, 2, 0, 3):
+        reader.read(shard, 0, 5)
+    assert kept(tmp_path / "cache") == {cached_name(entries[shard]) for shard in (0, 2, 3)}
+    for shard in range(4):
+        assert bytes(reader.read(shard, 5, 50)) == (folder / entries[shard].name).read_bytes()[5:55]
     reader.close()
 
 
-def test_the_folder_stays_below_its_size_whatever_is_hinted(shards: Shards, spec: MakeSpec, tmp_path: Path) -> None:
+def test_prefetching_never_exceeds_the_size_of_the_cache(shards: Shards, spec: MakeSpec, tmp_path: Path) -> None:
     folder, entries = shards
     reader = open_reader(f"file://{folder}", entries, cache=spec(max_bytes=2 * MiB, fetch_ahead=4))
     for number in range(60):
         reader.prefetch([(number + step) % 4 for step in range(4)])
         assert bytes(reader.read(number % 4, 0, 9)) == (folder / entries[number % 4].name).read_bytes()[:9]
-        # Under its lock, since nothing is evicted and nothing new begun while it is held.
+        # Under the lock, during which nothing is evicted and no download starts.
         with locked(str(tmp_path / "cache" / "t2vdata.lock")):
             names = {name.removesuffix(".part") for name in kept(tmp_path / "cache") if name.endswith((".tar", ".part"))}
         assert 1 <= len(names) <= 2
     reader.close()
 
 
-def test_what_is_in_use_stays(shards: Shards, spec: MakeSpec, tmp_path: Path) -> None:
+def test_shards_in_use_are_not_evicted(shards: Shards, spec: MakeSpec, tmp_path: Path) -> None:
     folder, entries = shards
     train, test = (open_reader(f"file://{folder}", entries, cache=spec(max_bytes=2 * MiB)) for _ in range(2))
     part = train.read(0, 0, MiB)
-    for place in (1, 2, 3):
-        test.read(place, 0, 5)
+    for shard in (1, 2, 3):
+        test.read(shard, 0, 5)
     assert kept(tmp_path / "cache") == {cached_name(entries[0]), cached_name(entries[3])}
     assert hashlib.sha256(part).hexdigest() == entries[0].sha256
     del part
@@ -193,10 +193,10 @@ def test_what_is_in_use_stays(shards: Shards, spec: MakeSpec, tmp_path: Path) ->
     test.close()
 
 
-def test_a_read_goes_over_the_size_when_all_is_in_use(shards: Shards, spec: MakeSpec, tmp_path: Path) -> None:
+def test_a_read_exceeds_the_size_if_every_shard_is_in_use(shards: Shards, spec: MakeSpec, tmp_path: Path) -> None:
     folder, entries = shards
     reader = open_reader(f"file://{folder}", entries, cache=spec(max_bytes=2 * MiB))
-    parts = [reader.read(place, 0, MiB) for place in range(3)]
+    parts = [reader.read(shard, 0, MiB) for shard in range(3)]
     assert [hashlib.sha256(part).hexdigest() for part in parts] == [entry.sha256 for entry in entries[:3]]
     assert len(kept(tmp_path / "cache")) == 3
     parts.clear()
@@ -205,15 +205,15 @@ def test_a_read_goes_over_the_size_when_all_is_in_use(shards: Shards, spec: Make
     reader.close()
 
 
-def test_files_of_others_in_the_folder_stay(shards: Shards, spec: MakeSpec, tmp_path: Path) -> None:
+def test_other_files_in_the_folder_are_never_touched(shards: Shards, spec: MakeSpec, tmp_path: Path) -> None:
     folder, entries = shards
     mine = {"notes.txt", "t2vdata-abc.tar", "x.tar.part", f"{entries[0].sha256}.tar", f"my-{cached_name(entries[0])}", "x.lock"}
     (tmp_path / "cache").mkdir()
     for name in mine:
         (tmp_path / "cache" / name).write_bytes(b"mine")
     reader = open_reader(f"file://{folder}", entries, cache=spec(max_bytes=MiB))
-    for place in range(4):
-        reader.read(place, 0, 5)
+    for shard in range(4):
+        reader.read(shard, 0, 5)
     reader.close()
     assert kept(tmp_path / "cache") == mine | {cached_name(entries[3])}
 
@@ -230,7 +230,7 @@ def test_a_shard_larger_than_the_cache_is_refused(shards: Shards, spec: MakeSpec
 # What goes wrong
 
 
-def test_a_full_disk_is_said_and_leaves_nothing(shards: Shards, spec: MakeSpec, tmp_path: Path) -> None:
+def test_a_full_disk_raises_and_leaves_no_file(shards: Shards, spec: MakeSpec, tmp_path: Path) -> None:
     reader = open_reader(f"file://{shards[0]}", shards[1], cache=spec())
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     # The limit stands in for a full disk: the kernel refuses the write in the same place.
@@ -247,13 +247,13 @@ def test_a_full_disk_is_said_and_leaves_nothing(shards: Shards, spec: MakeSpec, 
     reader.close()
 
 
-def test_a_cache_folder_that_is_a_file_is_said(shards: Shards, spec: MakeSpec, tmp_path: Path) -> None:
+def test_a_cache_folder_that_is_a_file_is_refused(shards: Shards, spec: MakeSpec, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError, match=r"cannot store shards in .*file: File exists; give CacheSpec another folder"):
         open_reader(f"file://{shards[0]}", shards[1], cache=spec(folder=str(tmp_path / "file")))
 
 
-def test_two_processes_fetch_a_shard_once(serve: Serve, large: Large, tmp_path: Path) -> None:
+def test_two_processes_download_a_shard_once(serve: Serve, large: Large, tmp_path: Path) -> None:
     folder, entry = large
     server = serve(folder, "limit_rate 8m;")
     processes = [fetching(server.url, entry, tmp_path / "cache") for _ in range(2)]
@@ -263,7 +263,7 @@ def test_two_processes_fetch_a_shard_once(serve: Serve, large: Large, tmp_path: 
     assert kept(tmp_path / "cache") == {cached_name(entry)}
 
 
-def test_a_process_killed_while_it_fetches_leaves_nothing_wrong(
+def test_a_process_killed_during_a_download_leaves_no_damage(
     serve: Serve, large: Large, spec: MakeSpec, tmp_path: Path
 ) -> None:
     folder, entry = large
@@ -274,7 +274,7 @@ def test_a_process_killed_while_it_fetches_leaves_nothing_wrong(
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert kept(tmp_path / "cache") == {f"{cached_name(entry)}.part", f"{cached_name(entry)}.lock"}
-    # Another reader sweeps what was left, although it needs nothing of it.
+    # Another reader removes the partial files, although it needs none of them.
     open_reader(server.url, [entry], cache=spec()).close()
     assert kept(tmp_path / "cache") == set()
     server.kill()
@@ -285,7 +285,7 @@ def test_a_process_killed_while_it_fetches_leaves_nothing_wrong(
     assert kept(tmp_path / "cache") == {cached_name(entry)}
 
 
-def test_who_waits_for_a_killed_process_goes_on_in_its_place(serve: Serve, large: Large, tmp_path: Path) -> None:
+def test_a_waiting_process_takes_over_from_a_killed_one(serve: Serve, large: Large, tmp_path: Path) -> None:
     folder, entry = large
     server = serve(folder, "limit_rate 4m;")
     first = fetching(server.url, entry, tmp_path / "cache")
@@ -298,7 +298,7 @@ def test_who_waits_for_a_killed_process_goes_on_in_its_place(serve: Serve, large
     assert kept(tmp_path / "cache") == {cached_name(entry)}
 
 
-def test_closing_a_reader_ends_its_fetches(serve: Serve, large: Large, spec: MakeSpec, tmp_path: Path) -> None:
+def test_closing_a_reader_ends_its_downloads(serve: Serve, large: Large, spec: MakeSpec, tmp_path: Path) -> None:
     folder, entry = large
     server = serve(folder, "limit_rate 1m;")
     reader = open_reader(server.url, [entry], cache=spec())

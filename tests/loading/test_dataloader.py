@@ -1,4 +1,4 @@
-"""Batches: what is in them, in which order, and how reading goes on where it stopped."""
+"""The loader: contents and order of batches, and resuming."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def keys(batches: object) -> list[str]:
     return [key for batch in batches for key in batch.keys]
 
 
-def test_the_five_lines_give_video_and_tokens(dataset: Dataset) -> None:
+def test_the_loader_yields_video_and_tokens(dataset: Dataset) -> None:
     words = t2vdata.Vocabulary.load(dataset.vocabulary_path)
     num_clips = 0
     for batch in loader(dataset["train"], LoadSpec(batch_size=8, num_frames=4), vocabulary=words, seed=0):
@@ -46,15 +46,15 @@ def test_the_five_lines_give_video_and_tokens(dataset: Dataset) -> None:
     assert num_clips == 60
 
 
-def test_a_batch_holds_what_the_dataset_holds(dataset: Dataset) -> None:
+def test_batches_have_the_clips_captions_and_labels_of_the_dataset(dataset: Dataset) -> None:
     reading = Loader(dataset["train"], LoadSpec(batch_size=7), seed=3)
     seen = 0
     for batch in reading:
-        for place, key in enumerate(batch.keys):
+        for position, key in enumerate(batch.keys):
             item = dataset.find(key)
-            assert np.array_equal(batch.video[place].permute(1, 2, 3, 0).numpy(), item.frames.data)
-            assert batch.captions[place] == item.captions[0]
-            assert reading.labels[batch.labels[place]] == item.meta["label"]
+            assert np.array_equal(batch.video[position].permute(1, 2, 3, 0).numpy(), item.frames.data)
+            assert batch.captions[position] == item.captions[0]
+            assert reading.labels[batch.labels[position]] == item.meta["label"]
             seen += 1
     assert seen == 60
 
@@ -64,14 +64,17 @@ def test_a_batch_holds_what_the_dataset_holds(dataset: Dataset) -> None:
 )
 def test_the_order_does_not_depend_on_workers(dataset: Dataset, resources: Resources) -> None:
     spec = LoadSpec(batch_size=7, num_frames=3, crop=16, crop_at="random")
-    want = list(Loader(dataset["train"], spec, seed=1, resources=ALONE))
+    expected = list(Loader(dataset["train"], spec, seed=1, resources=ALONE))
     with Loader(dataset["train"], spec, seed=1, resources=resources) as reading:
-        found = list(reading)
-    assert keys(found) == keys(want)
-    assert all(torch.equal(one.video, other.video) for one, other in zip(found, want, strict=True))
+        actual = list(reading)
+    assert keys(actual) == keys(expected)
+    assert all(
+        torch.equal(actual_batch.video, expected_batch.video)
+        for actual_batch, expected_batch in zip(actual, expected, strict=True)
+    )
 
 
-def test_each_epoch_has_an_order_of_its_own_and_all_clips(dataset: Dataset) -> None:
+def test_each_epoch_has_all_clips_in_a_different_order(dataset: Dataset) -> None:
     reading = Loader(dataset["train"], LoadSpec(batch_size=16), resources=ALONE)
     epochs = [tuple(keys(reading)) for _ in range(3)]
     assert len(set(epochs)) == 3
@@ -81,12 +84,12 @@ def test_each_epoch_has_an_order_of_its_own_and_all_clips(dataset: Dataset) -> N
     assert tuple(keys(reading)) == epochs[1]
 
 
-def test_without_shuffling_clips_come_as_they_are_stored(dataset: Dataset) -> None:
+def test_without_shuffling_clips_come_in_stored_order(dataset: Dataset) -> None:
     assert keys(Loader(dataset["val"], LoadSpec(shuffle=False), resources=ALONE)) == list(dataset["val"].keys)
 
 
 def read_side_by_side(dataset: Dataset, world: int, state: dict | None, stop: int | None, size: int) -> tuple[list[str], dict]:
-    """Return the keys in the order of the whole job, and its state, after ``stop`` batches of each rank."""
+    """Return the keys in the order of the whole job and its state after ``stop`` batches of each rank."""
     ranks = [
         Loader(dataset["train"], LoadSpec(batch_size=size), seed=5, rank=r, world=world, resources=ALONE) for r in range(world)
     ]
@@ -100,34 +103,34 @@ def read_side_by_side(dataset: Dataset, world: int, state: dict | None, stop: in
 
 @pytest.mark.parametrize("before", [1, 2, 3])
 @pytest.mark.parametrize("after", [1, 2, 3])
-def test_an_interrupted_epoch_goes_on_on_another_number_of_ranks(dataset: Dataset, before: int, after: int) -> None:
-    whole, _ = read_side_by_side(dataset, 1, None, None, 4)
+def test_an_interrupted_epoch_resumes_on_another_number_of_ranks(dataset: Dataset, before: int, after: int) -> None:
+    full_order, _ = read_side_by_side(dataset, 1, None, None, 4)
     stop = random.Random(10 * before + after).randrange(1, 60 // 4 // before)
     head, state = read_side_by_side(dataset, before, None, stop, 4)
     assert len(head) == stop * before * 4
-    # As it is written down and read again between two jobs.
+    # As saved and loaded between two jobs.
     tail, _ = read_side_by_side(dataset, after, json.loads(json.dumps(state)), None, 4)
-    # What does not divide among the ranks is left out at the end.
-    assert len(whole) - len(head + tail) < after
-    assert (head + tail) == whole[: len(head + tail)]
+    # The remainder that does not divide among the ranks is dropped at the end.
+    assert len(full_order) - len(head + tail) < after
+    assert (head + tail) == full_order[: len(head + tail)]
 
 
 @pytest.mark.parametrize("resources", [Resources(workers=3, prefetch=1), Resources(workers=2, processes=True, prefetch=6)])
-def test_a_state_goes_on_with_other_workers_and_prefetch(dataset: Dataset, resources: Resources) -> None:
+def test_a_state_resumes_with_other_workers_and_prefetch(dataset: Dataset, resources: Resources) -> None:
     spec = LoadSpec(batch_size=4)
-    whole = [keys(Loader(dataset["train"], spec, seed=2, resources=ALONE)), keys([])]
+    full_order = [keys(Loader(dataset["train"], spec, seed=2, resources=ALONE)), keys([])]
     first = Loader(dataset["train"], spec, seed=2)
     head = keys(itertools.islice(first, 5))
     with Loader(dataset["train"], spec, seed=2, resources=resources) as second:
         second.load_state_dict(first.state_dict())
-        assert head + keys(second) == whole[0]
+        assert head + keys(second) == full_order[0]
         assert second.state_dict()["epoch"] == 1
 
 
-def test_a_for_that_was_left_early_is_gone_on_with(dataset: Dataset) -> None:
+def test_after_a_break_the_next_loop_continues(dataset: Dataset) -> None:
     reading = Loader(dataset["train"], LoadSpec(batch_size=8), resources=ALONE)
-    whole = keys(Loader(dataset["train"], LoadSpec(batch_size=8), resources=ALONE))
-    assert keys(itertools.islice(reading, 3)) + keys(reading) == whole
+    full_order = keys(Loader(dataset["train"], LoadSpec(batch_size=8), resources=ALONE))
+    assert keys(itertools.islice(reading, 3)) + keys(reading) == full_order
 
 
 @pytest.mark.parametrize(
@@ -139,13 +142,13 @@ def test_a_for_that_was_left_early_is_gone_on_with(dataset: Dataset) -> None:
         ({"position": 61}, "position 61 of epoch 0; expected 0 to 60"),
     ],
 )
-def test_a_state_of_something_else_is_refused(dataset: Dataset, change: dict, message: str) -> None:
+def test_a_state_of_another_loader_is_refused(dataset: Dataset, change: dict, message: str) -> None:
     reading = Loader(dataset["train"], seed=5)
     with pytest.raises(RequestError, match=message):
         reading.load_state_dict({**reading.state_dict(), **change})
 
 
-def test_a_last_batch_may_be_left_out(dataset: Dataset) -> None:
+def test_an_incomplete_last_batch_can_be_dropped(dataset: Dataset) -> None:
     sizes = [len(batch) for batch in Loader(dataset["train"], LoadSpec(batch_size=16), resources=ALONE)]
     assert sizes == [16, 16, 16, 12]
     dropping = Loader(dataset["train"], LoadSpec(batch_size=16, drop_last=True), resources=ALONE)
@@ -167,7 +170,7 @@ folder, meet, rank = sys.argv[1:]
 torch.distributed.init_process_group("gloo", init_method=f"file://{meet}", rank=int(rank), world_size=2)
 reading = loader(t2vdata.open_dataset(folder)["train"], LoadSpec(batch_size=7), seed=5, resources=Resources(workers=1))
 for batch in reading:
-    # All ranks have as many batches, or this one would wait for ever.
+    # Hangs unless all ranks have equally many batches.
     torch.distributed.barrier()
     print(*batch.keys)
 torch.distributed.destroy_process_group()
@@ -183,16 +186,16 @@ def test_ranks_come_from_torch_distributed(dataset: Dataset, tmp_path: Path) -> 
     assert together == keys(Loader(dataset["train"], LoadSpec(batch_size=7), seed=5, resources=ALONE))
 
 
-def test_batches_that_somebody_keeps_stay_what_they_are(dataset: Dataset) -> None:
+def test_batches_that_are_kept_do_not_change(dataset: Dataset) -> None:
     spec = LoadSpec(batch_size=2)
     kept = list(Loader(dataset["train"], spec, seed=4))
     again = Loader(dataset["train"], spec, seed=4, resources=ALONE)
     assert len(kept) == 30
-    for one, other in zip(kept, again, strict=True):
-        assert torch.equal(one.video, other.video)
+    for actual_batch, expected_batch in zip(kept, again, strict=True):
+        assert torch.equal(actual_batch.video, expected_batch.video)
 
 
-def test_memory_is_used_again_when_nobody_keeps_batches(dataset: Dataset) -> None:
+def test_buffers_are_reused_when_batches_are_dropped(dataset: Dataset) -> None:
     reading = Loader(dataset["train"], LoadSpec(batch_size=4), resources=Resources(workers=1, prefetch=2))
     places = {batch.video.data_ptr() for batch in reading}
     assert len(places) <= 4
@@ -218,14 +221,16 @@ def test_grey_clips_become_rgb_in_channels_last_memory(dataset: Dataset) -> None
 
 
 def test_a_vocabulary_of_another_dataset_is_refused(dataset: Dataset) -> None:
-    other = t2vdata.Vocabulary((*t2vdata.Vocabulary.build(["a digit"]).words,), (0, 0, 0, 0, 1, 1), fingerprint="f" * 64)
+    expected_batch = t2vdata.Vocabulary(
+        (*t2vdata.Vocabulary.build(["a digit"]).words,), (0, 0, 0, 0, 1, 1), fingerprint="f" * 64
+    )
     with pytest.raises(RequestError, match=r"built from another dataset \(ffffffffffff\).*dataset.vocabulary_path"):
-        Loader(dataset["train"], vocabulary=other)
+        Loader(dataset["train"], vocabulary=expected_batch)
 
 
-def damage(copy: Path, place: int) -> tuple[str, str]:
+def damage(copy: Path, position: int) -> tuple[str, str]:
     """Overwrite the pixels of a training clip; return its shard and key."""
-    row = t2vdata.open_dataset(copy).index.iloc[place]
+    row = t2vdata.open_dataset(copy).index.iloc[position]
     with open(copy / row["shard"], "r+b") as file:
         file.seek(row["pixels_offset"])
         file.write(b"\xff" * int(row["pixels_size"]))
@@ -240,35 +245,35 @@ def test_a_bad_sample_raises_with_shard_key_and_reason(copy: Path, processes: bo
             DataError, match=f"{shard}: {key} cannot be loaded: DecodeError: not a Zstandard frame.*t2vdata verify"
         ):
             list(reading)
-        # And again: an error loses no memory, nor the place.
+        # Again: an error loses neither buffers nor the position.
         with pytest.raises(DataError, match=key):
             list(reading)
 
 
-def test_a_bad_sample_can_be_counted_and_left_out(copy: Path) -> None:
+def test_a_bad_sample_can_be_counted_and_dropped(copy: Path) -> None:
     _, key = damage(copy, 17)
     dataset = t2vdata.open_dataset(copy)
     reading = Loader(dataset["train"], LoadSpec(batch_size=9, on_error="count"), resources=ALONE)
-    found = list(reading)
-    assert sorted(keys(found)) == sorted(set(dataset["train"].keys) - {key})
-    for batch in found:
+    actual = list(reading)
+    assert sorted(keys(actual)) == sorted(set(dataset["train"].keys) - {key})
+    for batch in actual:
         assert len(batch.video) == len(batch.captions) == len(batch.labels) == len(batch.keys)
-        for place, one in enumerate(batch.keys):
-            assert np.array_equal(batch.video[place, 0].numpy(), dataset.find(one).frames.data[..., 0])
+        for position, clip_key in enumerate(batch.keys):
+            assert np.array_equal(batch.video[position, 0].numpy(), dataset.find(clip_key).frames.data[..., 0])
     assert reading.tally.kept == 59
     assert reading.tally.failed == {"DecodeError": 1}
 
 
-def test_a_batch_of_nothing_but_bad_samples_is_left_out(copy: Path) -> None:
+def test_a_batch_of_only_bad_samples_is_dropped(copy: Path) -> None:
     damage(copy, 3)
     reading = Loader(t2vdata.open_dataset(copy)["train"], LoadSpec(batch_size=1, on_error="count"), resources=ALONE)
     assert len(list(reading)) == 59
     assert reading.state_dict()["epoch"] == 1
 
 
-def test_reading_stops_when_too_much_is_bad(copy: Path) -> None:
-    for place in range(10):
-        damage(copy, place)
+def test_loading_stops_if_too_many_samples_are_bad(copy: Path) -> None:
+    for position in range(10):
+        damage(copy, position)
     reading = Loader(t2vdata.open_dataset(copy)["train"], LoadSpec(batch_size=10, on_error="count"), resources=ALONE)
     assert len(list(reading)) == 6
     with pytest.raises(DataError, match=r"of 1\d0 samples failed, more than 5%: DecodeError 1\d; the last was train-0"):
@@ -288,7 +293,7 @@ def test_an_empty_split_is_refused(copy: Path) -> None:
         dataset["trian"]
 
 
-def test_without_torch_the_message_says_what_to_install() -> None:
+def test_without_torch_the_error_names_what_to_install() -> None:
     code = "import sys; sys.modules['torch'] = None; from t2vdata.loading import LoadSpec, epoch_order, loader"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert "ModuleNotFoundError: batches need torch, which is not installed: pip install 't2vdata[torch]'" in done.stderr

@@ -1,4 +1,4 @@
-"""Batches on another device: a fake one here, a GPU where there is one."""
+"""Batches on another device: a fake device, or a GPU if the machine has one."""
 
 from __future__ import annotations
 
@@ -83,32 +83,32 @@ def read(dataset: Dataset, where: str, **settings: Any) -> list[Batch]:
     "settings",
     [{}, {"num_frames": 4}, {"crop": (20, 16), "crop_at": "random", "flip": True}, {"channels": 1}, {"dtype": "float32"}],
 )
-def test_batches_born_on_a_device_are_those_of_the_cpu(films: Dataset, settings: dict, monkeypatch: pytest.MonkeyPatch) -> None:
-    here = read(films, "cpu", **settings)
+def test_a_device_decodes_the_batches_of_the_cpu(films: Dataset, settings: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_cpu = read(films, "cpu", **settings)
     with monkeypatch.context() as patch:
         patch.setattr(Batch, "to", lambda batch, where, non_blocking: batch)
         gpu = FakeGpu(patch)
-        there = read(films, "cuda:1", **settings)
+        on_device = read(films, "cuda:1", **settings)
     assert gpu.opened == ["cuda:1"] * 24
-    for one, other in zip(there, here, strict=True):
-        assert one.keys == other.keys
-        assert torch.equal(one.video, other.video)
+    for actual, expected in zip(on_device, on_cpu, strict=True):
+        assert actual.keys == expected.keys
+        assert torch.equal(actual.video, expected.video)
 
 
-def test_resizing_there_comes_close_to_resizing_here(films: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resizing_on_a_device_is_close_to_resizing_on_the_cpu(films: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     for size, tolerance in [((16, 20), 12), ((64, 80), 4)]:
-        here = read(films, "cpu", resize=size)
+        on_cpu = read(films, "cpu", resize=size)
         with monkeypatch.context() as patch:
             patch.setattr(Batch, "to", lambda batch, where, non_blocking: batch)
             FakeGpu(patch)
-            there = read(films, "cuda", resize=size)
-        for one, other in zip(there, here, strict=True):
-            difference = (one.video.int() - other.video.int()).abs()
+            on_device = read(films, "cuda", resize=size)
+        for actual, expected in zip(on_device, on_cpu, strict=True):
+            difference = (actual.video.int() - expected.video.int()).abs()
             assert difference.max() <= tolerance
             assert difference.float().mean() < 1
 
 
-def test_a_clip_that_cannot_be_decoded_there_is_a_bad_sample(films: Dataset, gpu: FakeGpu) -> None:
+def test_a_clip_that_a_device_cannot_decode_is_a_bad_sample(films: Dataset, gpu: FakeGpu) -> None:
     gpu.broken = {3}
     with pytest.raises(DataError, match=r"train-00.. cannot be loaded: DecodeError: NVDEC cannot decode it"):
         read(films, "cuda")
@@ -118,7 +118,7 @@ def test_a_clip_that_cannot_be_decoded_there_is_a_bad_sample(films: Dataset, gpu
     assert reading.tally.failed == {"DecodeError": 1}
 
 
-def test_small_clips_and_exact_arrays_are_decoded_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_clips_and_lossless_arrays_are_decoded_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchcodec, "why_not", lambda name: None)
     large = device.MIN_PIXELS
     assert device.why_not_on_device("cuda", ("mp4",), large) is None
@@ -127,25 +127,25 @@ def test_small_clips_and_exact_arrays_are_decoded_on_the_cpu(monkeypatch: pytest
     assert device.why_not_on_device("cuda", ("mp4", "npy.zst"), large) == "mp4, npy.zst is not a video that a GPU decodes"
 
 
-def test_where_clips_are_decoded_is_said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_log_says_where_clips_are_decoded(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchcodec, "why_not", lambda name: None)
     with caplog.at_level(logging.INFO, "t2vdata"):
         assert device.decodes_on_device("cuda", ("mp4",), 1 << 21, None)
         assert not device.decodes_on_device("cuda", ("mp4",), 100, None)
         assert not device.decodes_on_device("cuda", ("mp4",), 1 << 21, requested=False)
-    said = [record.message for record in caplog.records]
-    assert said[0] == "clips are decoded on cuda, by NVDEC"
-    assert said[1].startswith("clips are decoded on the CPU and copied to cuda (clips of 100 pixels")
-    assert said[2] == "clips are decoded on the CPU and copied to cuda (as requested)"
+    messages = [record.message for record in caplog.records]
+    assert messages[0] == "clips are decoded on cuda, by NVDEC"
+    assert messages[1].startswith("clips are decoded on the CPU and copied to cuda (clips of 100 pixels")
+    assert messages[2] == "clips are decoded on the CPU and copied to cuda (as requested)"
 
 
-def test_decoding_there_can_be_demanded_and_refused(films: Dataset) -> None:
+def test_requesting_decoding_on_a_device_raises_if_it_is_impossible(films: Dataset) -> None:
     resources = Resources(device="cuda", decode_on_device=True)
     with pytest.raises(RequestError, match="cannot decode on cuda: clips of 15,360 pixels are decoded faster on the CPU"):
         Loader(films["train"], resources=resources)
 
 
-def test_batches_decoded_here_are_copied_without_waiting(films: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_decoded_on_the_cpu_are_copied_asynchronously(films: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     moves = []
     monkeypatch.setattr(Batch, "to", lambda batch, where, *, non_blocking: moves.append((str(where), non_blocking)) or batch)
     batches = list(Loader(films["train"], LoadSpec(batch_size=12), resources=Resources(device="meta")))
@@ -154,21 +154,21 @@ def test_batches_decoded_here_are_copied_without_waiting(films: Dataset, monkeyp
 
 
 @pytest.mark.gpu
-def test_a_gpu_gives_the_batches_of_the_cpu(tmp_path: Path) -> None:
+def test_batches_on_a_gpu_equal_those_of_the_cpu(tmp_path: Path) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no GPU")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(ROOT / "tests" / "examples")
         spec = BuildSpec("mydata.mixed", options={"same": True}, encoding=H264())
         dataset = t2vdata.open_dataset(build_dataset(spec, tmp_path / "out", num_workers=1).out)
-    here = read(dataset, "cpu")
-    for one, other in zip(read(dataset, "cuda"), here, strict=True):
-        assert one.video.device.type == "cuda"
-        assert torch.equal(one.video.cpu(), other.video)
+    on_cpu = read(dataset, "cpu")
+    for actual, expected in zip(read(dataset, "cuda"), on_cpu, strict=True):
+        assert actual.video.device.type == "cuda"
+        assert torch.equal(actual.video.cpu(), expected.video)
     patch = pytest.MonkeyPatch()
     patch.setattr(device, "MIN_PIXELS", 1)
     try:
-        for one, other in zip(read(dataset, "cuda"), here, strict=True):
-            assert (one.video.cpu().float() - other.video.float()).abs().mean() < 4
+        for actual, expected in zip(read(dataset, "cuda"), on_cpu, strict=True):
+            assert (actual.video.cpu().float() - expected.video.float()).abs().mean() < 4
     finally:
         patch.undo()

@@ -1,4 +1,4 @@
-"""Training on several ranks from an object store: every sample once an epoch, whatever becomes of the ranks."""
+"""Training on several ranks from an object store: every sample once per epoch, even if ranks die."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RANK = Path(__file__).parent / "rank.py"
 
 
 def torchrun(num_ranks: int, *words: object) -> None:
-    """Run ``rank.py`` on so many ranks; all are started once more when one dies."""
+    """Run ``rank.py`` on several ranks; torchrun restarts all once if one dies."""
     command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--max-restarts", "1"]
     command += ["--nproc-per-node", str(num_ranks), str(RANK), *map(str, words)]
     # Else the ranks that start once more find the addresses of those that were, and gloo connects to nobody (torch 2.13).
@@ -38,7 +38,7 @@ def keys_read(notes: Path, epoch: int) -> list[str]:
 
 
 @pytest.mark.timeout(600)
-def test_ranks_read_each_sample_once_though_one_dies_and_their_number_changes(
+def test_ranks_read_each_sample_once_although_one_dies_and_their_number_changes(
     s3: str, s3_settings: str, built: BuildResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = fsspec.filesystem("s3")

@@ -31,7 +31,7 @@ def open_as(kind: str, shards: Shards, spec: MakeSpec) -> Reader:
     )
 
 
-def test_the_place_decides_how_shards_are_read(shards: Shards, spec: MakeSpec) -> None:
+def test_the_location_decides_how_shards_are_read(shards: Shards, spec: MakeSpec) -> None:
     kinds = [type(open_as(kind, shards, spec)) for kind in KINDS]
     assert kinds == [MappedShards, CachedShards, RemoteRanges]
 
@@ -40,15 +40,15 @@ def test_the_place_decides_how_shards_are_read(shards: Shards, spec: MakeSpec) -
 def test_any_part_of_any_shard_is_read(kind: str, shards: Shards, spec: MakeSpec) -> None:
     folder, entries = shards
     reader = open_as(kind, shards, spec)
-    for place, offset, size in (
+    for shard, offset, size in (
         (0, 0, 10),
         (3, 512, 4096),
         (1, 0, entries[1].num_bytes),
         (2, entries[2].num_bytes, 0),
         (0, 7, 1),
     ):
-        expected = (folder / entries[place].name).read_bytes()[offset : offset + size]
-        assert bytes(reader.read(place, offset, size)) == expected
+        expected = (folder / entries[shard].name).read_bytes()[offset : offset + size]
+        assert bytes(reader.read(shard, offset, size)) == expected
     reader.close()
 
 
@@ -64,14 +64,14 @@ def test_a_read_beyond_the_end_is_refused(kind: str, offset: int, size: int, sha
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_many_threads_read_at_once(kind: str, shards: Shards, spec: MakeSpec) -> None:
+def test_many_threads_can_read_at_once(kind: str, shards: Shards, spec: MakeSpec) -> None:
     folder, entries = shards
-    whole = [(folder / entry.name).read_bytes() for entry in entries]
+    contents = [(folder / entry.name).read_bytes() for entry in entries]
     reader = open_as(kind, shards, spec)
 
     def is_right(number: int) -> bool:
-        place, offset = number % 4, number * 997
-        return bytes(reader.read(place, offset, 333)) == whole[place][offset : offset + 333]
+        shard, offset = number % 4, number * 997
+        return bytes(reader.read(shard, offset, 333)) == contents[shard][offset : offset + 333]
 
     with ThreadPoolExecutor(8) as threads:
         assert sum(threads.map(is_right, range(200))) == 200
@@ -79,7 +79,7 @@ def test_many_threads_read_at_once(kind: str, shards: Shards, spec: MakeSpec) ->
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_closed_reader_says_so_and_what_was_read_stays(kind: str, shards: Shards, spec: MakeSpec) -> None:
+def test_a_closed_reader_raises_and_earlier_reads_stay_valid(kind: str, shards: Shards, spec: MakeSpec) -> None:
     folder, entries = shards
     reader = open_as(kind, shards, spec)
     part = reader.read(0, 0, 100)
@@ -90,7 +90,7 @@ def test_a_closed_reader_says_so_and_what_was_read_stays(kind: str, shards: Shar
         reader.read(0, 0, 100)
 
 
-def test_what_is_mapped_is_not_copied(shards: Shards) -> None:
+def test_mapped_shards_are_not_copied(shards: Shards) -> None:
     reader = open_reader(str(shards[0]), shards[1])
     part = reader.read(0, 100, 50)
     assert isinstance(part, memoryview)
@@ -98,7 +98,7 @@ def test_what_is_mapped_is_not_copied(shards: Shards) -> None:
     assert part.obj is reader.read(0, 0, 1).obj  # type: ignore[union-attr]
 
 
-def test_a_shard_is_opened_when_it_is_read(shards: Shards) -> None:
+def test_a_shard_is_opened_when_it_is_first_read(shards: Shards) -> None:
     folder, entries = shards
     reader = open_reader(str(folder), entries)
     os.remove(folder / entries[2].name)
@@ -110,36 +110,36 @@ def test_a_shard_is_opened_when_it_is_read(shards: Shards) -> None:
 
 
 @pytest.mark.parametrize("num_bytes", [0, 1000, (1 << 20) + 512])
-def test_a_shard_of_another_size_is_said(num_bytes: int, shards: Shards) -> None:
+def test_a_shard_of_the_wrong_size_raises(num_bytes: int, shards: Shards) -> None:
     folder, entries = shards
     os.truncate(folder / entries[0].name, num_bytes)
     with pytest.raises(ShardError, match=rf"{entries[0].name} has {num_bytes} bytes, expected 1048576; .*`t2vdata verify"):
         open_reader(str(folder), entries).read(0, 0, 5)
 
 
-def test_members_of_a_dataset_lie_where_its_index_says(built: BuildResult) -> None:
+def test_members_of_a_dataset_are_where_its_index_says(built: BuildResult) -> None:
     folder = str(built.out)
     entries = [shard for _, shard in manifest.read(folder).shards()]
-    places = {entry.name: place for place, entry in enumerate(entries)}
+    shard_at = {entry.name: shard for shard, entry in enumerate(entries)}
     rows = tables.read_index(folder, ("shard", "txt_offset", "txt_size", "captions")).to_pylist()
     reader = open_reader(folder, entries)
-    texts = [bytes(reader.read(places[row["shard"]], row["txt_offset"], row["txt_size"])).decode() for row in rows]
+    texts = [bytes(reader.read(shard_at[row["shard"]], row["txt_offset"], row["txt_size"])).decode() for row in rows]
     assert texts == [row["captions"][0] for row in rows]
     assert len(texts) >= 60
 
 
-def test_a_hint_may_be_repeated_wrong_or_late(shards: Shards, spec: MakeSpec) -> None:
+def test_a_prefetch_may_be_repeated_wrong_or_late(shards: Shards, spec: MakeSpec) -> None:
     for kind in KINDS:
         reader = open_as(kind, shards, spec)
         reader.prefetch([3, 2, 3])
         reader.prefetch([])
         reader.prefetch([0, 1])
-        assert [len(reader.read(place, 0, 9)) for place in (2, 3, 0, 1, 2)] == [9] * 5
+        assert [len(reader.read(shard, 0, 9)) for shard in (2, 3, 0, 1, 2)] == [9] * 5
         reader.prefetch([0, 1, 2, 3])
         reader.close()
 
 
-def test_a_reader_that_is_dropped_takes_its_threads_along(shards: Shards, spec: MakeSpec) -> None:
+def test_the_threads_of_a_dropped_reader_end(shards: Shards, spec: MakeSpec) -> None:
     before = threading.active_count()
     reader: Reader | None = open_as("shards", shards, spec)
     assert reader is not None
@@ -153,7 +153,7 @@ def test_a_reader_that_is_dropped_takes_its_threads_along(shards: Shards, spec: 
     assert threading.active_count() <= before
 
 
-def test_a_reader_that_crossed_a_fork_is_refused(shards: Shards, spec: MakeSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_opened_before_a_fork_is_refused(shards: Shards, spec: MakeSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     reader = open_as("shards", shards, spec)
     monkeypatch.setattr(os, "getpid", lambda: -1)
     with pytest.raises(RequestError, match="was opened before a fork; open one in each process"):

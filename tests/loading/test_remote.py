@@ -1,4 +1,4 @@
-"""Datasets behind real HTTP and S3 servers, which die, cut their answers short and change what they serve."""
+"""Datasets behind real HTTP and S3 servers that die, truncate responses and change objects."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def assert_reads_like(url: str, built: BuildResult, spec: CacheSpec) -> None:
     assert len(entries) > 2
     reader = open_reader(url, entries, cache=spec)
     reader.prefetch(range(len(entries)))
-    assert all(is_right(reader.read(place, 0, entry.num_bytes), entry) for place, entry in enumerate(entries))
+    assert all(is_right(reader.read(shard, 0, entry.num_bytes), entry) for shard, entry in enumerate(entries))
     reader.close()
 
 
@@ -64,7 +64,7 @@ def test_a_dataset_is_read_from_s3(mode: str, built: BuildResult, s3_settings: s
     store = fsspec.filesystem("s3")
     if not store.exists("bucket/set"):
         store.mkdir("bucket")
-        # One after the other: a server that has just made its bucket does not like twelve at once.
+        # One after the other: a server with a new bucket refuses twelve uploads at once.
         for path in sorted(Path(built.out).iterdir()):
             store.put_file(str(path), f"bucket/set/{path.name}")
     assert_reads_like("s3://bucket/set", built, spec(mode=mode))
@@ -83,7 +83,7 @@ def test_a_dataset_is_read_from_a_server_without_ranges(built: BuildResult, spec
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_broken_connection_is_taken_up_at_the_byte_reached(mode: str, serve: Serve, large: Large, spec: MakeSpec) -> None:
+def test_a_broken_download_resumes_at_the_byte_reached(mode: str, serve: Serve, large: Large, spec: MakeSpec) -> None:
     folder, entry = large
     server = serve(folder)
     with servers.cutting_proxy(server.url, cuts=3, after=3 * MiB) as line:
@@ -99,7 +99,7 @@ def test_a_broken_connection_is_taken_up_at_the_byte_reached(mode: str, serve: S
     assert all(2 * MiB < step < 3 * MiB for step in steps)
 
 
-def test_a_server_that_dies_in_the_middle_and_comes_back_is_waited_for(serve: Serve, large: Large, spec: MakeSpec) -> None:
+def test_a_download_survives_a_restart_of_the_server(serve: Serve, large: Large, spec: MakeSpec) -> None:
     folder, entry = large
     server = serve(folder, "limit_rate 16m; limit_rate_after 4m;")
     reader = open_reader(server.url, [entry], cache=spec(retries=10, back_off_seconds=0.05))
@@ -122,7 +122,7 @@ def test_a_server_that_dies_in_the_middle_and_comes_back_is_waited_for(serve: Se
     assert int(last.split()[3].removeprefix("bytes=").split("-")[0]) >= 3 * MiB
 
 
-def test_a_server_without_ranges_that_breaks_is_read_from_its_beginning(large: Large, spec: MakeSpec) -> None:
+def test_a_broken_download_without_ranges_starts_over(large: Large, spec: MakeSpec) -> None:
     folder, entry = large
     with servers.plain_server(folder) as url, servers.cutting_proxy(url, cuts=2, after=5 * MiB) as line:
         reader = open_reader(line.url, [entry], cache=spec())
@@ -131,7 +131,7 @@ def test_a_server_without_ranges_that_breaks_is_read_from_its_beginning(large: L
         assert line.cuts_left == 0
 
 
-def test_a_broken_line_to_s3_is_taken_up(
+def test_a_broken_download_from_s3_resumes(
     s3_settings: str, large: Large, spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, entry = large
@@ -148,7 +148,7 @@ def test_a_broken_line_to_s3_is_taken_up(
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_line_that_breaks_for_good_is_given_up(mode: str, serve: Serve, large: Large, spec: MakeSpec) -> None:
+def test_a_connection_that_keeps_breaking_raises(mode: str, serve: Serve, large: Large, spec: MakeSpec) -> None:
     folder, entry = large
     with servers.cutting_proxy(serve(folder).url, cuts=1000, after=100) as line:
         reader = open_reader(line.url, [entry], cache=spec(mode=mode, retries=2))
@@ -159,7 +159,7 @@ def test_a_line_that_breaks_for_good_is_given_up(mode: str, serve: Serve, large:
         assert line.cuts_left in (1000 - 3, 1000 - 6)
 
 
-def test_a_server_that_is_away_is_given_up_with_the_reason(shards: tuple[Path, list[ShardEntry]], spec: MakeSpec) -> None:
+def test_an_unreachable_server_raises_with_the_reason(shards: tuple[Path, list[ShardEntry]], spec: MakeSpec) -> None:
     (port,) = servers.free_ports(1)
     reader = open_reader(f"http://127.0.0.1:{port}", shards[1], cache=spec(retries=0))
     with pytest.raises(StorageError, match=rf"cannot read http://127.0.0.1:{port}/.*Connect call failed.*after 1 attempt in"):
@@ -167,7 +167,7 @@ def test_a_server_that_is_away_is_given_up_with_the_reason(shards: tuple[Path, l
     reader.close()
 
 
-def test_a_server_that_stays_silent_is_given_up(large: Large, spec: MakeSpec, serve: Serve) -> None:
+def test_a_silent_server_times_out(large: Large, spec: MakeSpec, serve: Serve) -> None:
     folder, entry = large
     # After the first bytes, one of them in a second.
     server = serve(folder, "limit_rate 1; limit_rate_after 4m;")
@@ -178,7 +178,7 @@ def test_a_server_that_stays_silent_is_given_up(large: Large, spec: MakeSpec, se
 
 
 @pytest.mark.parametrize("status", [500, 503, 429])
-def test_a_busy_server_is_asked_again(status: int, serve: Serve, large: Large, spec: MakeSpec) -> None:
+def test_a_busy_server_is_retried(status: int, serve: Serve, large: Large, spec: MakeSpec) -> None:
     folder, entry = large
     server = serve(folder, f"return {status};")
     reader = open_reader(server.url, [entry], cache=spec(retries=2))
@@ -192,7 +192,7 @@ def test_a_busy_server_is_asked_again(status: int, serve: Serve, large: Large, s
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_an_object_that_was_cut_short_is_said(mode: str, serve: Serve, large: Large, spec: MakeSpec, tmp_path: Path) -> None:
+def test_a_truncated_object_raises(mode: str, serve: Serve, large: Large, spec: MakeSpec, tmp_path: Path) -> None:
     folder, entry = large
     os.truncate(folder / entry.name, 5 * MiB)
     reader = open_reader(serve(folder).url, [entry], cache=spec(mode=mode, retries=1))
@@ -204,19 +204,19 @@ def test_an_object_that_was_cut_short_is_said(mode: str, serve: Serve, large: La
     assert mode == "ranges" or os.listdir(tmp_path / "cache") == []
 
 
-def test_an_object_that_has_changed_is_said(serve: Serve, large: Large, spec: MakeSpec, tmp_path: Path) -> None:
+def test_a_changed_object_raises(serve: Serve, large: Large, spec: MakeSpec, tmp_path: Path) -> None:
     folder, entry = large
     other = (folder / entry.name).read_bytes()[:-1] + b"!"
     (folder / entry.name).write_bytes(other)
-    found = hashlib.sha256(other).hexdigest()
+    actual = hashlib.sha256(other).hexdigest()
     reader = open_reader(serve(folder).url, [entry], cache=spec())
-    with pytest.raises(ShardError, match=rf"has SHA-256 {found}, expected {entry.sha256}: the object has changed .*; copy it"):
+    with pytest.raises(ShardError, match=rf"has SHA-256 {actual}, expected {entry.sha256}: the object has changed .*; copy it"):
         reader.read(0, 0, 5)
     reader.close()
     assert os.listdir(tmp_path / "cache") == []
 
 
-def test_an_object_that_was_replaced_while_it_was_fetched_is_fetched_again(
+def test_an_object_replaced_during_its_download_is_downloaded_again(
     serve: Serve, large: Large, spec: MakeSpec, tmp_path: Path
 ) -> None:
     folder, entry = large
@@ -239,7 +239,7 @@ def test_an_object_that_was_replaced_while_it_was_fetched_is_fetched_again(
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_shard_that_is_not_there_is_named(mode: str, serve: Serve, large: Large, spec: MakeSpec) -> None:
+def test_a_missing_shard_is_named(mode: str, serve: Serve, large: Large, spec: MakeSpec) -> None:
     folder, entry = large
     os.remove(folder / entry.name)
     reader = open_reader(serve(folder).url, [entry], cache=spec(mode=mode))
@@ -248,7 +248,7 @@ def test_a_shard_that_is_not_there_is_named(mode: str, serve: Serve, large: Larg
     reader.close()
 
 
-def test_a_shard_that_is_not_in_the_bucket_is_named(s3_settings: str, large: Large, spec: MakeSpec) -> None:
+def test_a_shard_missing_from_the_bucket_is_named(s3_settings: str, large: Large, spec: MakeSpec) -> None:
     reader = open_reader("s3://no-such-bucket", [large[1]], cache=spec())
     with pytest.raises(ShardError, match=rf"no shard {large[1].name}: no file at s3://no-such-bucket/.*bucket does not exist"):
         reader.read(0, 0, 5)
@@ -258,7 +258,7 @@ def test_a_shard_that_is_not_in_the_bucket_is_named(s3_settings: str, large: Lar
 # Doors that stay shut
 
 
-def test_a_file_that_may_not_be_read_is_said_at_once(serve: Serve, large: Large, spec: MakeSpec) -> None:
+def test_a_forbidden_file_raises_at_once(serve: Serve, large: Large, spec: MakeSpec) -> None:
     folder, entry = large
     server = serve(folder, "deny all;")
     with pytest.raises(NotADatasetError, match=r"no permission for http.*manifest\.json \(HTTP 403 Forbidden\); give fsspec"):
@@ -277,16 +277,16 @@ def test_a_file_that_may_not_be_read_is_said_at_once(serve: Serve, large: Large,
         ("AWS_ACCESS_KEY_ID", None, r"no permission for s3://bucket/set/manifest\.json: .*redentials"),
     ],
 )
-def test_wrong_keys_and_none_are_said(
+def test_wrong_and_missing_credentials_raise(
     name: str, value: str | None, message: str, s3_settings: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     # No keys from elsewhere: the machine's own, or its provider's.
-    for setting, place in (
+    for setting, shard in (
         ("AWS_EC2_METADATA_DISABLED", "true"),
         ("AWS_CONFIG_FILE", "none"),
         ("AWS_SHARED_CREDENTIALS_FILE", "none"),
     ):
-        monkeypatch.setenv(setting, place if place == "true" else str(tmp_path / place))
+        monkeypatch.setenv(setting, shard if shard == "true" else str(tmp_path / shard))
     monkeypatch.delenv(name)
     if value is not None:
         monkeypatch.setenv(name, value)
@@ -298,25 +298,25 @@ def test_wrong_keys_and_none_are_said(
 @pytest.mark.parametrize(
     ("url", "module"), [("http://127.0.0.1/set", "aiohttp"), ("s3://bucket/set", "s3fs")], ids=["http", "s3"]
 )
-def test_what_must_be_installed_is_said(url: str, module: str) -> None:
+def test_a_missing_package_is_named(url: str, module: str) -> None:
     script = (
         f"import sys; sys.modules[{module!r}] = None\nimport t2vdata\n"
         f"try: t2vdata.open_dataset({url!r})\nexcept t2vdata.errors.RequestError as error: print(error)"
     )
-    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
-    assert found.returncode == 0, found.stderr
-    assert module in found.stdout
-    assert "pip install 't2vdata[remote]'" in found.stdout
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert module in result.stdout
+    assert "pip install 't2vdata[remote]'" in result.stdout
 
 
-def test_a_compressing_server_is_asked_for_the_bytes_as_they_are(serve: Serve, built: BuildResult) -> None:
+def test_a_compressing_server_is_asked_for_identity_encoding(serve: Serve, built: BuildResult) -> None:
     server = serve(built.out, "gzip on; gzip_types *; gzip_min_length 1;")
     path = storage.join(server.url, "manifest.json")
     assert storage.read_bytes(path) == (Path(built.out) / "manifest.json").read_bytes()
     assert storage.size(path) == (Path(built.out) / "manifest.json").stat().st_size
 
 
-def test_a_file_at_a_url_is_read_at_any_place(serve: Serve, large: Large) -> None:
+def test_a_file_at_a_url_is_read_at_any_offset(serve: Serve, large: Large) -> None:
     folder, entry = large
     url, data = storage.join(serve(folder).url, entry.name), (folder / entry.name).read_bytes()
     with storage.open_read(url) as file:

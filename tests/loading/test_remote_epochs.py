@@ -1,4 +1,4 @@
-"""Batches from HTTP and S3: the five lines, the order, and a server that dies on the way."""
+"""Batches from HTTP and S3: contents, order, and a server that dies meanwhile."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ Serve = Callable[..., Nginx]
 MakeSpec = Callable[..., CacheSpec]
 
 
-def assert_same(found: Loader, want: Loader) -> None:
+def assert_same(actual: Loader, expected: Loader) -> None:
     num_batches = 0
-    for one, other in zip(found, want, strict=True):
-        assert one.keys == other.keys
-        assert torch.equal(one.video, other.video)
+    for actual_batch, expected_batch in zip(actual, expected, strict=True):
+        assert actual_batch.keys == expected_batch.keys
+        assert torch.equal(actual_batch.video, expected_batch.video)
         num_batches += 1
     assert num_batches > 2
 
@@ -40,7 +40,7 @@ def both(dataset: Dataset, built: BuildResult, cache: CacheSpec, processes: bool
 
 
 @pytest.mark.parametrize(("mode", "processes"), [("shards", False), ("shards", True), ("ranges", False)])
-def test_batches_over_http_are_those_of_the_folder(
+def test_batches_over_http_equal_those_of_the_folder(
     mode: str, processes: bool, built: BuildResult, serve: Serve, spec: MakeSpec
 ) -> None:
     there, here = both(t2vdata.open_dataset(serve(built.out).url), built, spec(mode=mode), processes)
@@ -48,10 +48,10 @@ def test_batches_over_http_are_those_of_the_folder(
         assert_same(there, here)
 
 
-def test_the_five_lines_work_from_s3(built: BuildResult, s3_settings: str, spec: MakeSpec) -> None:
+def test_the_loader_reads_from_s3(built: BuildResult, s3_settings: str, spec: MakeSpec) -> None:
     store = fsspec.filesystem("s3")
     store.makedirs("loading", exist_ok=True)
-    # One after the other: a server that has just made its bucket does not like twelve at once.
+    # One after the other: a server with a new bucket refuses twelve uploads at once.
     for path in sorted(Path(built.out).iterdir()):
         store.put_file(str(path), f"loading/mnist-motion/{path.name}")
     dataset = t2vdata.open_dataset("s3://loading/mnist-motion")
@@ -65,14 +65,14 @@ def test_the_five_lines_work_from_s3(built: BuildResult, s3_settings: str, spec:
     assert num_clips == 60
 
 
-def test_remote_data_is_shuffled_by_windows_of_shards(built: BuildResult, serve: Serve) -> None:
+def test_remote_data_is_shuffled_in_windows_of_shards(built: BuildResult, serve: Serve) -> None:
     remote = t2vdata.open_dataset(serve(built.out).url)
     assert Loader(remote["train"]).window == 8
     assert Loader(t2vdata.open_dataset(built.out)["train"]).window is None
     assert Loader(remote["train"], LoadSpec(window=None)).window is None
 
 
-def test_shards_come_one_window_after_the_other(tmp_path: Path, serve: Serve, spec: MakeSpec) -> None:
+def test_shards_are_read_window_by_window(tmp_path: Path, serve: Serve, spec: MakeSpec) -> None:
     built = build_dataset(tiny_spec(shard_size=6), tmp_path / "out", num_workers=1)
     server = serve(built.out)
     cache = spec(fetch_ahead=1)
@@ -87,7 +87,7 @@ def test_shards_come_one_window_after_the_other(tmp_path: Path, serve: Serve, sp
     reading.close()
 
 
-def test_a_server_that_dies_and_comes_back_costs_nothing_but_time(built: BuildResult, serve: Serve, spec: MakeSpec) -> None:
+def test_a_restart_of_the_server_costs_only_time(built: BuildResult, serve: Serve, spec: MakeSpec) -> None:
     server = serve(built.out)
     there, here = both(t2vdata.open_dataset(server.url), built, spec(retries=12, back_off_seconds=0.05))
     server.kill()
@@ -100,7 +100,7 @@ def test_a_server_that_dies_and_comes_back_costs_nothing_but_time(built: BuildRe
         there.close()
 
 
-def test_a_server_that_stays_away_is_named(built: BuildResult, serve: Serve, spec: MakeSpec) -> None:
+def test_an_unreachable_server_is_named(built: BuildResult, serve: Serve, spec: MakeSpec) -> None:
     server = serve(built.out)
     there, _ = both(t2vdata.open_dataset(server.url), built, spec(retries=1))
     server.kill()
@@ -108,7 +108,7 @@ def test_a_server_that_stays_away_is_named(built: BuildResult, serve: Serve, spe
         list(there)
 
 
-def test_a_changed_shard_is_told_by_its_hash(copy: Path, serve: Serve, spec: MakeSpec) -> None:
+def test_a_changed_shard_is_detected_by_its_hash(copy: Path, serve: Serve, spec: MakeSpec) -> None:
     dataset = t2vdata.open_dataset(serve(copy).url)
     name = dataset.manifest.splits["train"].shards[0].name
     data = bytearray((copy / name).read_bytes())

@@ -1,4 +1,4 @@
-"""The same order through a DataLoader, and torchdata's stateful one."""
+"""``BatchDataset`` in torch's DataLoader and torchdata's StatefulDataLoader."""
 
 from __future__ import annotations
 
@@ -28,35 +28,35 @@ def dataset(built: BuildResult) -> Dataset:
     return t2vdata.open_dataset(built.out)
 
 
-def whole(dataset: Dataset, epoch: int = 0) -> list[Batch]:
+def all_batches(dataset: Dataset, epoch: int = 0) -> list[Batch]:
     reading = Loader(dataset["train"], SPEC, seed=3)
     reading.set_epoch(epoch)
     return list(reading)
 
 
 @pytest.mark.parametrize(("workers", "start"), [(0, None), (1, "fork"), (2, "fork"), (2, "spawn")])
-def test_a_data_loader_gives_the_order_of_our_loader(dataset: Dataset, workers: int, start: str | None) -> None:
+def test_a_dataloader_yields_the_order_of_the_loader(dataset: Dataset, workers: int, start: str | None) -> None:
     batches = BatchDataset(dataset["train"], SPEC, seed=3)
     reading = DataLoader(batches, batch_size=None, num_workers=workers, multiprocessing_context=start)
-    found = list(reading)
-    assert len(reading) == len(found) == 15
-    for one, other in zip(found, whole(dataset), strict=True):
-        assert one.keys == other.keys
-        assert one.captions == other.captions
-        assert torch.equal(one.video, other.video)
+    actual = list(reading)
+    assert len(reading) == len(actual) == 15
+    for actual_batch, expected_batch in zip(actual, all_batches(dataset), strict=True):
+        assert actual_batch.keys == expected_batch.keys
+        assert actual_batch.captions == expected_batch.captions
+        assert torch.equal(actual_batch.video, expected_batch.video)
 
 
 @pytest.mark.parametrize("persistent", [False, True])
-def test_the_next_epoch_is_chosen_by_its_number(dataset: Dataset, persistent: bool) -> None:
+def test_set_epoch_chooses_the_next_epoch(dataset: Dataset, persistent: bool) -> None:
     batches = BatchDataset(dataset["train"], SPEC, seed=3)
     reading = DataLoader(batches, batch_size=None, num_workers=2, persistent_workers=persistent)
     for epoch in (0, 1, 5):
         batches.set_epoch(epoch)
-        assert [batch.keys for batch in reading] == [batch.keys for batch in whole(dataset, epoch)]
+        assert [batch.keys for batch in reading] == [batch.keys for batch in all_batches(dataset, epoch)]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_stateful_data_loader_goes_on_where_it_stopped(dataset: Dataset, workers: int) -> None:
+def test_a_stateful_dataloader_resumes(dataset: Dataset, workers: int) -> None:
     from torchdata.stateful_dataloader import StatefulDataLoader
 
     def make() -> StatefulDataLoader:
@@ -69,7 +69,7 @@ def test_a_stateful_data_loader_goes_on_where_it_stopped(dataset: Dataset, worke
     del batches
     second = make()
     second.load_state_dict(state)
-    assert head + [batch.keys for batch in second] == [batch.keys for batch in whole(dataset)]
+    assert head + [batch.keys for batch in second] == [batch.keys for batch in all_batches(dataset)]
 
 
 def test_a_state_of_other_workers_is_refused(dataset: Dataset) -> None:
@@ -79,6 +79,6 @@ def test_a_state_of_other_workers_is_refused(dataset: Dataset) -> None:
         next(iter(batches))
 
 
-def test_what_is_wrong_is_said_where_it_is_made(dataset: Dataset) -> None:
+def test_a_wrong_request_raises_at_construction(dataset: Dataset) -> None:
     with pytest.raises(RequestError, match="6 samples cannot feed 9 ranks"):
         BatchDataset(dataset["val"], rank=0, world=9)

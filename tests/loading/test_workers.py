@@ -1,4 +1,4 @@
-"""Workers that die, and what is left of them: nothing."""
+"""Decoding workers: errors, deaths, and that nothing is left of them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from build_process import accept_ctrl_c
 from support import patch_children
 
 import t2vdata
@@ -24,13 +25,13 @@ TWO = Resources(workers=2, processes=True)
 
 
 def workers() -> list[psutil.Process]:
-    """Return our workers among this process's children, which may have others of other tests."""
-    found = []
+    """Return the loading workers among this process's children."""
+    result = []
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
             if "t2vdata.loading.worker_main" in child.cmdline():
-                found.append(child)
-    return found
+                result.append(child)
+    return result
 
 
 def wait_until(holds: object, seconds: float = 20) -> bool:
@@ -42,7 +43,7 @@ def wait_until(holds: object, seconds: float = 20) -> bool:
     return False
 
 
-def test_a_killed_worker_is_named(built: BuildResult) -> None:
+def test_a_killed_worker_is_reported_with_its_signal(built: BuildResult) -> None:
     dataset = t2vdata.open_dataset(built.out)
     with Loader(dataset["train"], LoadSpec(batch_size=2), resources=TWO) as reading:
         batches = iter(reading)
@@ -82,12 +83,12 @@ def test_a_closed_loader_leaves_no_process_and_no_thread(built: BuildResult) -> 
         reading.close()
         assert not workers()
         assert threading.active_count() <= before
-        # And it can be used again.
+        # It can be used again.
         assert sum(len(batch) for batch in reading) == 56
         reading.close()
 
 
-def test_a_forgotten_loader_leaves_no_process_and_no_thread(built: BuildResult) -> None:
+def test_a_dropped_loader_leaves_no_process_and_no_thread(built: BuildResult) -> None:
     dataset = t2vdata.open_dataset(built.out)
     gc.collect()
     before = threading.active_count()
@@ -98,7 +99,7 @@ def test_a_forgotten_loader_leaves_no_process_and_no_thread(built: BuildResult) 
     assert wait_until(lambda: not workers() and threading.active_count() <= before)
 
 
-def test_a_loader_may_be_forgotten_while_its_workers_are_busy(built: BuildResult) -> None:
+def test_a_loader_may_be_dropped_while_its_workers_are_busy(built: BuildResult) -> None:
     dataset = t2vdata.open_dataset(built.out)
     threshold = gc.get_threshold()
     try:
@@ -125,7 +126,10 @@ time.sleep(60)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_nothing_outlives_a_killed_trainer(built: BuildResult, number: signal.Signals) -> None:
     trainer = subprocess.Popen(
-        [sys.executable, "-c", READER, str(built.out)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", READER, str(built.out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=accept_ctrl_c,
     )
     assert trainer.stdout is not None
     with trainer, trainer.stdout:
@@ -133,7 +137,8 @@ def test_nothing_outlives_a_killed_trainer(built: BuildResult, number: signal.Si
         their_workers = psutil.Process(trainer.pid).children(recursive=True)
         assert len(their_workers) == 2
         # Memory that has a name could outlive them.
-        maps = [one.path for process in (psutil.Process(trainer.pid), *their_workers) for one in process.memory_maps()]
+        processes = (psutil.Process(trainer.pid), *their_workers)
+        maps = [mapping.path for process in processes for mapping in process.memory_maps()]
         assert any("memfd:t2vdata-batches" in path for path in maps)
         assert not [path for path in maps if path.startswith("/dev/shm")]
         trainer.send_signal(number)
@@ -155,7 +160,7 @@ def test_a_script_without_a_guard_can_use_processes(built: BuildResult, tmp_path
 
 
 def test_workers_import_no_torch(built: BuildResult) -> None:
-    found = subprocess.run(
+    result = subprocess.run(
         [
             sys.executable,
             "-c",
@@ -165,4 +170,4 @@ def test_workers_import_no_torch(built: BuildResult) -> None:
         text=True,
         timeout=60,
     )
-    assert found.stdout == "[]\n"
+    assert result.stdout == "[]\n"
