@@ -1,4 +1,4 @@
-"""JPEG sheets against H.264 and exact arrays: bytes and decoding of real clips of 64x64, 32 frames, on one core.
+"""Compare JPEG sheets with H.264 and lossless arrays: size and decoding time of real clips, 64x64, 32 frames, one core.
 
 python tests/benchmarks/bench_sheets.py ../shared/data/real
 """
@@ -30,13 +30,13 @@ ENCODINGS: list[Encoding] = [
 
 
 def milliseconds(decode: Callable[[bytes], object], members: list[bytes]) -> float:
-    """Return the time to decode one of ``members``, the best of 15 rounds."""
+    """Return the mean time to decode a member, best of 15 rounds."""
     best = float("inf")
     for _ in range(15):
-        begun = time.perf_counter()
+        began = time.perf_counter()
         for data in members:
             decode(data)
-        best = min(best, time.perf_counter() - begun)
+        best = min(best, time.perf_counter() - began)
     return 1000 * best / len(members)
 
 
@@ -44,20 +44,22 @@ def main(folder: Path) -> None:
     request = ClipRequest(fps=8.0, num_frames=32, size=64)
     clips = [read_clip(str((folder / name).absolute()), request) for name in CLIPS]
     print("encoding      bytes/clip   PSNR dB   encode ms   decode ms   decord ms")
-    for one in ENCODINGS:
-        members = [one.encode(clip).data for clip in clips]
-        back = [selected.decode(one.extension, data, range(32), channels=3) for data in members]
-        begun = time.perf_counter()
+    for candidate in ENCODINGS:
+        members = [candidate.encode(clip).data for clip in clips]
+        back = [selected.decode(candidate.extension, data, range(32), channels=3) for data in members]
+        began = time.perf_counter()
         for clip in clips:
-            one.encode(Frames(clip.data, clip.fps))
-        encode_ms = 1000 * (time.perf_counter() - begun) / len(clips)
-        decode_ms = milliseconds(lambda data, one=one: selected.decode(one.extension, data, range(32), channels=3), members)
+            candidate.encode(Frames(clip.data, clip.fps))
+        encode_ms = 1000 * (time.perf_counter() - began) / len(clips)
+        decode_ms = milliseconds(
+            lambda data, extension=candidate.extension: selected.decode(extension, data, range(32), channels=3), members
+        )
         decord = ""
-        if one.name == "h264":
+        if candidate.name == "h264":
             decord = f"{milliseconds(lambda data: open_video(data, backend='decord').frames_at(range(32)), members):11.2f}"
         error = np.mean([((a.data.astype(float) - b) ** 2).mean() for a, b in zip(clips, back, strict=True)])
         quality = "exact" if not error else f"{10 * np.log10(255**2 / error):.1f}"
-        name = f"{one.name} {getattr(one, 'quality', '')}"
+        name = f"{candidate.name} {getattr(candidate, 'quality', '')}"
         print(f"{name:12} {np.mean([*map(len, members)]):11,.0f} {quality:>9} {encode_ms:11.2f} {decode_ms:11.2f} {decord}")
 
 

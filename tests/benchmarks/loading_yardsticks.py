@@ -1,10 +1,10 @@
-"""Other ways to load what t2vdata has built, each as somebody who knows that library well would write it for two cores.
+"""Other ways to load datasets built by t2vdata, each as an expert of that library would write it for two cores.
 
-``python tests/benchmarks/loading_yardsticks.py "webdataset + decord" --folder DATASET`` prints the clips/s of three seconds;
-bench_loading.py measures them properly, next to our loader. All give batches of 64 clips, (B, T, H, W, C) uint8, and the ids
-of their captions, for ever. All read in the order of the shards, which suits them; ours shuffles.
+``python tests/benchmarks/loading_yardsticks.py "webdataset + decord" --folder DATASET`` prints the clips/s over three seconds;
+bench_loading.py measures them properly, next to our loader. All yield batches of 64 clips, (B, T, H, W, C) uint8, and the ids
+of their captions, forever. All read in the order of the shards, which favours them; ours shuffles.
 
-The floors give nothing: they decode the same bytes in two processes and drop the pictures.
+The floors yield nothing: they decode the same bytes in two processes and discard the pictures.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from t2vdata.format import manifest, tables
 
 BATCH_SIZE, CORES = 64, 2
 NUM_FRAMES = 16
-"""Frames of a clip where not all are read."""
+"""Frames per clip if not all are taken."""
 
 Video = NDArray[np.uint8]
 Batch = tuple[Any, Any]
@@ -43,13 +43,13 @@ Batch = tuple[Any, Any]
 
 @dataclass(frozen=True)
 class Task:
-    """What batches are made of: a dataset's training clips, and which of their frames."""
+    """What to load: the training clips of a dataset, and which of their frames."""
 
     folder: str
     select: Literal["all", "even", "crop"] = "all"
     """Every frame; 16 evenly spaced around the middle; 16 neighbours at random."""
     scratch: str = ""
-    """A folder for what a library makes of the shards before it can read them."""
+    """A folder for what a library converts the shards to before it can read them."""
 
     @functools.cached_property
     def clips(self) -> list[dict[str, Any]]:
@@ -90,12 +90,12 @@ class Task:
         return BATCH_SIZE, num_frames, row["height"], row["width"], row["channels"]
 
     def encode(self, caption: str) -> list[int]:
-        """Return the ids of a caption; those of one that was seen before are looked up."""
+        """Return the ids of a caption; repeated captions are looked up."""
         return _encoder(self.folder)(caption)
 
-    def wanted(self) -> range:
+    def selected(self) -> range:
         """Return the frames to take from a clip; all clips have one length."""
-        return wanted_frames(self.clips[0]["num_frames"], self.select)
+        return selected_frames(self.clips[0]["num_frames"], self.select)
 
 
 @functools.cache
@@ -103,8 +103,8 @@ def _encoder(folder: str) -> Callable[[str], list[int]]:
     return functools.cache(Vocabulary.load(str(Path(folder) / manifest.VOCABULARY)).encode)
 
 
-def wanted_frames(num_frames: int, select: str) -> range:
-    """Return the numbers of the frames to take from a clip of ``num_frames``; decode_floor.c has the same rule."""
+def selected_frames(num_frames: int, select: str) -> range:
+    """Return the indices of the frames to take from a clip of ``num_frames``; decode_floor.c has the same rule."""
     if select == "even":
         stride = (num_frames - 1) // (NUM_FRAMES - 1)
         first = (num_frames - 1 - (NUM_FRAMES - 1) * stride) // 2
@@ -115,14 +115,14 @@ def wanted_frames(num_frames: int, select: str) -> range:
     return range(num_frames)
 
 
-# ---- Decoders: a clip's bytes to (T, H, W, C). Of grey clips one channel of three is taken.
+# ---- Decoders: a clip's bytes to (T, H, W, C). For grey clips, one channel of three is kept.
 
 
 def decode_decord(data: bytes, task: Task) -> Video:
     import decord
 
     reader = decord.VideoReader(io.BytesIO(data), num_threads=1)
-    video: Video = reader.get_batch(task.wanted()).asnumpy()
+    video: Video = reader.get_batch(task.selected()).asnumpy()
     return video[..., : task.channels]
 
 
@@ -131,7 +131,7 @@ def decode_torchcodec(data: bytes, task: Task) -> Video:
 
     # Approximate: the rate is even, so frames need not be counted first.
     decoder = VideoDecoder(data, seek_mode="approximate", dimension_order="NHWC", num_ffmpeg_threads=1)
-    frames = task.wanted()
+    frames = task.selected()
     if frames.step == 1:
         video: Video = decoder.get_frames_in_range(frames.start, frames.stop).data.numpy()
     else:
@@ -140,14 +140,14 @@ def decode_torchcodec(data: bytes, task: Task) -> Video:
 
 
 def decode_opencv(data: bytes, task: Task) -> Video:
-    """Cut a JPEG sheet, decoded by OpenCV, into its frames: they stand in rows of equal width, the first at the top left."""
+    """Cut a JPEG sheet, decoded by OpenCV, into its frames: in rows of equal width, the first at the top left."""
     import cv2
 
     sheet = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
     row = task.clips[0]
     height, width = row["height"], row["width"]
     tiles = sheet.reshape(sheet.shape[0] // height, height, sheet.shape[1] // width, width, 3).swapaxes(1, 2)
-    return tiles.reshape(-1, height, width, 3)[task.wanted()]
+    return tiles.reshape(-1, height, width, 3)[task.selected()]
 
 
 def decode_ours(data: bytes, task: Task) -> Video:
@@ -171,18 +171,18 @@ Decode = Callable[[bytes, Task], Video]
 
 def stack_tokens(rows: Sequence[Sequence[int]]) -> NDArray[np.int64]:
     tokens = np.zeros((len(rows), max(map(len, rows))), np.int64)
-    for place, row in enumerate(rows):
-        tokens[place, : len(row)] = row
+    for position, row in enumerate(rows):
+        tokens[position, : len(row)] = row
     return tokens
 
 
 def collate(samples: Sequence[tuple[Video, Sequence[int]]]) -> Batch:
-    """Return a batch of torch tensors; in a DataLoader's worker they are made in shared memory at once."""
+    """Return a batch of torch tensors; a DataLoader's worker creates them in shared memory."""
     import torch
     from torch.utils.data import default_collate
 
     with warnings.catch_warnings():
-        # Exact arrays are read-only; stacking copies them.
+        # Lossless arrays are read-only; stacking copies them.
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         videos = [torch.from_numpy(video) for video, _ in samples]
     return default_collate(videos), torch.from_numpy(stack_tokens([ids for _, ids in samples]))
@@ -192,7 +192,7 @@ def one_thread() -> None:
     """Let torch stack with one thread, as it does in a DataLoader's workers."""
     import torch
 
-    # As fast as two on an idle machine; where anything else runs, two wait for each other and are up to ten times as slow.
+    # As fast as two on an idle machine; on a busy one, two wait for each other and are up to ten times slower.
     torch.set_num_threads(1)
 
 
@@ -203,7 +203,7 @@ def webdataset(task: Task, decode: Decode, num_workers: int) -> Iterator[Batch]:
     import webdataset as wds
     from torch.utils.data import DataLoader
 
-    # The JSON is not read: nobody asked for it.
+    # The JSON is not needed.
     pixels = task.extension
     pipeline = wds.WebDataset(task.shards, shardshuffle=False, select_files=lambda name: not name.endswith(".json"))
     samples = pipeline.to_tuple(pixels, "txt").map_tuple(
@@ -224,17 +224,17 @@ def threads(task: Task, decode: Decode) -> Iterator[Batch]:
     def load(row: dict[str, Any], video: Video) -> None:
         video[:] = decode(os.pread(files[row["shard"]], row["pixels_size"], row["pixels_offset"]), task)
 
-    rows = _for_ever(task.clips)
-    under_way: deque[tuple[Any, Any, list[Any]]] = deque()
+    rows = _repeat(task.clips)
+    in_progress: deque[tuple[Any, Any, list[Any]]] = deque()
     with ThreadPoolExecutor(CORES) as pool:
         try:
             while True:
-                while len(under_way) < 3:
-                    wanted = [next(rows) for _ in range(BATCH_SIZE)]
+                while len(in_progress) < 3:
+                    rows_of_batch = [next(rows) for _ in range(BATCH_SIZE)]
                     video = np.empty(task.batch_shape, np.uint8)
-                    jobs = [pool.submit(load, *pair) for pair in zip(wanted, video, strict=True)]
-                    under_way.append((video, stack_tokens([task.encode(row["captions"][0]) for row in wanted]), jobs))
-                video, tokens, jobs = under_way.popleft()
+                    jobs = [pool.submit(load, *pair) for pair in zip(rows_of_batch, video, strict=True)]
+                    in_progress.append((video, stack_tokens([task.encode(row["captions"][0]) for row in rows_of_batch]), jobs))
+                video, tokens, jobs = in_progress.popleft()
                 for job in jobs:
                     job.result()
                 yield video, tokens
@@ -242,7 +242,7 @@ def threads(task: Task, decode: Decode) -> Iterator[Batch]:
             pool.shutdown(cancel_futures=True)
 
 
-def _for_ever(clips: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _repeat(clips: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     while True:
         yield from clips
 
@@ -260,14 +260,14 @@ def spdl(task: Task) -> Iterator[Batch]:
 
     def decode(row: dict[str, Any]) -> tuple[Any, list[int]]:
         data = os.pread(files[row["shard"]], row["pixels_size"], row["pixels_offset"])
-        frames = task.wanted()
+        frames = task.selected()
         span, picked = None, f"format=pix_fmts={pix_fmt}"
         if task.select == "crop":
             # Half a frame early and late: time stamps are rounded.
             span = ((frames.start - 0.5) / fps, (frames.stop - 0.5) / fps)
             picked = f"trim=start={span[0]}:end={span[1]},{picked}"
         if task.select == "even":
-            # Only these are converted to RGB; measured to be faster than spdl.io.sample_decode_video.
+            # Only these are converted to RGB; measured faster than spdl.io.sample_decode_video.
             span = (0, (frames[-1] + 0.5) / fps)
             numbers = "+".join(f"eq(n,{number})" for number in frames)
             picked = f"select='{numbers}',{picked}"
@@ -280,7 +280,7 @@ def spdl(task: Task) -> Iterator[Batch]:
 
     pipeline = (
         PipelineBuilder()
-        .add_source(_for_ever(task.clips))
+        .add_source(_repeat(task.clips))
         .pipe(decode, concurrency=CORES, output_order="input")
         .aggregate(BATCH_SIZE)
         .pipe(convert)
@@ -295,7 +295,7 @@ def spdl(task: Task) -> Iterator[Batch]:
 
 
 def prepare_litdata(task: Task, decode: Decode | None, num_workers: int) -> None:
-    """Write the clips in litdata's own format: as they are in the shards, or, when it shall not decode, as arrays."""
+    """Write the clips in litdata's own format: as stored in the shards, or as arrays if it does not decode."""
     import litdata
 
     if Path(task.scratch, "index.json").exists():
@@ -338,9 +338,9 @@ def hf_streaming(task: Task, decode: Decode) -> Iterator[Batch]:
     dataset = datasets.load_dataset("webdataset", data_files={"train": task.shards}, split="train", streaming=True)
     dataset = dataset.select_columns([task.extension, "txt"]).rename_columns({task.extension: "pixels", "txt": "caption"})
     if task.extension == "mp4":
-        # Bytes, not a decoder object for each clip.
+        # Bytes, instead of a decoder object for each clip.
         dataset = dataset.cast_column("pixels", datasets.Video(decode=False))
-    # Of .npy.zst it makes lists of frames by itself; its format "numpy" takes three times as long over that.
+    # It turns .npy.zst into lists of frames; its format "numpy" takes three times as long.
     yield from _hf_loader(task, decode, dataset.repeat(None), CORES)
 
 
@@ -353,7 +353,7 @@ def hf_arrow(task: Task, decode: Decode, num_workers: int) -> Iterator[Batch]:
 
 
 def prepare_hf_arrow(task: Task, **settings: Any) -> None:
-    """Write the clips, as they are in the shards, into Arrow files, which datasets reads memory-mapped."""
+    """Write the clips as stored in the shards into Arrow files, which datasets memory-maps."""
     import datasets
 
     if Path(task.scratch, "state.json").exists():
@@ -377,7 +377,7 @@ def _hf_loader(task: Task, decode: Decode, dataset: Any, num_workers: int) -> An
 
 
 def _loader_options(num_workers: int, collate_fn: Callable[..., Batch]) -> dict[str, Any]:
-    """Return what DataLoaders are told. Workers stay for the next epoch."""
+    """Return the options of DataLoaders. Workers persist across epochs."""
     if num_workers == 0:
         one_thread()
     options = {"batch_size": BATCH_SIZE, "drop_last": True, "num_workers": num_workers, "collate_fn": collate_fn}
@@ -404,13 +404,13 @@ def floor_pyav(task: Task) -> Iterator[None]:
 
 
 def _decode_with_pyav(task: Task) -> None:
-    """Decode for ever, from the key frame before the first wanted frame to the last; write a byte for every 64 clips."""
+    """Decode forever, from the key frame before the first selected frame to the last; write a byte for every 64 clips."""
     import av
 
-    for number, row in enumerate(_for_ever(task.clips), 1):
+    for number, row in enumerate(_repeat(task.clips), 1):
         with open(Path(task.folder) / row["shard"], "rb") as file:
             data = os.pread(file.fileno(), row["pixels_size"], row["pixels_offset"])
-        frames = task.wanted()
+        frames = task.selected()
         with av.open(io.BytesIO(data), format="mov") as container:
             stream = container.streams.video[0]
             stream.thread_type, stream.thread_count = "NONE", 1
@@ -446,7 +446,7 @@ def floor_c(task: Task, *, keep: bool) -> Iterator[None]:
 
 
 def _count_bytes(commands: Sequence[Sequence[str]]) -> Iterator[None]:
-    """Yield once for each byte that any of the programs writes."""
+    """Yield once for each byte that a program writes."""
     readable, writable = os.pipe()
     programs = [subprocess.Popen(command, stdout=writable) for command in commands]
     os.close(writable)
@@ -466,25 +466,25 @@ def _count_bytes(commands: Sequence[Sequence[str]]) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Yardstick:
-    """A way to load: its name, and which datasets it can read."""
+    """A way to load, with its name and the datasets that it can read."""
 
     name: str
     extension: Literal["mp4", "npy.zst"]
     function: Callable[..., Iterator[Batch | None]]
     settings: dict[str, Any]
     packages: str = ""
-    """Modules, separated by blanks, that are imported before the clock starts."""
+    """Modules, separated by blanks, to import before the clock starts."""
     prepare_with: Callable[..., None] | None = None
-    """What is done once before anything is read, and not timed."""
+    """Runs once before loading, untimed."""
     is_floor: bool = False
-    """Whether it decodes and gives nothing: its batches are None."""
+    """Whether it only decodes: its batches are None."""
 
     def prepare(self, task: Task) -> None:
         if self.prepare_with is not None:
             self.prepare_with(task, **self.settings)
 
     def batches(self, task: Task) -> Iterator[Batch | None]:
-        """Yield batches for ever."""
+        """Yield batches forever."""
         return self.function(task, **self.settings)
 
 
@@ -527,14 +527,14 @@ def main() -> None:
     parser.add_argument("--folder", required=True, help="a dataset with one size and length of clips")
     parser.add_argument("--select", choices=("all", "even", "crop"), default="all", help="frames of a clip [%(default)s]")
     parser.add_argument("--floor", choices=("all", "even", "crop"), help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.floor:
-        _decode_with_pyav(Task(asked.folder, asked.floor))
-    yardstick = next((one for one in YARDSTICKS if one.name == asked.name), None)
+    options = parser.parse_args()
+    if options.floor:
+        _decode_with_pyav(Task(options.folder, options.floor))
+    yardstick = next((yardstick for yardstick in YARDSTICKS if yardstick.name == options.name), None)
     if yardstick is None:
-        parser.error(f"no yardstick {asked.name!r}; expected one of: {'; '.join(one.name for one in YARDSTICKS)}")
+        parser.error(f"no yardstick {options.name!r}; expected one of: {'; '.join(yardstick.name for yardstick in YARDSTICKS)}")
     with tempfile.TemporaryDirectory(prefix="yardstick-") as scratch:
-        task = Task(asked.folder, asked.select, scratch)
+        task = Task(options.folder, options.select, scratch)
         yardstick.prepare(task)
         batches = yardstick.batches(task)
         next(batches)
