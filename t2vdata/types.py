@@ -1,4 +1,4 @@
-"""The types that flow from a dataset to its shards: frozen, plain, and they check themselves."""
+"""The types that flow from a dataset to its shards: frozen, plain data that validates itself."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Frames:
     fps: float
     """Frames per second."""
     about: Mapping[str, Any] = field(default_factory=dict)
-    """What is known only once the media file is open, as JSON values: its size, rate, codec ..."""
+    """Facts known only from the opened media file, as JSON values: its size, rate, codec ..."""
 
     def __post_init__(self) -> None:
         shape = self.data.shape
@@ -137,7 +137,7 @@ class Frames:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What is written for a clip: the members of one key in a shard."""
+    """The files written for a clip: the members of a shard that share a key."""
 
     key: str
     files: Mapping[str, bytes]
@@ -154,34 +154,34 @@ class Sample:
 
 @functools.lru_cache(maxsize=256)
 def _is_extension(text: str) -> bool:
-    # USTAR has 100 bytes for a member's name: a key of 72, a dot, and this.
+    # A USTAR header has 100 bytes for a member's name: a key of 72, a dot, and this.
     return len(text) <= 27 and _EXTENSION.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A requested clip that is not in the shards, and why."""
+    """A requested clip that did not get into the shards, and why."""
 
     key: str
     split: str
     stage: str
-    """Where it was left out: ``clip``, ``frames``, ``decode``, ``encode`` ..."""
+    """The stage that rejected it, or failed: ``clip``, ``render``, ``frames`` or ``encode``."""
     kind: Literal["rejected", "failed"]
     reason: str
     """The filter's reason, or the name of the error."""
     message: str
-    """The error's message; for a filter, its reason with this clip's value."""
+    """The error's message; for a filter, its reason after the clip's source."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What became of the clips that were asked for; ``seen`` is their sum."""
+    """Counts of requested clips by outcome; ``seen`` is the sum."""
 
     kept: int = 0
     rejected: Mapping[str, int] = field(default_factory=dict)
-    """{reason: clips}"""
+    """{reason: number of clips}"""
     failed: Mapping[str, int] = field(default_factory=dict)
-    """{error name: clips}"""
+    """{error name: number of clips}"""
 
     @classmethod
     def of(cls, kept: int, rejects: Iterable[Reject]) -> Tally:
@@ -216,14 +216,14 @@ def _add(left: Mapping[str, int], right: Mapping[str, int]) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class ShardPlan:
-    """The work of one shard: which clips go into it."""
+    """Which clips go into a shard."""
 
     split: str
     index: int
     clips: Sequence[Clip]
-    """A list, or a lazy sequence that makes its clips where they are used; it crosses process borders."""
+    """A list, or a lazy sequence that makes its clips in the worker; it crosses process borders."""
     rejects: tuple[Reject, ...] = ()
-    """Clips that the cheap filters left out while this shard was planned."""
+    """Clips that the clip filters rejected while this shard was planned."""
 
     def __str__(self) -> str:
         return f"shard {self.index} of split {self.split}"
@@ -238,13 +238,13 @@ class SavedPlan:
     """
 
     num_clips: int
-    """Clips that the shard takes from its split, left out or not."""
+    """Number of clips that the shard takes from its split, rejected or not."""
     rejects: tuple[Reject, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ShardReport:
-    """What a worker says of a shard that it has written."""
+    """What a worker reports about a finished shard."""
 
     name: str
     """File name of the shard; it exists when ``num_samples`` is above 0."""
@@ -254,7 +254,7 @@ class ShardReport:
     sha256: str
     rejects: tuple[Reject, ...]
     rows: Sequence[bytes] = ()
-    """Index row of each sample, a line of JSON; empty in the reports that an engine hands back."""
+    """Index row of each sample, a line of JSON; empty in the reports that an engine returns."""
 
     @property
     def tally(self) -> Tally:

@@ -1,4 +1,4 @@
-"""The types check themselves, and tallies add up."""
+"""The types validate themselves, and tallies add up."""
 
 from __future__ import annotations
 
@@ -11,7 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from t2vdata.errors import ClipError, RequestError
-from t2vdata.types import Clip, Frames, MediaRef, Reject, Sample, ShardPlan, ShardReport, Tally, check_key
+from t2vdata.types import (
+    Clip,
+    Frames,
+    MediaRef,
+    Reject,
+    Sample,
+    ShardPlan,
+    ShardReport,
+    Tally,
+    check_key,
+    window_key,
+    without_window,
+)
 
 reasons = st.dictionaries(st.sampled_from(["static", "no caption", "DecodeError"]), st.integers(1, 9))
 tallies = st.builds(Tally, st.integers(0, 9), reasons, reasons)
@@ -40,6 +52,15 @@ def test_a_clip_ends_after_it_starts(start: float, end: float) -> None:
     assert Clip("a", (), media=MediaRef("a.mp4"), end_seconds=end).start_seconds is None
 
 
+def test_windows_have_keys_that_lists_may_shorten() -> None:
+    clip = Clip("cat-w3", ("a cat",), media=MediaRef("cat-w3.mp4"))
+    assert clip.list_names == {"cat-w3"}
+    window = clip.cut_window(2)
+    assert (window.key, window.window, window.list_names) == ("cat-w3-w2", 2, {"cat-w3-w2", "cat-w3"})
+    assert [without_window(key) for key in ("cat", "cat-w3", "cat-w3-w2", "cat-wild")] == ["cat", "cat", "cat-w3", "cat-wild"]
+    assert window_key("cat", 3) == "cat-w3"
+
+
 def test_clips_are_frozen_and_cross_process_borders() -> None:
     clip = Clip("a", ("a caption",), group="g", meta={"label": "1"})
     assert pickle.loads(pickle.dumps(clip)) == clip
@@ -48,7 +69,7 @@ def test_clips_are_frozen_and_cross_process_borders() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_frames_tell_their_size(channels: int) -> None:
+def test_frames_know_their_size(channels: int) -> None:
     frames = Frames(np.zeros((2, 4, 6, channels), np.uint8), 25.0)
     assert (frames.num_frames, frames.height, frames.width, frames.channels) == (2, 4, 6, channels)
 
@@ -102,15 +123,15 @@ def test_a_tally_counts_rejects_by_reason() -> None:
 
 @settings(deadline=None, derandomize=True)
 @given(tallies, tallies, tallies)
-def test_tallies_add_in_any_order_and_lose_nothing(one: Tally, two: Tally, three: Tally) -> None:
-    assert one + two == two + one
-    assert (one + two) + three == one + (two + three)
-    assert one + Tally() == one
-    assert (one + two).seen == one.seen + two.seen
-    assert (one + two).num_failed == one.num_failed + two.num_failed
+def test_tallies_add_in_any_order_and_lose_nothing(a: Tally, b: Tally, c: Tally) -> None:
+    assert a + b == b + a
+    assert (a + b) + c == a + (b + c)
+    assert a + Tally() == a
+    assert (a + b).seen == a.seen + b.seen
+    assert (a + b).num_failed == a.num_failed + b.num_failed
 
 
-def test_a_plan_is_named_by_its_place() -> None:
+def test_a_plan_is_named_by_its_index_and_split() -> None:
     plan = ShardPlan("train", 3, [Clip("a", ()), Clip("b", ())], (reject("rejected", "no caption"),))
     assert str(plan) == "shard 3 of split train"
 
