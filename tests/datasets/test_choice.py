@@ -1,4 +1,4 @@
-"""What every dataset of media files can leave out: by lists, language, length, cuts and likeness; each with its reason."""
+"""How datasets of media files choose clips: by lists, language, length, cuts and near-duplicates; each reject has a reason."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ def build(media: Path, out: Path, **options: object) -> BuildResult:
 
 
 def reasons(result: BuildResult) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    keys: dict[str, list[str]] = {}
     for reject in tables.read_rejects(result.out):
-        found.setdefault(reject.reason, []).append(reject.key)
-    return found
+        keys.setdefault(reject.reason, []).append(reject.key)
+    return keys
 
 
 def a_list(folder: Path, *lines: str) -> Path:
@@ -68,19 +68,19 @@ def a_list(folder: Path, *lines: str) -> Path:
     return path
 
 
-def test_clips_with_a_cut_are_left_out(media: Path, tmp_path: Path) -> None:
+def test_clips_with_a_cut_are_rejected(media: Path, tmp_path: Path) -> None:
     result = build(media, tmp_path / "out", cuts="reject")
     assert reasons(result) == {"a cut": ["two", "three"]}
 
 
-def test_a_cut_behind_the_frames_that_are_taken_does_not_count(media: Path, tmp_path: Path) -> None:
+def test_a_cut_after_the_frames_of_a_clip_does_not_count(media: Path, tmp_path: Path) -> None:
     result = build(media, tmp_path / "out", cuts="reject", frames=11)
     assert reasons(result) == {"a cut": ["three"], "fewer than 11 frames": ["short"]}
 
 
-def test_the_longest_shot_is_taken_and_windows_are_cut_from_it(media: Path, tmp_path: Path) -> None:
-    whole = open_dataset(build(media, tmp_path / "whole", cuts="longest").out)
-    lengths = {item.key: item.frames.num_frames for split in whole.splits for item in whole[split]}
+def test_the_longest_shot_is_kept_and_windows_are_cut_from_it(media: Path, tmp_path: Path) -> None:
+    longest = open_dataset(build(media, tmp_path / "longest", cuts="longest").out)
+    lengths = {item.key: item.frames.num_frames for split in longest.splits for item in longest[split]}
     assert lengths == {"one": 30, "two": 20, "three": 10, "picture": 1, "short": 8, "again": 30}
     cut = open_dataset(build(media, tmp_path / "cut", cuts="longest", frames=8, windows=2).out)
     full = open_dataset(build(media, tmp_path / "full").out).find("two").frames.data
@@ -90,15 +90,14 @@ def test_the_longest_shot_is_taken_and_windows_are_cut_from_it(media: Path, tmp_
         assert np.abs(frames.astype(int) - full[first : first + 8]).mean() < 6
 
 
-def test_frames_that_do_not_match_leave_a_clip_out(media: Path, tmp_path: Path) -> None:
+def test_clips_whose_frames_do_not_match_are_rejected(media: Path, tmp_path: Path) -> None:
     result = build(media, tmp_path / "out", min_matches=20)
     assert reasons(result) == {"not smooth: fewer than 20 matches": ["two", "three"]}
-    one = open_dataset(result.out).find("one")
-    assert one.meta["matches"] > 100
+    assert open_dataset(result.out).find("one").meta["matches"] > 100
     assert result.manifest.spec["source"]["decoder"]["OpenCV"]
 
 
-def test_captions_in_another_language_are_left_out(media: Path, tmp_path: Path) -> None:
+def test_captions_in_another_language_are_dropped(media: Path, tmp_path: Path) -> None:
     english = build(media, tmp_path / "english", language="en")
     assert open_dataset(english.out).find("picture").captions == ("the camera moves along a wall of coloured blocks",)
     german = build(media, tmp_path / "german", language="de")
@@ -106,7 +105,7 @@ def test_captions_in_another_language_are_left_out(media: Path, tmp_path: Path) 
     assert list(reasons(german)) == ["no caption in de"]
 
 
-def test_length_is_asked_in_frames_and_seconds(media: Path, tmp_path: Path) -> None:
+def test_the_length_of_clips_is_limited_in_frames_and_seconds(media: Path, tmp_path: Path) -> None:
     result = build(media, tmp_path / "frames", min_frames=10)
     assert reasons(result) == {"fewer than 10 frames": ["short"]}
     result = build(media, tmp_path / "seconds", max_seconds=1.0)
@@ -116,7 +115,7 @@ def test_length_is_asked_in_frames_and_seconds(media: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("more", [{}, {"fps": 10.0}, {"windows": 2}], ids=str)
-def test_seconds_are_those_of_the_clip_not_of_the_frames_taken_from_it(
+def test_seconds_are_those_of_the_span_not_of_the_frames_taken_from_it(
     media: Path, tmp_path: Path, more: dict[str, object]
 ) -> None:
     result = build(media, tmp_path / "out", frames=3, min_seconds=0.5, max_seconds=1.25, **more)
@@ -126,41 +125,41 @@ def test_seconds_are_those_of_the_clip_not_of_the_frames_taken_from_it(
     assert open_dataset(result.out).find(named).meta["seconds"] == 1.2
 
 
-def test_of_a_clip_cut_to_its_longest_shot_the_shot_is_timed(media: Path, tmp_path: Path) -> None:
+def test_seconds_are_those_of_the_longest_shot_if_clips_are_cut_to_it(media: Path, tmp_path: Path) -> None:
     result = build(media, tmp_path / "out", frames=3, cuts="longest", min_seconds=0.5)
     assert reasons(result) == {"shorter than 0.5 s": ["three", "short"]}
 
 
-def test_lists_name_the_clips_and_labels_that_are_wanted(media: Path, tmp_path: Path) -> None:
-    wanted = a_list(tmp_path, "one", "picture", "never heard of")
-    result = build(media, tmp_path / "wanted", clip_list=wanted)
+def test_lists_choose_clips_and_labels(media: Path, tmp_path: Path) -> None:
+    clip_list = a_list(tmp_path, "one", "picture", "never heard of")
+    result = build(media, tmp_path / "listed", clip_list=clip_list)
     assert result.manifest.tally.kept == 2
     assert reasons(result) == {
         "not in the clip list": ["two", "three", "short", "again"],
         "not in the annotations": ["never_heard_of"],
     }
-    told = {reject.key: reject.message for reject in tables.read_rejects(result.out)}
-    assert told["never_heard_of"] == "list.txt, entry 3: not in the annotations"
-    result = build(media, tmp_path / "unwanted", exclude_list=a_list(tmp_path, "one", "two"))
+    messages = {reject.key: reject.message for reject in tables.read_rejects(result.out)}
+    assert messages["never_heard_of"] == "list.txt, entry 3: not in the annotations"
+    result = build(media, tmp_path / "excluded", exclude_list=a_list(tmp_path, "one", "two"))
     assert reasons(result) == {"in the exclude list": ["one", "two"]}
     result = build(media, tmp_path / "labels", label_list=a_list(tmp_path, "wall", "picture"))
     assert reasons(result) == {"label not in the list": ["two", "three", "short", "again"]}
 
 
 def test_a_list_names_a_clip_or_one_of_its_windows(media: Path, tmp_path: Path) -> None:
-    wanted = a_list(tmp_path, "one", "two-w1")
-    result = build(media, tmp_path / "out", clip_list=wanted, frames=8, windows=2)
+    clip_list = a_list(tmp_path, "one", "two-w1")
+    result = build(media, tmp_path / "out", clip_list=clip_list, frames=8, windows=2)
     assert [item.key for item in open_dataset(result.out)["train"]] == ["one-w0", "one-w1", "two-w1"]
 
 
-def test_a_file_that_is_called_like_a_window_is_a_clip_of_its_own(media: Path, tmp_path: Path) -> None:
+def test_a_file_named_like_a_window_is_a_clip_of_its_own(media: Path, tmp_path: Path) -> None:
     table = tmp_path / "clips.csv"
     rows = "".join(f"{media}/{name}.mp4,a wall,{key},train\n" for name, key in LIKE_WINDOWS)
     table.write_text(f"path,caption,key,split\n{rows}")
     listed = a_list(tmp_path, "cat", "dog")
-    result = build(tmp_path, tmp_path / "unwanted", exclude_list=listed)
+    result = build(tmp_path, tmp_path / "excluded", exclude_list=listed)
     assert reasons(result) == {"in the exclude list": ["cat"]}
-    result = build(tmp_path, tmp_path / "wanted", clip_list=listed)
+    result = build(tmp_path, tmp_path / "listed", clip_list=listed)
     assert reasons(result) == {"not in the clip list": ["cat-w1", "dog-w0"], "not in the annotations": ["dog"]}
 
 
@@ -174,7 +173,7 @@ def test_an_exclude_list_that_names_no_clip_is_refused(media: Path, tmp_path: Pa
     assert result.manifest.tally.rejected == {}
 
 
-def test_what_a_list_says_is_part_of_what_a_build_is(media: Path, tmp_path: Path) -> None:
+def test_the_content_of_a_list_is_part_of_the_fingerprint(media: Path, tmp_path: Path) -> None:
     first = build(media, tmp_path / "out", exclude_list=a_list(tmp_path, "one"))
     with pytest.raises(RequestError, match=r"source\.decoder\.--exclude-list is"):
         build(media, tmp_path / "out", exclude_list=a_list(tmp_path, "two"))
@@ -193,25 +192,25 @@ def test_what_a_list_says_is_part_of_what_a_build_is(media: Path, tmp_path: Path
     ],
     ids=str,
 )
-def test_what_cannot_be_asked_for_is_refused(media: Path, tmp_path: Path, options: dict[str, object], message: str) -> None:
+def test_invalid_options_are_refused(media: Path, tmp_path: Path, options: dict[str, object], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         build(media, tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_label_that_no_clip_has_is_named_with_the_nearest(media: Path, tmp_path: Path) -> None:
+def test_an_unknown_label_is_reported_with_the_nearest(media: Path, tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match=r"no label .* 'Wall'; did you mean 'Walls'"):
         build(media, tmp_path / "out", label_list=a_list(tmp_path, "Wall"))
 
 
-def test_labels_are_refused_where_no_clip_has_one(media: Path, tmp_path: Path) -> None:
+def test_a_label_list_is_refused_if_no_clip_has_a_label(media: Path, tmp_path: Path) -> None:
     table = tmp_path / "clips.csv"
     table.write_text(f"path,caption\n{media}/one.mp4,a wall\n")
     with pytest.raises(RequestError, match=r"no clip has a label here; leave out --label-list .*list\.txt"):
         build(tmp_path, tmp_path / "out", label_list=a_list(tmp_path, "None"))
 
 
-def test_a_list_of_nothing_is_refused(media: Path, tmp_path: Path) -> None:
+def test_an_empty_list_is_refused(media: Path, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"list\.txt names nothing; expected one name a line"):
         build(media, tmp_path / "out", clip_list=a_list(tmp_path))
 
@@ -225,16 +224,16 @@ def doubled(media: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(build(media, tmp_path_factory.mktemp("doubled") / "out", frames=8, windows=2).out)
 
 
-def test_clips_of_two_splits_that_show_the_same_are_found(doubled: Path) -> None:
-    found = duplicates.find(str(doubled))
-    assert found.counts == {"train and test": 2}
-    assert {pair.keys for pair in found.pairs} == {("one-w0", "again-w0"), ("one-w1", "again-w1")}
-    assert all(pair.bits <= found.max_distance for pair in found.pairs)
+def test_near_duplicates_across_splits_are_found(doubled: Path) -> None:
+    duplicate_report = duplicates.find(str(doubled))
+    assert duplicate_report.counts == {"train and test": 2}
+    assert {pair.keys for pair in duplicate_report.pairs} == {("one-w0", "again-w0"), ("one-w1", "again-w1")}
+    assert all(pair.bits <= duplicate_report.max_distance for pair in duplicate_report.pairs)
     # What is left out is the training clip: test sets stay as they are.
-    assert found.to_leave_out == ("one-w0", "one-w1")
+    assert duplicate_report.to_leave_out == ("one-w0", "one-w1")
 
 
-def test_the_list_of_duplicates_is_what_a_build_leaves_out(doubled: Path, media: Path, tmp_path: Path) -> None:
+def test_a_build_excludes_the_list_of_duplicates(doubled: Path, media: Path, tmp_path: Path) -> None:
     listed = tmp_path / "duplicates.txt"
     done = t2vdata("stats", doubled, "--check-duplicates", "--exclude-list", listed)
     assert done.returncode == 0, done.stderr
@@ -245,14 +244,14 @@ def test_the_list_of_duplicates_is_what_a_build_leaves_out(doubled: Path, media:
     assert not duplicates.find(result.out).pairs
     assert "warning" not in t2vdata("stats", result.out, "--check-duplicates").stderr
     assert reasons(result)["in the exclude list"] == ["one-w0", "one-w1"]
-    told = json.loads(t2vdata("stats", doubled, "--check-duplicates", "--json").stdout)
-    assert told["counts"] == {"train and test": 2}
+    report = json.loads(t2vdata("stats", doubled, "--check-duplicates", "--json").stdout)
+    assert report["counts"] == {"train and test": 2}
 
 
 def test_windows_of_one_video_are_counted_apart(media: Path, tmp_path: Path) -> None:
-    found = duplicates.find(build(media, tmp_path / "out", frames=28, windows=2).out)
-    assert found.of_one_group >= 2
-    assert set(found.counts) == {"train and test"}
+    duplicate_report = duplicates.find(build(media, tmp_path / "out", frames=28, windows=2).out)
+    assert duplicate_report.of_one_group >= 2
+    assert set(duplicate_report.counts) == {"train and test"}
 
 
 def test_a_dataset_without_hashes_says_so(built: BuildResult) -> None:

@@ -70,13 +70,13 @@ def test_every_dataset_has_a_layout() -> None:
 
 
 def test_keys_are_legal_and_none_occurs_twice(name: str, layout: Layout) -> None:
-    keys = [clip.key for found in clips(name, layout).values() for clip in found]
+    keys = [clip.key for split_clips in clips(name, layout).values() for clip in split_clips]
     for key in keys:
         check_key(key)
     assert len(set(keys)) == len(keys) == layout.num_clips
 
 
-def test_kept_rejected_and_failed_are_all_that_was_asked_for(result: BuildResult, layout: Layout) -> None:
+def test_kept_rejected_and_failed_clips_add_up_to_those_requested(result: BuildResult, layout: Layout) -> None:
     tally = result.manifest.tally
     assert (tally.kept, tally.seen) == (layout.num_kept, layout.num_clips)
     assert len(tables.read_rejects(result.out)) == layout.num_clips - layout.num_kept
@@ -92,18 +92,18 @@ def test_every_sample_has_captions_and_a_group(result: BuildResult) -> None:
 
 
 def test_the_json_has_all_captions_in_order_and_the_text_the_first(name: str, layout: Layout, result: BuildResult) -> None:
-    told = {clip.key: clip.captions for found in clips(name, layout).values() for clip in found}
+    captions = {clip.key: clip.captions for split_clips in clips(name, layout).values() for clip in split_clips}
     checked = 0
     for path in Path(result.out).glob("*.tar"):
         with path.open("rb") as file:
             for sample, _ in read_samples(file):
-                assert tuple(json.loads(sample.files["json"])["captions"]) == told[sample.key]
-                assert sample.files["txt"].decode() == told[sample.key][0]
+                assert tuple(json.loads(sample.files["json"])["captions"]) == captions[sample.key]
+                assert sample.files["txt"].decode() == captions[sample.key][0]
                 checked += 1
     assert checked == layout.num_kept
 
 
-def test_meta_tells_where_a_clip_comes_from_and_what_its_file_was(name: str, result: BuildResult) -> None:
+def test_meta_has_the_source_of_a_clip_and_the_facts_of_its_file(name: str, result: BuildResult) -> None:
     if name == "mnist-motion":
         return
     dataset = open_dataset(result.out)
@@ -115,7 +115,7 @@ def test_meta_tells_where_a_clip_comes_from_and_what_its_file_was(name: str, res
 
 def test_stats_counts_it_and_show_draws_it(result: BuildResult) -> None:
     counted = stats.compute(result.out)
-    assert {name: one.clips for name, one in counted.splits.items()} == {
+    assert {name: split.clips for name, split in counted.splits.items()} == {
         name: split.num_samples for name, split in result.manifest.splits.items()
     }
     dataset = open_dataset(result.out)
@@ -125,21 +125,21 @@ def test_stats_counts_it_and_show_draws_it(result: BuildResult) -> None:
             assert Image.open(io.BytesIO(drawn)).width > 0
 
 
-def test_a_dry_run_counts_what_the_annotations_tell(name: str, layout: Layout, result: BuildResult) -> None:
-    found = dry_run(spec(name, layout), num_workers=1)
-    assert found.num_clips + sum(sum(one.rejected.values()) for one in found.splits.values()) == layout.num_clips
+def test_a_dry_run_counts_the_clips_of_the_annotations(name: str, layout: Layout, result: BuildResult) -> None:
+    forecast = dry_run(spec(name, layout), num_workers=1)
+    assert forecast.num_clips + sum(sum(split.rejected.values()) for split in forecast.splits.values()) == layout.num_clips
     # These are few: all of them are tried, or as good as all.
-    assert (found.num_kept, found.sampled.seen) == (layout.num_kept, min(found.num_clips, NUM_SAMPLED))
-    assert found.bytes_per_clip > 0
-    assert found.seconds_per_clip > 0
+    assert (forecast.num_kept, forecast.sampled.seen) == (layout.num_kept, min(forecast.num_clips, NUM_SAMPLED))
+    assert forecast.bytes_per_clip > 0
+    assert forecast.seconds_per_clip > 0
 
 
 def test_no_group_is_in_two_splits(name: str, layout: Layout, result: BuildResult) -> None:
     assert not stats.compute(result.out).shared_groups
-    groups = {split: {clip.group for clip in found} for split, found in clips(name, layout).items()}
-    for split, found in groups.items():
+    groups = {split: {clip.group for clip in split_clips} for split, split_clips in clips(name, layout).items()}
+    for split, own_groups in groups.items():
         for other in groups.keys() - {split}:
-            assert not found & groups[other]
+            assert not own_groups & groups[other]
 
 
 def test_two_builds_are_equal_byte_for_byte(name: str, layout: Layout, result: BuildResult, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_no_path_of_the_machine_is_in_what_is_built(layout: Layout, result: Buil
         assert raw not in path.read_bytes()
 
 
-def test_all_of_it_is_sound(result: BuildResult) -> None:
+def test_deep_verification_finds_no_problem(result: BuildResult) -> None:
     assert verify(result.out, deep=True).is_sound
 
 
@@ -167,7 +167,7 @@ def test_a_loader_trains_from_it(result: BuildResult) -> None:
     assert all(batch.captions)
 
 
-def test_raw_files_that_are_missing_are_named(name: str, layout: Layout, tmp_path: Path) -> None:
+def test_missing_raw_files_are_reported(name: str, layout: Layout, tmp_path: Path) -> None:
     if name == "mnist-motion":
         assert spec(name, layout).open().missing() is None
         return
@@ -177,14 +177,14 @@ def test_raw_files_that_are_missing_are_named(name: str, layout: Layout, tmp_pat
     assert not (tmp_path / "out").exists()
 
 
-def test_of_a_wrong_folder_it_is_said_what_is_in_it_and_what_was_expected(name: str, tmp_path: Path) -> None:
+def test_a_wrong_folder_is_reported_with_what_it_holds_and_what_was_expected(name: str, tmp_path: Path) -> None:
     if name == "mnist-motion":
         return
     wrong = tmp_path / "wrong"
     wrong.mkdir()
     (wrong / "holiday.doc").write_text("")
-    asked = BuildSpec(name, {"folder": wrong}) if name == "table" else BuildSpec(name, root=str(wrong))
+    wrong_spec = BuildSpec(name, {"folder": wrong}) if name == "table" else BuildSpec(name, root=str(wrong))
     with pytest.raises(RawDataError, match=r"no .*(found) holiday\.doc") as raised:
-        build_dataset(asked, tmp_path / "out")
+        build_dataset(wrong_spec, tmp_path / "out")
     assert re.search(r"https?://|expected such as cat\.mp4", str(raised.value))
     assert not (tmp_path / "out").exists()

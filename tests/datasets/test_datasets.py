@@ -68,7 +68,7 @@ def test_private_modules_are_no_datasets() -> None:
         datasets.load("_mnist")
 
 
-def test_a_dotted_path_names_a_module_of_ones_own(own: Path) -> None:
+def test_a_dotted_path_names_your_own_module(own: Path) -> None:
     (own / "ours_a").mkdir()
     (own / "ours_a" / "drops.py").write_text(OWN)
     assert datasets.load("ours_a.drops").SPLITS == ("train",)
@@ -105,7 +105,7 @@ def test_each_open_dataset_has_its_own_listing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["nowhere_at_all.drops", "t2vdata.nowhere"])
-def test_a_module_that_is_not_there_points_to_the_path(name: str) -> None:
+def test_a_missing_module_is_reported_with_the_path(name: str) -> None:
     with pytest.raises(RequestError, match=f"no module '{name}'; add the folder that holds it to PYTHONPATH"):
         datasets.load(name)
 
@@ -183,13 +183,13 @@ def test_option_values_leave_out_paths_and_are_json() -> None:
 
 
 def test_a_whole_number_for_a_float_is_the_same_build() -> None:
-    whole, point = (BuildSpec("mnist-motion", {"fps": fps}) for fps in (30, 30.0))
-    assert whole == point
-    assert json.dumps(whole.as_json()) == json.dumps(point.as_json())
+    integer, floating = (BuildSpec("mnist-motion", {"fps": fps}) for fps in (30, 30.0))
+    assert integer == floating
+    assert json.dumps(integer.as_json()) == json.dumps(floating.as_json())
 
 
 def test_help_is_the_text_under_each_option() -> None:
-    told = datasets.option_help(datasets.load("mnist-motion"))
-    assert told["n"] == "Training clips."
-    assert told["frames"] == "Frames in a clip."
-    assert told["diversity"].startswith("`low`: ten images of each digit")
+    texts = datasets.option_help(datasets.load("mnist-motion"))
+    assert texts["n"] == "Training clips."
+    assert texts["frames"] == "Frames in a clip."
+    assert texts["diversity"].startswith("`low`: ten images of each digit")

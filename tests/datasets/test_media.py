@@ -71,7 +71,7 @@ def test_sizes_are_cut_squashed_or_padded(tmp_path: Path) -> None:
     assert padded[:, 4:28].any()
 
 
-def test_what_is_kept_of_a_span_has_a_limit_that_says_what_to_change(tmp_path: Path) -> None:
+def test_the_pixels_of_a_span_are_limited_with_a_hint_what_to_change(tmp_path: Path) -> None:
     path = file(tmp_path, "h264")
     limit = 24 * 16 * 16
     assert read_clip(path, ClipRequest(size=16), max_pixels=limit).num_frames == 24
@@ -87,7 +87,7 @@ def test_what_is_kept_of_a_span_has_a_limit_that_says_what_to_change(tmp_path: P
             read_clip(path, request, max_pixels=limit)
 
 
-def test_the_larger_frames_that_are_matched_count_too_once_each(tmp_path: Path) -> None:
+def test_the_larger_frames_for_matching_count_too_once_each(tmp_path: Path) -> None:
     path = file(tmp_path, "h264")
     own, grey = 16 * 16, 240 * 320 // 3
     limit = 24 * grey + 48 * own
@@ -193,12 +193,12 @@ def test_a_playlist_opens_no_other_file(text: str, tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_options_that_cannot_be_are_refused(options: dict[str, object], message: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         check_media_options(MediaOptions(**options))
 
 
-def test_captions_over_a_limit_are_left_out_and_clips_without_any_other_too() -> None:
+def test_captions_over_a_limit_are_dropped_and_clips_without_any_other_rejected() -> None:
     chosen = filters.AnyCaption(max_chars=6, max_words=2)
     assert chosen.kept(["a cat", "a black cat", "one of three"]) == ("a cat",)
     assert chosen.why_not(Clip("a", ("a black cat", "a"))) is None
@@ -216,7 +216,7 @@ def frame_filters(**options: object) -> Sequence[filters.FrameFilter]:
     return Films(None, MediaOptions(**options), 0).frame_filters()
 
 
-def test_filters_look_at_the_original_and_spare_pictures() -> None:
+def test_filters_judge_the_original_file_and_pass_pictures() -> None:
     still = np.zeros((8, 4, 4, 3), np.uint8)
     video = {"original": {"height": 100, "width": 200, "fps": 25.0, "hdr": False}}
     picture = {"original": {"height": 100, "width": 200, "hdr": False}}
@@ -235,7 +235,7 @@ def test_filters_look_at_the_original_and_spare_pictures() -> None:
     assert filters.SpanDuration(2.0).why_not(Clip("a", ("b",), end_seconds=1.0)) == "shorter than 2 s"
 
 
-def test_groups_keep_their_split_whatever_else_there_is() -> None:
+def test_the_split_of_a_group_depends_on_nothing_else() -> None:
     shares = {"test": 0.1, "val": 0.2}
     splits = [split_of(f"video {number}", 0, shares) for number in range(5000)]
     assert 0.08 < splits.count("test") / 5000 < 0.12
