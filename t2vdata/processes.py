@@ -285,12 +285,12 @@ def rebuild_error(description: Mapping[str, Any], *, pid: int) -> Exception:
 
 def _error_class(module: str, qualname: str) -> type[Exception] | None:
     """Return an exception class that may be rebuilt; None for all others."""
-    found: Any = sys.modules.get(module)
+    candidate: Any = sys.modules.get(module)
     for name in qualname.split("."):
-        found = getattr(found, name, None)
-    if not (isinstance(found, type) and issubclass(found, Exception)):
+        candidate = getattr(candidate, name, None)
+    if not (isinstance(candidate, type) and issubclass(candidate, Exception)):
         return None
-    return found if issubclass(found, T2VError) or getattr(builtins, found.__name__, None) is found else None
+    return candidate if issubclass(candidate, T2VError) or getattr(builtins, candidate.__name__, None) is candidate else None
 
 
 def _plain(value: object) -> Any:

@@ -53,14 +53,14 @@ def batch(num_clips: int = 16, frames: int = 7, size: int = 16) -> Batch:
     """Return clips of mnist-motion with their captions, and the digit as label."""
     options = {"n": 40, "val": 40, "test": 40, "frames": frames, "size": size, "digit_size": 8}
     dataset = datasets.open("mnist-motion", options=options)
-    found = list(dataset.clips("train"))[:num_clips]
-    captions = [clip.captions[0] for clip in found]
+    sampled = list(dataset.clips("train"))[:num_clips]
+    captions = [clip.captions[0] for clip in sampled]
     words = WORDS.encode_batch(captions)
     return Batch(
-        video=torch.from_numpy(np.stack([dataset.render(clip).data for clip in found])).permute(0, 4, 1, 2, 3).contiguous(),
+        video=torch.from_numpy(np.stack([dataset.render(clip).data for clip in sampled])).permute(0, 4, 1, 2, 3).contiguous(),
         captions=captions,
-        keys=[clip.key for clip in found],
-        labels=torch.tensor([int(clip.meta["label"]) for clip in found]),
+        keys=[clip.key for clip in sampled],
+        labels=torch.tensor([int(clip.meta["label"]) for clip in sampled]),
         tokens=torch.from_numpy(words.tokens),
         lengths=torch.from_numpy(words.lengths),
     )

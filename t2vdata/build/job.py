@@ -88,18 +88,18 @@ class Job:
         Each archive is listed once per build. A resumed build uses the listings of the interrupted one: archives that were
         added or changed since would move clips between shards.
         """
-        wanted = self.dataset.archives()
-        if not wanted:
+        dataset_archives = self.dataset.archives()
+        if not dataset_archives:
             return None
         contents, is_complete = self.checkpoint.read_archive_contents()
         if not is_complete:
-            unread = [archive for archive in wanted if archive.name not in contents]
+            unread = [archive for archive in dataset_archives if archive.name not in contents]
             if unread:
                 with contextlib.closing(self.engine(archives.contents, unread, num_workers=self.num_workers)) as listings:
                     for listing in listings:
                         self.checkpoint.write_archive_contents(listing)
                         contents[listing.name] = listing
-            contents = {archive.name: contents[archive.name] for archive in wanted}
+            contents = {archive.name: contents[archive.name] for archive in dataset_archives}
             self.checkpoint.write_archive_order(list(contents))
         self.dataset.learn(list(contents.values()))
         return planning.splits(self.dataset)

@@ -108,14 +108,14 @@ def list_some_archives(dataset: Dataset, num_sampled: int) -> bool:
 
     Clips beyond the listed files are assumed to exist.
     """
-    found = dataset.archives()
-    if found:
-        listed = found[:: -(-len(found) // _NUM_LISTED_ARCHIVES)]
+    all_archives = dataset.archives()
+    if all_archives:
+        listed = all_archives[:: -(-len(all_archives) // _NUM_LISTED_ARCHIVES)]
         num_files = -(-2 * num_sampled // len(listed))
         contents = [archives.contents(archive, num_files) for archive in listed]
-        is_complete = len(listed) == len(found) and all(len(archive.members) < num_files for archive in contents)
+        is_complete = len(listed) == len(all_archives) and all(len(archive.members) < num_files for archive in contents)
         dataset.learn(contents, is_complete=is_complete)
-    return bool(found)
+    return bool(all_archives)
 
 
 def choose_clips(

@@ -88,6 +88,6 @@ def _captions(path: Path) -> tuple[list[str] | None, list[str]]:
         column: next((name for name in names if rows and name in rows[0]), None) for column, names in _COLUMN_NAMES.items()
     }
     if None in columns.values():
-        found = ", ".join(rows[0]) if rows else "nothing"
-        raise RequestError(f"--captions {path}: expected the columns file and caption; found {found}")
+        header = ", ".join(rows[0]) if rows else "nothing"
+        raise RequestError(f"--captions {path}: expected the columns file and caption; found {header}")
     return [str(row[columns["file"]]) for row in rows], [str(row[columns["caption"]]) for row in rows]

@@ -130,25 +130,25 @@ def main() -> None:
     ffmpeg = subprocess.run(["ffmpeg", "-version"], capture_output=True, text=True, check=True).stdout.split()[2]
     print(f"{usable_cores()} cores, Python {platform.python_version()}, PyAV {metadata.version('av')}, ffmpeg {ffmpeg}")
     for size, sources in SOURCES.items():
-        with tempfile.TemporaryDirectory() as place:
-            clips = lay_out(args.real, sources, Path(place), args.copies)
-            ways = {
+        with tempfile.TemporaryDirectory() as temporary:
+            clips = lay_out(args.real, sources, Path(temporary), args.copies)
+            methods = {
                 "ffmpeg by hand, h264": lambda clips=clips: by_hand(clips),
-                "t2vdata build, h264": lambda place=place: ours(Path(place), "h264"),
-                "t2vdata build, jpeg": lambda place=place: ours(Path(place), "jpeg"),
+                "t2vdata build, h264": lambda temporary=temporary: ours(Path(temporary), "h264"),
+                "t2vdata build, jpeg": lambda temporary=temporary: ours(Path(temporary), "jpeg"),
             }
             if args.video2dataset:
-                ways["video2dataset's two steps"] = lambda clips=clips: by_video2dataset(args.video2dataset, clips)
-            rates: dict[str, list[float]] = {name: [] for name in ways}
-            # In turn, so that what else the machine does falls on all of them.
+                methods["video2dataset's two steps"] = lambda clips=clips: by_video2dataset(args.video2dataset, clips)
+            rates: dict[str, list[float]] = {name: [] for name in methods}
+            # Alternating, so that other load affects all of them.
             for _ in range(args.rounds):
-                for name, way in ways.items():
-                    rates[name].append(len(clips) / way())
+                for name, method in methods.items():
+                    rates[name].append(len(clips) / method())
             base = rates["ffmpeg by hand, h264"]
             print(f"{len(clips)} clips of {size}, 10 s, to 64x64 and 32 frames; medians of {args.rounds} rounds in turn")
-            for name, found in rates.items():
-                ratio = statistics.median(one / other for one, other in zip(found, base, strict=True))
-                print(f"  {name:25} {statistics.median(found):6.1f} clips/s   {ratio:5.2f} times FFmpeg's rate")
+            for name, rate in rates.items():
+                ratio = statistics.median(own / reference for own, reference in zip(rate, base, strict=True))
+                print(f"  {name:25} {statistics.median(rate):6.1f} clips/s   {ratio:5.2f} times FFmpeg's rate")
 
 
 if __name__ == "__main__":

@@ -62,9 +62,9 @@ def with_rows(root: Path, text: str) -> Path:
 def clips(root: Path, **options: object) -> dict[str, tuple[str, Clip]]:
     """Return {key: (split, clip)}."""
     dataset = datasets.open("kinetics", str(root), options)
-    found = [(split, clip) for split in dataset.SPLITS for clip in dataset.clips(split)]
-    assert len({clip.key for _, clip in found}) == len(found)
-    return {clip.key: (split, clip) for split, clip in found}
+    split_clips = [(split, clip) for split in dataset.SPLITS for clip in dataset.clips(split)]
+    assert len({clip.key for _, clip in split_clips}) == len(split_clips)
+    return {clip.key: (split, clip) for split, clip in split_clips}
 
 
 def reasons(root: Path, **options: object) -> list[object]:

@@ -55,11 +55,11 @@ def test_a_span_holds_the_frames_that_are_shown_at_its_times(name: str, fps: flo
 
 def test_windows_are_spread_from_the_start_of_the_span_to_its_end(tmp_path: Path) -> None:
     path = file(tmp_path, "h264")
-    whole = read_clip(path, ClipRequest())
+    all_frames = read_clip(path, ClipRequest())
     starts = [0, 10, 20]
     for window, start in enumerate(starts):
         taken = read_clip(path, ClipRequest(num_frames=4, window=window, num_windows=3))
-        assert (taken.data == whole.data[start : start + 4]).all()
+        assert (taken.data == all_frames.data[start : start + 4]).all()
 
 
 def test_sizes_are_cut_squashed_or_padded(tmp_path: Path) -> None:

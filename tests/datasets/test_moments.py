@@ -64,9 +64,9 @@ def mini(root: Path) -> Path:
 def clips(root: Path, seed: int = 0, **options: object) -> dict[str, tuple[str, Clip]]:
     """Return {key: (split, clip)}."""
     dataset = datasets.open("moments", str(root), options, seed)
-    found = [(split, clip) for split in dataset.SPLITS for clip in dataset.clips(split)]
-    assert len({clip.key for _, clip in found}) == len(found)
-    return {clip.key: (split, clip) for split, clip in found}
+    split_clips = [(split, clip) for split in dataset.SPLITS for clip in dataset.clips(split)]
+    assert len({clip.key for _, clip in split_clips}) == len(split_clips)
+    return {clip.key: (split, clip) for split, clip in split_clips}
 
 
 def missing(root: object, **options: object) -> str:

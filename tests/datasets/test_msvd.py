@@ -80,9 +80,9 @@ def with_annotations(root: Path, **files: str) -> Path:
 def clips(root: Path, seed: int = 0, **options: object) -> dict[str, tuple[str, Clip]]:
     """Return {key: (split, clip)}."""
     dataset = datasets.open("msvd", str(root), options, seed)
-    found = [(split, clip) for split in dataset.SPLITS for clip in dataset.clips(split)]
-    assert len({clip.key for _, clip in found}) == len(found)
-    return {clip.key: (split, clip) for split, clip in found}
+    split_clips = [(split, clip) for split in dataset.SPLITS for clip in dataset.clips(split)]
+    assert len({clip.key for _, clip in split_clips}) == len(split_clips)
+    return {clip.key: (split, clip) for split, clip in split_clips}
 
 
 def why_not(root: Path, key: str, **options: object) -> object:

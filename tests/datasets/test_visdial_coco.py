@@ -94,9 +94,9 @@ def root(tmp_path: Path) -> Path:
 def clips(root: Path, **options: object) -> dict[str, tuple[str, Clip]]:
     """Return {key: (split, clip)}."""
     dataset = datasets.open("visdial-coco", str(root), options)
-    found = [(split, clip) for split in dataset.SPLITS for clip in dataset.clips(split)]
-    assert len({clip.key for _, clip in found}) == len(found)
-    return {clip.key.lstrip("0"): (split, clip) for split, clip in found}
+    split_clips = [(split, clip) for split in dataset.SPLITS for clip in dataset.clips(split)]
+    assert len({clip.key for _, clip in split_clips}) == len(split_clips)
+    return {clip.key.lstrip("0"): (split, clip) for split, clip in split_clips}
 
 
 def why_not(root: Path, **options: object) -> dict[str, object]:

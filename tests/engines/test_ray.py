@@ -123,11 +123,11 @@ def test_a_plan_that_kills_every_worker_ends_the_build(work: Any, two_workers: N
 
 
 @pytest.mark.parametrize(
-    ("settings", "wanted"), [({"num_cpus": 64}, "64 cores"), ({"memory_bytes": 10**15}, "1,000,000,000 MB")]
+    ("settings", "requirement"), [({"num_cpus": 64}, "64 cores"), ({"memory_bytes": 10**15}, "1,000,000,000 MB")]
 )
-def test_a_task_that_fits_no_node_is_refused(work: Any, two_workers: None, settings: dict[str, Any], wanted: str) -> None:
+def test_a_task_that_fits_no_node_is_refused(work: Any, two_workers: None, settings: dict[str, Any], requirement: str) -> None:
     with pytest.raises(
-        RequestError, match=rf"a task needs .*{wanted}.*no node of the 1 has both: at most 2 cores.*request less"
+        RequestError, match=rf"a task needs .*{requirement}.*no node of the 1 has both: at most 2 cores.*request less"
     ):
         run(work.double, [1], **settings)
 

@@ -197,8 +197,8 @@ def test_batches_that_are_kept_do_not_change(dataset: Dataset) -> None:
 
 def test_buffers_are_reused_when_batches_are_dropped(dataset: Dataset) -> None:
     reading = Loader(dataset["train"], LoadSpec(batch_size=4), resources=Resources(workers=1, prefetch=2))
-    places = {batch.video.data_ptr() for batch in reading}
-    assert len(places) <= 4
+    addresses = {batch.video.data_ptr() for batch in reading}
+    assert len(addresses) <= 4
 
 
 def test_float_batches_run_from_minus_one_to_one(dataset: Dataset) -> None:

@@ -43,11 +43,11 @@ def test_epochs_and_seeds_have_different_orders() -> None:
 
 
 def test_every_sample_is_equally_likely_at_every_position() -> None:
-    places = np.zeros((8, 8))
+    counts = np.zeros((8, 8))
     for seed in range(4000):
-        places[np.arange(8), epoch_order([8], seed, 0)] += 1
+        counts[np.arange(8), epoch_order([8], seed, 0)] += 1
     # Chi-square with 49 degrees of freedom: above 85.4 once in a thousand.
-    assert ((places - 500) ** 2 / 500).sum() < 85.4
+    assert ((counts - 500) ** 2 / 500).sum() < 85.4
 
 
 def test_neighbours_in_a_shard_are_not_neighbours_in_the_order() -> None:

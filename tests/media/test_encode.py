@@ -154,7 +154,7 @@ def test_a_cut_makes_no_extra_key_frame() -> None:
 @pytest.mark.parametrize("clip", [colours(40), digits()], ids=["colour", "grey"])
 def test_each_group_decodes_alone(clip: Frames) -> None:
     encoded = H264(gop=8).encode(clip)
-    whole = decoded(encoded.data, "yuv420p")
+    all_frames = decoded(encoded.data, "yuv420p")
     extradata, packets = stream_of(encoded.data)
     groups = [packets[start : start + 8] for start in range(0, len(packets), 8)]
     assert len(groups) == clip.num_frames // 8
@@ -164,7 +164,7 @@ def test_each_group_decodes_alone(clip: Frames) -> None:
         decoder.extradata = extradata
         frames = [frame for packet in [*group, None] for frame in decoder.decode(packet)]
         assert len(frames) == 8
-        for mine, theirs in zip(frames, whole[8 * number :], strict=False):
+        for mine, theirs in zip(frames, all_frames[8 * number :], strict=False):
             assert np.array_equal(mine.to_ndarray(format="yuv420p"), theirs)
 
 

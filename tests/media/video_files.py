@@ -49,13 +49,13 @@ NAMES = [*KINDS, *ROTATED]
 def pictures(count: int, width: int, height: int) -> NDArray[np.uint8]:
     """Return (T, H, W, 3) uint8: a square on its way over waves of colour; no frame and no corner is like another."""
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
-    made = np.empty((count, height, width, 3), np.uint8)
+    frames = np.empty((count, height, width, 3), np.uint8)
     for number in range(count):
         wave = np.sin((rows + 2 * columns) / 16 + number / 3)
-        made[number] = np.stack([columns * 200 / width + 30, rows * 200 / height + 20, 128 + 90 * wave], axis=-1)
+        frames[number] = np.stack([columns * 200 / width + 30, rows * 200 / height + 20, 128 + 90 * wave], axis=-1)
         left = 3 + number * (width - 22) // max(count, 2)
-        made[number, 6 : 6 + height // 4, left : left + 16] = (240, 240 - 8 * (number % 24), 20)
-    return made
+        frames[number, 6 : 6 + height // 4, left : left + 16] = (240, 240 - 8 * (number % 24), 20)
+    return frames
 
 
 def times(name: str) -> list[int]:
@@ -68,11 +68,11 @@ def times(name: str) -> list[int]:
 
 
 def source(name: str) -> NDArray[np.uint8]:
-    """Return the upright pictures that a file was made of."""
+    """Return the upright pictures that a file was frames of."""
     width, height = KINDS[name if name in KINDS else "h264"][3]
-    made = pictures(len(times(name)), width, height)
-    made = np.rot90(made, ROTATED.get(name, 0), axes=(1, 2))
-    return made.mean(axis=3, keepdims=True).repeat(3, axis=3).astype(np.uint8) if name == "grey" else made
+    frames = pictures(len(times(name)), width, height)
+    frames = np.rot90(frames, ROTATED.get(name, 0), axes=(1, 2))
+    return frames.mean(axis=3, keepdims=True).repeat(3, axis=3).astype(np.uint8) if name == "grey" else frames
 
 
 @functools.cache
@@ -124,8 +124,8 @@ def scene(seed: int, count: int, *, width: int = 320, height: int = 240, first: 
     draws = np.random.default_rng(seed)
     paint = draws.integers(0, 256, 3)
     wall = draws.integers(0, 120, (height // 8, (width + 4 * (first + count)) // 8 + 1, 3)) + paint // 2
-    whole = wall.repeat(8, axis=0).repeat(8, axis=1).astype(np.uint8)
-    return np.stack([whole[:, 2 * place : 2 * place + width] for place in range(first, first + count)])
+    texture = wall.repeat(8, axis=0).repeat(8, axis=1).astype(np.uint8)
+    return np.stack([texture[:, 2 * offset : 2 * offset + width] for offset in range(first, first + count)])
 
 
 def of_pictures(frames: NDArray[np.uint8], *, quality: int = 20) -> bytes:
@@ -142,11 +142,11 @@ def of_pictures(frames: NDArray[np.uint8], *, quality: int = 20) -> bytes:
 
 
 def rotated(data: bytes, turns: int) -> bytes:
-    """Return an MP4 file whose header says that its frames are to be turned: the display matrix of its track."""
+    """Return an MP4 file whose header rotates its frames: the display matrix of its track."""
     at = data.index(b"tkhd") + 4 + 40
-    one, minus = (1 << 16).to_bytes(4, "big"), (-1 << 16).to_bytes(4, "big", signed=True)
+    plus, minus = (1 << 16).to_bytes(4, "big"), (-1 << 16).to_bytes(4, "big", signed=True)
     none, unit = bytes(4), (1 << 30).to_bytes(4, "big")
-    matrix = {1: [none, minus, one, none], 2: [minus, none, none, minus], 3: [none, one, minus, none]}[turns]
+    matrix = {1: [none, minus, plus, none], 2: [minus, none, none, minus], 3: [none, plus, minus, none]}[turns]
     a, b, c, d = matrix
     return data[:at] + b"".join([a, b, none, c, d, none, none, none, unit]) + data[at + 36 :]
 

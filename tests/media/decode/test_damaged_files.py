@@ -72,10 +72,10 @@ def test_a_file_without_pictures_is_refused(backend: str) -> None:
 
 
 def test_a_truncated_file_gives_the_frames_before_the_cut(backend: str, tmp_path: Path) -> None:
-    whole = video_files.in_front(video_files.make("h264"), tmp_path)
-    offset, size = video_files.positions(whole)[15]
+    intact = video_files.in_front(video_files.make("h264"), tmp_path)
+    offset, size = video_files.positions(intact)[15]
     for end in (offset, offset + 1, offset + size // 2):
-        with open_video(whole[:end], backend=backend) as video, open_video(whole) as before:
+        with open_video(intact[:end], backend=backend) as video, open_video(intact) as before:
             # The container's index still promises 24.
             assert video.num_frames == 15
             assert video.seconds == before.seconds[:15]
@@ -86,12 +86,12 @@ def test_a_truncated_file_gives_the_frames_before_the_cut(backend: str, tmp_path
 
 @pytest.mark.parametrize("name", ["h264", "h264-b-frames"])
 def test_a_file_damaged_in_the_middle_gives_the_frames_before_the_damage(backend: str, name: str) -> None:
-    whole = video_files.make(name)
-    damaged = video_files.damaged_at(whole, 13)
+    intact = video_files.make(name)
+    damaged = video_files.damaged_at(intact, 13)
     with (
         open_video(damaged, backend=backend) as video,
         open_video(damaged, backend="pyav") as same,
-        open_video(whole) as before,
+        open_video(intact) as before,
     ):
         # With B frames, FFmpeg still holds two pictures that are not shown yet when it meets the damage.
         assert video.num_frames == same.num_frames == {"h264": 13, "h264-b-frames": 11}[name]
@@ -106,9 +106,9 @@ def test_a_file_whose_first_frame_is_damaged_is_refused(backend: str) -> None:
 
 
 def test_a_truncated_rotated_file_is_still_upright(backend: str, tmp_path: Path) -> None:
-    whole = video_files.rotated(video_files.in_front(video_files.make("h264"), tmp_path), 2)
-    cut = whole[: video_files.positions(whole)[10][0]]
-    with open_video(cut, backend=backend) as video, open_video(whole) as before:
+    intact = video_files.rotated(video_files.in_front(video_files.make("h264"), tmp_path), 2)
+    cut = intact[: video_files.positions(intact)[10][0]]
+    with open_video(cut, backend=backend) as video, open_video(intact) as before:
         assert video.num_frames == 10
         assert np.array_equal(video.frames_at(range(10)), before.frames_at(range(10)))
 
@@ -159,9 +159,9 @@ def seconds(data, backend):
     except DecodeError as error:
         return str(error)
 for path in sorted(pathlib.Path(sys.argv[2]).iterdir()):
-    whole = path.read_bytes()
+    intact = path.read_bytes()
     for number in range(int(sys.argv[3])):
-        data = bytearray(whole)
+        data = bytearray(intact)
         at = int(random.integers(1, len(data) - 50))
         if number % 3 == 0:
             del data[at:]
@@ -169,12 +169,12 @@ for path in sorted(pathlib.Path(sys.argv[2]).iterdir()):
             data[random.integers(0, len(data))] = int(random.integers(256))
         else:
             data[at : at + 40] = bytes([int(random.integers(256))]) * 40
-        expected, found = seconds(bytes(data), "pyav"), seconds(bytes(data), sys.argv[1])
-        if found == expected:
-            counts["same" if isinstance(found, tuple) else "refused"] += 1
+        expected, actual = seconds(bytes(data), "pyav"), seconds(bytes(data), sys.argv[1])
+        if actual == expected:
+            counts["same" if isinstance(actual, tuple) else "refused"] += 1
         else:
-            assert isinstance(expected, tuple), (path, found, expected)
-            assert "use backend='pyav'" in found, (path, found, expected)
+            assert isinstance(expected, tuple), (path, actual, expected)
+            assert "use backend='pyav'" in actual, (path, actual, expected)
             counts["cannot"] += 1
 print(*counts.values())
 """

@@ -27,18 +27,18 @@ def ours() -> bytes:
 
 
 def test_pixels_equal_those_of_pyav(ours: bytes) -> None:
-    found = fast.decode(ours, None, channels=3)
-    assert found is not None
-    assert np.array_equal(found, pyav.decode(ours, channels=3))
+    frames_fast = fast.decode(ours, None, channels=3)
+    assert frames_fast is not None
+    assert np.array_equal(frames_fast, pyav.decode(ours, channels=3))
 
 
 @pytest.mark.parametrize(("height", "width"), [(2, 2), (18, 130), (64, 64), (66, 46), (320, 480)])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_even_size_comes_out_as_from_pyav(height: int, width: int, channels: int) -> None:
     data = clip(9, height, width, channels)
-    found = fast.decode(data, None, channels=channels)
-    assert found is not None
-    assert np.array_equal(found, pyav.decode(data, channels=channels))
+    frames_fast = fast.decode(data, None, channels=channels)
+    assert frames_fast is not None
+    assert np.array_equal(frames_fast, pyav.decode(data, channels=channels))
 
 
 def test_more_pixels_than_are_converted_at_once() -> None:
@@ -51,12 +51,12 @@ def test_more_pixels_than_are_converted_at_once() -> None:
     "frames", [[0], [39], [7, 8], [30, 3, 3, 17], list(range(39, -1, -1)), [9, 10, 11], list(range(0, 40, 5))]
 )
 def test_any_frames_in_any_order(ours: bytes, frames: list[int]) -> None:
-    whole = pyav.decode(ours, channels=3)
+    all_frames = pyav.decode(ours, channels=3)
     out = np.zeros((len(frames), 34, 44, 3), np.uint8)
-    found = fast.decode(ours, frames, channels=3, out=out)
-    assert found is out
-    assert np.array_equal(out, whole[frames])
-    assert np.array_equal(fast.decode(ours, frames, channels=3), whole[frames])
+    frames_fast = fast.decode(ours, frames, channels=3, out=out)
+    assert frames_fast is out
+    assert np.array_equal(out, all_frames[frames])
+    assert np.array_equal(fast.decode(ours, frames, channels=3), all_frames[frames])
 
 
 def test_only_groups_that_are_wanted_are_decoded(ours: bytes) -> None:
@@ -67,14 +67,14 @@ def test_only_groups_that_are_wanted_are_decoded(ours: bytes) -> None:
     data = bytearray(ours)
     for number in (0, 5, 12, 38):
         data[packets.offsets[number] : packets.offsets[number] + packets.sizes[number]] = bytes(packets.sizes[number])
-    found = fast.decode(bytes(data), [17, 20, 33], channels=3)
-    assert np.array_equal(found, pyav.decode(ours, channels=3)[[17, 20, 33]])
+    frames_fast = fast.decode(bytes(data), [17, 20, 33], channels=3)
+    assert np.array_equal(frames_fast, pyav.decode(ours, channels=3)[[17, 20, 33]])
 
 
 def test_out_of_another_shape_is_left_alone(ours: bytes) -> None:
     out = np.zeros((40, 10, 10, 3), np.uint8)
-    found = fast.decode(ours, None, channels=3, out=out)
-    assert found is not out
+    frames_fast = fast.decode(ours, None, channels=3, out=out)
+    assert frames_fast is not out
     assert not out.any()
 
 
@@ -86,8 +86,8 @@ def test_files_of_another_kind_are_left_to_pyav(name: str) -> None:
 @pytest.mark.parametrize("name", ["h264", "one-frame"])
 def test_files_of_others_that_look_like_ours_have_the_pixels_of_pyav(name: str) -> None:
     data = video_files.make(name)
-    found = fast.decode(data, None, channels=3)
-    assert found is None or np.array_equal(found, pyav.decode(data, channels=3))
+    frames_fast = fast.decode(data, None, channels=3)
+    assert frames_fast is None or np.array_equal(frames_fast, pyav.decode(data, channels=3))
 
 
 def test_a_decoder_is_used_again_and_keeps_nothing_of_the_last_clip() -> None:
@@ -103,8 +103,8 @@ def test_threads_do_not_disturb_one_another() -> None:
     clips = [clip(20), clip(12, 20, 20), clip(16)]
     want = [pyav.decode(data, channels=3) for data in clips]
     with ThreadPoolExecutor(4) as pool:
-        for number, found in enumerate(pool.map(lambda n: fast.decode(clips[n % 3], None, channels=3), range(60))):
-            assert np.array_equal(found, want[number % 3])
+        for number, frames_fast in enumerate(pool.map(lambda n: fast.decode(clips[n % 3], None, channels=3), range(60))):
+            assert np.array_equal(frames_fast, want[number % 3])
 
 
 def test_a_damaged_packet_is_an_error_and_the_next_clip_is_whole(ours: bytes) -> None:
@@ -126,18 +126,18 @@ def test_a_file_that_is_cut_short_ends_in_the_error_of_pyav(ours: bytes, kept: i
 
 def test_any_byte_may_be_wrong(ours: bytes) -> None:
     generator = np.random.default_rng(0)
-    whole = pyav.decode(ours, channels=3)
+    all_frames = pyav.decode(ours, channels=3)
     num_errors = 0
     for _ in range(300):
         data = bytearray(ours)
         # Of the boxes at the front, which say where everything lies.
         data[generator.integers(0, 1400)] = generator.integers(0, 256)
         try:
-            found = selected.decode("mp4", bytes(data), range(40), channels=3)
+            frames_fast = selected.decode("mp4", bytes(data), range(40), channels=3)
         except DecodeError:
             num_errors += 1
         else:
-            assert found.shape[0] == len(whole)
+            assert frames_fast.shape[0] == len(all_frames)
     assert num_errors > 20
 
 

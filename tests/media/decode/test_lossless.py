@@ -57,10 +57,10 @@ def test_other_arrays_are_refused(array: np.ndarray) -> None:
 def test_a_header_that_promises_another_size_is_refused(shape: tuple[int, ...]) -> None:
     content = zstandard.ZstdDecompressor().decompress(packed(DATA))
     end = content.index(b"\n")
-    told = content[:end].replace(str(DATA.shape).encode(), str(shape).encode()).ljust(end)[:end] + content[end:]
-    assert str(shape).encode() in told
+    patched = content[:end].replace(str(DATA.shape).encode(), str(shape).encode()).ljust(end)[:end] + content[end:]
+    assert str(shape).encode() in patched
     with pytest.raises(DecodeError, match="not a NumPy array"):
-        lossless.decode(zstandard.ZstdCompressor().compress(told))
+        lossless.decode(zstandard.ZstdCompressor().compress(patched))
 
 
 def test_an_array_of_pickled_objects_is_refused() -> None:

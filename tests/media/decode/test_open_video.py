@@ -77,12 +77,12 @@ def test_backends_agree(backend: str, name: str) -> None:
         assert np.abs(starts - np.array(times(name)) / RATE).max() < 0.0006  # Matroska counts milliseconds
         assert (opened.height, opened.width) == frames.shape[1:3]
         last = opened.num_frames - 1
-        for wanted in ([last, 0, last // 2, last // 2, 0], range(last, -1, -5), [last], range(min(3, last + 1))):
-            taken = opened.frames_at(wanted)
+        for indices in ([last, 0, last // 2, last // 2, 0], range(last, -1, -5), [last], range(min(3, last + 1))):
+            taken = opened.frames_at(indices)
             assert taken.dtype == np.uint8
             assert taken.flags.c_contiguous
-            assert taken.shape == (len(wanted), *frames.shape[1:])
-            difference = np.abs(taken.astype(int) - frames[list(wanted)])
+            assert taken.shape == (len(indices), *frames.shape[1:])
+            difference = np.abs(taken.astype(int) - frames[list(indices)])
             assert difference.mean(axis=(1, 2, 3)).max() <= TOLERANCE.get(name, SAME)
 
 

@@ -55,8 +55,8 @@ def listed(shared: Path) -> dict[str, int]:
     """Return {file: frames that decode} of the table."""
     lines = (shared / "data" / "real" / "MANIFEST.md").read_text().splitlines()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| ")]
-    found = {row[0]: int(row[7]) for row in rows if "/" in row[0] and len(row) > 8}
-    return {**found, **MORE_THAN_THE_TABLE}
+    counts = {row[0]: int(row[7]) for row in rows if "/" in row[0] and len(row) > 8}
+    return {**counts, **MORE_THAN_THE_TABLE}
 
 
 def opened(path: Path, backend: str) -> tuple[Video | None, str]:
@@ -70,14 +70,14 @@ def opened(path: Path, backend: str) -> tuple[Video | None, str]:
 def test_pyav_finds_what_the_table_says(shared: Path) -> None:
     table = listed(shared)
     assert len(table) == NUM_LISTED
-    found = {}
+    counts = {}
     for name in table:
         try:
-            found[name] = probing.probe(str(shared / "data" / "real" / name)).num_frames
+            counts[name] = probing.probe(str(shared / "data" / "real" / name)).num_frames
         except DecodeError:
-            found[name] = 0
-    assert found == table
-    assert sum(count > 0 for count in found.values()) == NUM_DECODABLE
+            counts[name] = 0
+    assert counts == table
+    assert sum(count > 0 for count in counts.values()) == NUM_DECODABLE
 
 
 @pytest.mark.parametrize("backend", CANNOT)
@@ -101,10 +101,10 @@ def test_backends_agree_on_real_files(shared: Path, backend: str) -> None:
             continue
         with expected, video:
             last = expected.num_frames - 1
-            wanted = [last, 0, last // 2, last // 2, min(1, last)]
+            indices = [last, 0, last // 2, last // 2, min(1, last)]
             assert video.seconds == expected.seconds
             assert (video.height, video.width, video.fps) == (expected.height, expected.width, expected.fps)
-            difference = np.abs(video.frames_at(wanted).astype(int) - expected.frames_at(wanted)).mean(axis=(1, 2, 3)).max()
+            difference = np.abs(video.frames_at(indices).astype(int) - expected.frames_at(indices)).mean(axis=(1, 2, 3)).max()
             probe = expected._reader._probe
             even = probe.pixel_format != "yuv420p" or (probe.height % 2 == probe.width % 2 == 0)
             is_exact = probe.pixel_format in EXACT_FORMATS and even and not probe.is_interlaced

@@ -33,7 +33,7 @@ class FakeDevice:
     def __init__(self) -> None:
         self.falls_back = "no"
         self.born_on = "cuda"
-        self.at_work = self.most_at_work = self.made = 0
+        self.at_work = self.most_at_work = self.num_created = 0
         self.lock = threading.Lock()
 
     def VideoDecoder(self, source: bytes, **options: object) -> FakeDecoder:  # noqa: N802
@@ -52,7 +52,7 @@ class FakeDecoder:
         self.frames = np.stack(frames)
         self.has_decoded = False
         with device.lock:
-            device.made += 1
+            device.num_created += 1
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -180,8 +180,8 @@ def test_a_real_gpu_gives_nearly_the_frames_of_the_cpu(name: str) -> None:
     data = video_files.make(name)
     with open_video(data, backend="torchcodec", device="cuda") as video, open_video(data, backend="pyav") as same:
         assert (video.device, video.seconds) == ("cuda", same.seconds)
-        wanted = [same.num_frames - 1, 0, same.num_frames // 2]
-        frames = video.frames_at(wanted)
+        indices = [same.num_frames - 1, 0, same.num_frames // 2]
+        frames = video.frames_at(indices)
         assert frames.device.type == "cuda"
         # NVIDIA's colour conversion rounds in its own way.
-        assert np.abs(frames.cpu().numpy().astype(int) - same.frames_at(wanted)).mean() < 3
+        assert np.abs(frames.cpu().numpy().astype(int) - same.frames_at(indices)).mean() < 3
