@@ -17,7 +17,7 @@ from t2vdata.build.spec import BuildSpec, check_can_build, default_folder
 from t2vdata.datasets import Dataset
 from t2vdata.engines import local
 from t2vdata.format.manifest import Manifest
-from t2vdata.storage import Folder, archives, patience
+from t2vdata.storage import Folder, archives, retry
 from t2vdata.types import ShardPlan, ShardReport
 
 Task = TypeVar("Task")
@@ -67,7 +67,7 @@ class Job:
     @classmethod
     def prepare(cls, spec: BuildSpec, out: str | os.PathLike[str] | None, engine: Engine, num_workers: int | None) -> Job:
         """Return the job after checking the request. Raises RequestError for what cannot be built."""
-        folder = Folder(os.fspath(out) if out is not None else default_folder(spec), patience.PATIENCE_SECONDS)
+        folder = Folder(os.fspath(out) if out is not None else default_folder(spec), retry.PATIENCE_SECONDS)
         num_workers = local.resolve_num_workers(num_workers)
         dataset = spec.open()
         check_can_build(spec, dataset)

@@ -9,7 +9,7 @@ from t2vdata.errors import DamagedError, DecodeError, ScratchError, StorageError
 from t2vdata.media import sandbox
 from t2vdata.media.clip_request import ClipRequest
 from t2vdata.storage import prefetch
-from t2vdata.storage.download import RangedFile
+from t2vdata.storage.media_download import RangedFile
 from t2vdata.types import Clip, Frames
 
 

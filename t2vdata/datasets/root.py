@@ -19,7 +19,7 @@ from pathlib import Path
 
 from t2vdata import storage
 from t2vdata.errors import StorageError, StoreAwayError, TransientError
-from t2vdata.storage import patience
+from t2vdata.storage import retry
 from t2vdata.storage.archives import ENDINGS, Archive
 from t2vdata.types import MediaRef
 
@@ -148,8 +148,8 @@ class Root:
         reason: str | None = None
         try:
             # A web server that does not answer is not waited for: see ``storage.blocks``.
-            seconds = 0.0 if self._is_web else patience.PATIENCE_SECONDS
-            tree = patience.retry(lambda: _list_tree(self.location), seconds)
+            seconds = 0.0 if self._is_web else retry.PATIENCE_SECONDS
+            tree = retry.retry(lambda: _list_tree(self.location), seconds)
         except FileNotFoundError:
             pass
         except (StoreAwayError, TransientError):

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 def decoder() -> Callable[[str, bytes], NDArray[np.uint8] | None]:
     """Return a handler for ``WebDataset.decode``: ``.npy.zst`` and ``.jpg`` members become arrays (T, H, W, C) uint8."""
-    from t2vdata.media import sheet
+    from t2vdata.media import jpeg_sheet
     from t2vdata.media.decode import lossless
 
     def decode(key: str, data: bytes) -> NDArray[np.uint8] | None:
         if key.endswith(".npy.zst"):
             return lossless.decode(data)
-        return sheet.decode(data, channels=sheet.num_channels(data)) if key.endswith(".jpg") else None
+        return jpeg_sheet.decode(data, channels=jpeg_sheet.num_channels(data)) if key.endswith(".jpg") else None
 
     return decode

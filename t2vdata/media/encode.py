@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from t2vdata.errors import EncodeError, RequestError, unknown_name
-from t2vdata.media import h264, npy, sheet
+from t2vdata.media import encode_h264, jpeg_sheet, npy
 from t2vdata.types import Frames
 
 
@@ -97,7 +97,7 @@ class H264:
         except RequestError as error:
             # Only this clip fails; a build whose clips all have the same size has checked it before it started.
             raise EncodeError(str(error)) from error
-        data = h264.mp4(frames, gop=self.gop, crf=self.crf)
+        data = encode_h264.mp4(frames, gop=self.gop, crf=self.crf)
         timing = pyav.read_timing(data)
         if len(timing.pts) != frames.num_frames:
             raise EncodeError(f"encoded {frames.num_frames} frames, but {len(timing.pts)} decode")
@@ -128,7 +128,7 @@ class Jpeg:
         return {"name": self.name, "quality": self.quality, "library": library}
 
     def encode(self, frames: Frames) -> Encoded:
-        return Encoded(sheet.encode(frames.data, self.quality), frames.num_frames)
+        return Encoded(jpeg_sheet.encode(frames.data, self.quality), frames.num_frames)
 
 
 Encoding = Lossless | H264 | Jpeg

@@ -1,5 +1,15 @@
 """Access to local files and object stores; nothing else in t2vdata opens a URL. ``Folder`` is where a build writes."""
 
+from t2vdata.storage.atomic_write import (
+    ASIDE,
+    make_folder,
+    remove,
+    remove_all,
+    remove_folder,
+    sweep,
+    write_whole,
+    written_whole,
+)
 from t2vdata.storage.files import (
     blocks,
     copy_here,
@@ -28,16 +38,6 @@ from t2vdata.storage.paths import (
 from t2vdata.storage.scratch import (
     scratch,
     scratch_errors,
-)
-from t2vdata.storage.writing import (
-    ASIDE,
-    make_folder,
-    remove,
-    remove_all,
-    remove_folder,
-    sweep,
-    write_whole,
-    written_whole,
 )
 
 __all__ = [

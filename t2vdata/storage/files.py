@@ -14,9 +14,9 @@ from collections.abc import Generator, Iterator
 from typing import IO
 
 from t2vdata.errors import StorageError
-from t2vdata.storage import patience, remote
-from t2vdata.storage.access import ask
-from t2vdata.storage.explain import storage_error
+from t2vdata.storage import remote, retry
+from t2vdata.storage.error_messages import storage_error
+from t2vdata.storage.filesystem import ask
 from t2vdata.storage.paths import is_url
 from t2vdata.storage.scratch import scratch, scratch_errors
 
@@ -62,7 +62,7 @@ def blocks(url: str, start: int = 0, end: int | None = None) -> Generator[bytes,
         return
     while end is None or start < end:
         stop = start + remote.BLOCK if end is None else min(start + remote.BLOCK, end)
-        block = patience.retry(functools.partial(_range, url, start, stop), patience.PATIENCE_SECONDS)
+        block = retry.retry(functools.partial(_range, url, start, stop), retry.PATIENCE_SECONDS)
         if block:
             yield block
         start += len(block)

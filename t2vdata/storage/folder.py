@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import IO, TypeVar
 
-from t2vdata.storage import files, paths, upload, writing
-from t2vdata.storage.patience import retry
+from t2vdata.storage import atomic_write, files, paths, upload
+from t2vdata.storage.retry import retry
 
 Answer = TypeVar("Answer")
 
@@ -80,17 +80,17 @@ class Folder:
 
     def make(self) -> None:
         """Create the folder and its parents if they do not exist. Raises RequestError for an http(s) URL."""
-        writing.make_folder(self.url)
+        atomic_write.make_folder(self.url)
 
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[IO[bytes]]:
         """Open a file for writing: it appears complete when the block ends, and stays as it was on an error."""
-        with writing.written_whole(self.join(name), patience_seconds=self.patience_seconds) as file:
+        with atomic_write.written_whole(self.join(name), patience_seconds=self.patience_seconds) as file:
             yield file
 
     def write(self, name: str, data: bytes) -> None:
         """Write a small file, complete or not at all."""
-        writing.write_whole(self.join(name), data, patience_seconds=self.patience_seconds)
+        atomic_write.write_whole(self.join(name), data, patience_seconds=self.patience_seconds)
 
     def create(self, name: str, data: bytes) -> bool:
         """Write a small file to a store unless it exists; return whether it was written. See ``upload.create``."""
@@ -98,12 +98,12 @@ class Folder:
 
     def remove(self, *names: str) -> None:
         """Remove those of the files that exist."""
-        self.retry(lambda: writing.remove_all([self.join(name) for name in names]))
+        self.retry(lambda: atomic_write.remove_all([self.join(name) for name in names]))
 
     def remove_itself(self) -> None:
         """Remove the folder if it is local, exists and is empty. In stores, folders are only names."""
-        writing.remove_folder(self.url)
+        atomic_write.remove_folder(self.url)
 
     def sweep(self) -> None:
         """Remove what a killed build left unfinished: temporary files here, or parts of uploads anywhere below a URL."""
-        self.retry(lambda: writing.sweep(self.url))
+        self.retry(lambda: atomic_write.sweep(self.url))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
 from t2vdata.errors import StorageError, TransientError
-from t2vdata.storage.access import ask, mapped_errors
+from t2vdata.storage.filesystem import ask, mapped_errors
 
 # What a read takes from a connection. aiohttp buffers twice as much, and drops it when the connection breaks.
 _CHUNK = 1 << 18

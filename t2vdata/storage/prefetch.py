@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from t2vdata import storage
-from t2vdata.storage.download import Budget, Download, DownloadThreads, Limits, RangedFile
+from t2vdata.storage.media_download import Budget, Download, DownloadThreads, Limits, RangedFile
 from t2vdata.types import Clip, MediaRef
 
 _current: contextvars.ContextVar[Prefetcher | None] = contextvars.ContextVar("t2vdata_prefetcher", default=None)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from t2vdata.storage import http
-from t2vdata.storage.access import ask, is_http
+from t2vdata.storage.filesystem import ask, is_http
 from t2vdata.storage.http import TIMEOUT_SECONDS
 
 __all__ = ["BLOCK", "TIMEOUT_SECONDS", "blocks", "files_below", "open_read", "size"]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import IO, Any, TypeVar
 
 from t2vdata.errors import StorageError
-from t2vdata.storage.access import ask
+from t2vdata.storage.filesystem import ask
 
 # Size of a part in bytes. S3 wants at least 5 MiB and takes 10,000 parts: with 16 MiB, an object of 156 GiB.
 PART = 16 << 20

@@ -28,7 +28,7 @@ from t2vdata.build.run import BuildResult, BuildSpec, build_dataset
 from t2vdata.errors import OtherSpecError, StorageError, StoreAwayError
 from t2vdata.format import manifest
 from t2vdata.inspect.verify import verify
-from t2vdata.storage import Folder, lease, patience, upload
+from t2vdata.storage import Folder, lease, retry, upload
 
 MiB = 1 << 20
 
@@ -272,7 +272,7 @@ def test_a_build_waits_for_a_store_that_stops_and_comes_back(own_server: servers
 def test_a_store_that_stays_away_ends_the_build_and_says_what_to_do(
     own_server: servers.S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(retry, "PATIENCE_SECONDS", 0.5)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     own_server.kill()
     with pytest.raises(StorageError, match=r"gave up after 0 s; run the same command again, finished shards are kept"):
@@ -319,7 +319,7 @@ def test_a_store_of_raw_files_that_stays_away_ends_the_build_and_rejects_no_clip
     s3: str, remote_clips: BuildSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(retry, "PATIENCE_SECONDS", 0.1)
     with servers.unreliable_proxy(s3, refuse=lambda n: n >= 3) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
         fsspec.filesystem("s3").clear_instance_cache()

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from t2vdata import datasets
 from t2vdata.errors import EncodeError, RequestError, UnknownNameError
-from t2vdata.media import h264
+from t2vdata.media import encode_h264
 from t2vdata.media.decode import lossless
 from t2vdata.media.encode import H264, Encoded, Lossless, encoding
 from t2vdata.types import Frames
@@ -204,7 +204,7 @@ def test_h264_gives_the_same_bytes_twice(clip: Frames) -> None:
 def test_h264_gives_the_same_bytes_wherever_its_buffers_lie(num_times: int) -> None:
     # With AVX-512, x264 gave other bytes from the 1,225th time on, and then for one clip in a hundred.
     clip = colours()
-    assert len({h264.mp4(clip, gop=16, crf=18) for _ in range(num_times)}) == 1
+    assert len({encode_h264.mp4(clip, gop=16, crf=18) for _ in range(num_times)}) == 1
 
 
 def test_the_file_contains_neither_writer_nor_time(grey: Encoded) -> None:

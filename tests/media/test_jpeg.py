@@ -10,7 +10,7 @@ from media import video_files
 from PIL import Image
 
 from t2vdata.errors import DecodeError, EncodeError, RequestError
-from t2vdata.media import decode, sheet
+from t2vdata.media import decode, jpeg_sheet
 from t2vdata.media.decode import selected
 from t2vdata.media.encode import Jpeg, encoding
 from t2vdata.types import Frames
@@ -33,7 +33,7 @@ def test_each_frame_comes_back_in_its_place(count: int, channels: int) -> None:
 
 
 def test_the_grid_is_nearly_square() -> None:
-    assert [sheet.grid(count) for count in (1, 2, 4, 5, 30, 32)] == [(1, 1), (1, 2), (2, 2), (2, 3), (5, 6), (6, 6)]
+    assert [jpeg_sheet.grid(count) for count in (1, 2, 4, 5, 30, 32)] == [(1, 1), (1, 2), (2, 2), (2, 3), (5, 6), (6, 6)]
 
 
 def test_the_same_frames_give_the_same_bytes() -> None:
@@ -50,7 +50,7 @@ def test_a_jpeg_that_is_no_sheet_is_one_frame() -> None:
     file = io.BytesIO()
     Image.new("L", (20, 10)).save(file, "JPEG")
     assert decode.decode("jpg", file.getvalue(), fps=1.0).data.shape == (1, 10, 20, 3)
-    assert sheet.num_channels(file.getvalue()) == 1
+    assert jpeg_sheet.num_channels(file.getvalue()) == 1
 
 
 def test_every_change_and_every_cut_is_found() -> None:
@@ -60,7 +60,7 @@ def test_every_change_and_every_cut_is_found() -> None:
         changed[offset] ^= 0x10
         for bad in (bytes(changed), data[:offset]):
             with pytest.raises(DecodeError):
-                sheet.decode(bad, channels=3)
+                jpeg_sheet.decode(bad, channels=3)
 
 
 def test_a_sheet_that_jpeg_has_no_room_for_is_refused() -> None:

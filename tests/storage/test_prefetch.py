@@ -11,7 +11,7 @@ import pytest
 
 from t2vdata import storage
 from t2vdata.storage import prefetch
-from t2vdata.storage.download import Limits
+from t2vdata.storage.media_download import Limits
 from t2vdata.storage.prefetch import Prefetcher
 from t2vdata.types import Clip, MediaRef
 

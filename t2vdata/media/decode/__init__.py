@@ -53,9 +53,9 @@ def decoder(extension: str) -> Callable[[bytes, int], NDArray[np.uint8]]:
 
             return lambda data, channels: pyav.decode(data, channels=channels)
         case "jpg":
-            from t2vdata.media import sheet
+            from t2vdata.media import jpeg_sheet
 
-            return lambda data, channels: sheet.decode(data, channels=channels)
+            return lambda data, channels: jpeg_sheet.decode(data, channels=channels)
         case _:
             raise DecodeError(f"no decoder for .{extension}; expected one of {', '.join(PIXEL_EXTENSIONS)}")
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from t2vdata.errors import DecodeError
 from t2vdata.media.decode import probe as probing
-from t2vdata.media.decode.packages import installed_version, why_not_imported
+from t2vdata.media.decode.installed import installed_version, why_not_imported
 from t2vdata.media.decode.probe import AV1_DECODERS
-from t2vdata.media.decode.rewrite import Readable, readable
+from t2vdata.media.decode.remux import Readable, readable
 from t2vdata.media.decode.video import Video, VideoInfo, cpu_only, upright
 
 # After a seek in HEVC or MPEG-4, decord returns a nearby frame. Any codec but these is read from the start.

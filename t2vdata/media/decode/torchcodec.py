@@ -10,9 +10,9 @@ from typing import Any
 
 from t2vdata.errors import DecodeError, NvdecError, RequestError
 from t2vdata.media.decode import probe as probing
-from t2vdata.media.decode.packages import installed_version
+from t2vdata.media.decode.installed import installed_version
 from t2vdata.media.decode.probe import Probe
-from t2vdata.media.decode.rewrite import Readable, readable
+from t2vdata.media.decode.remux import Readable, readable
 from t2vdata.media.decode.video import Reader, Video, VideoInfo, upright
 
 # Decoding sessions of this process on the GPU at once. Cards have 1 to 7 NVDEC engines, and each session takes GPU memory.

@@ -14,10 +14,10 @@ from typing import IO
 
 from t2vdata.errors import RequestError, StorageError
 from t2vdata.storage import upload
-from t2vdata.storage.explain import storage_error
+from t2vdata.storage.error_messages import storage_error
 from t2vdata.storage.files import list_names
 from t2vdata.storage.paths import is_url, join
-from t2vdata.storage.patience import retry
+from t2vdata.storage.retry import retry
 from t2vdata.storage.scratch import scratch
 
 # The ending of a file that is being written, before it is renamed; a build removes those that a killed build left.
