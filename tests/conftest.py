@@ -1,7 +1,8 @@
-"""What the tests share: a small built dataset and the folder of real data."""
+"""Shared fixtures: a small built dataset, the folder of real data, an S3 server."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ import servers
 from support import SHARED, skip_or_fail, tiny_spec
 
 from t2vdata.build.run import BuildResult, build_dataset
+
+# Test processes run side by side: threads of torch and NumPy on top of them would compete for the same cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

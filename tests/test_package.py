@@ -32,6 +32,7 @@ def test_the_wheel_holds_the_digits_and_their_licence(wheel: Path) -> None:
     assert wheel.stat().st_size < 11_000_000
 
 
+@pytest.mark.long
 def test_the_wheel_builds_clips_in_a_clean_environment(wheel: Path, tmp_path: Path) -> None:
     venv.create(tmp_path / "env", with_pip=True)
     python = tmp_path / "env" / "bin" / "python"

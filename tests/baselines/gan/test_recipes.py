@@ -46,7 +46,8 @@ def test_every_kind_of_gan_trains_on_a_real_build(path: Path, tmp_path: Path, bu
         assert picture.height > 24
 
 
-def test_a_compiled_generator_learns_what_a_plain_one_learns(tmp_path: Path, built: BuildResult) -> None:
+@pytest.mark.long
+def test_a_compiled_generator_learns_the_same(tmp_path: Path, built: BuildResult) -> None:
     if shutil.which("c++") is None:
         skip_or_fail("torch.compile needs a C++ compiler")
     losses = []

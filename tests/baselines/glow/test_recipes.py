@@ -103,6 +103,7 @@ def test_a_glow_with_nan_weights_returns_to_its_last_checkpoint(
 
 # torch itself ignores this warning, about a vector that is not a leaf of the graph, but pytest's filter raises it.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
+@pytest.mark.long
 def test_a_compiled_glow_learns_the_same() -> None:
     if shutil.which("c++") is None:
         skip_or_fail("torch.compile needs a C++ compiler")
