@@ -74,7 +74,7 @@ def test_rows_of_a_large_index_are_read_as_written(million: Path) -> None:
     assert [table.labels[number] for number in table.label[rows]] == [f"thing {row % 700}" for row in rows]
     assert table.shard[rows].tolist() == [row // 1000 for row in rows]
     assert table.numbers["pixels_size"][rows].tolist() == [20_000 + row % 5000 for row in rows]
-    assert table.same("num_frames") == 32
+    assert table.common_value("num_frames") == 32
 
 
 def test_rows_of_single_shards_can_be_read(tmp_path: Path) -> None:

@@ -85,8 +85,11 @@ def test_pictures_show_the_same_captions_and_noise_each_time(recipe_path: Path, 
 
 @pytest.mark.parametrize(
     ("name", "steps", "every", "num_lines"),
-    [("small", 900, 200, 50), ("tgansc", 60, 8, 12), ("glow", 60, 8, 12)],
-    ids=["regression", "gan", "glow"],
+    [
+        pytest.param("small", 900, 200, 50, id="regression"),
+        pytest.param("tgansc", 60, 8, 12, id="gan", marks=pytest.mark.long),
+        pytest.param("glow", 60, 8, 12, id="glow", marks=pytest.mark.long),
+    ],
 )
 def test_a_killed_run_resumes_bit_for_bit(
     name: str, steps: int, every: int, num_lines: int, recipe_path: Path, tmp_path: Path, built: BuildResult

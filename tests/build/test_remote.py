@@ -256,6 +256,7 @@ def own_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[serv
     fsspec.filesystem("s3").clear_instance_cache()
 
 
+@pytest.mark.long
 def test_a_build_waits_for_a_store_that_stops_and_comes_back(own_server: servers.S3Server, expected: dict[str, str]) -> None:
     out = "s3://builds/out"
     process = start_build(out, 1500)
@@ -279,6 +280,7 @@ def test_a_store_that_stays_away_ends_the_build_and_says_what_to_do(
         build_dataset(tiny_spec(), "s3://builds/out", num_workers=1)
 
 
+@pytest.mark.long
 def test_a_slow_store_that_refuses_every_fifth_request_gets_the_same_bytes(
     s3: str, out: str, built: BuildResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -303,6 +305,7 @@ def remote_clips(out: str, tmp_path: Path) -> BuildSpec:
     return BuildSpec("table", options={"table": tmp_path / "clips.csv", "frames": 4, "size": 16}, shard_size=2)
 
 
+@pytest.mark.long
 def test_a_build_waits_for_raw_files_in_a_store_that_is_away_for_a_while(
     s3: str, remote_clips: BuildSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -196,6 +196,7 @@ def test_tasks_of_a_stopped_build_end_before_it_returns(work: Any, two_workers: 
     assert len(list(tmp_path.iterdir())) == ended
 
 
+@pytest.mark.long
 def test_a_build_with_a_killed_node_gives_the_bytes_of_a_serial_build(s3_settings: str, tmp_path: Path) -> None:
     import ray
     from ray.cluster_utils import Cluster

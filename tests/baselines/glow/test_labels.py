@@ -106,5 +106,5 @@ def test_there_are_forty_meanings() -> None:
         for first, then in (("up", "down"), ("down", "up"), ("left", "right"), ("right", "left"))
     ]
     assert sorted(map(meaning_label, captions)) == list(range(NUM_MEANINGS))
-    with pytest.raises(RequestError, match="no caption of one moving digit"):
+    with pytest.raises(RequestError, match="not a caption of one moving digit"):
         meaning_label("a dog")

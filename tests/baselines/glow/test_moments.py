@@ -52,6 +52,7 @@ def call(command: object, *words: object) -> str:
     return CliRunner().invoke(command, [*map(str, words)], catch_exceptions=False, standalone_mode=False).output
 
 
+@pytest.mark.long
 def test_the_recipe_trains_on_the_dataset_that_its_comment_builds(mini: Path) -> None:
     (build,) = re.findall(r"^# Data: t2vdata (.*)$", RECIPE.read_text(), re.M)
     main([*shlex.split(build), "--workers", "1"], standalone_mode=False)

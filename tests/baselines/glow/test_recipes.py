@@ -55,6 +55,7 @@ def test_every_smoke_recipe_trains_and_writes_pictures(path: Path, tmp_path: Pat
         assert picture.n_frames == 4
 
 
+@pytest.mark.long
 def test_two_processes_have_the_likelihood_of_one(tmp_path: Path, built: BuildResult) -> None:
     path = str(RECIPES / "smoke" / "glow.yaml")
     common = [f"data.path={built.out}", "run.picture_every=null"]

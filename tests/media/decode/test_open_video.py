@@ -202,7 +202,8 @@ def test_opening_many_files_leaks_nothing_and_ends(backend: str, num_opens: int,
     opens, growth_bytes = map(float, process.stdout.split())
     assert opens == num_opens
     # A leaked frame or decoder takes 9 kB to 1 MB each time. torchcodec and decord themselves leak 2 kB.
-    assert growth_bytes < 8000 * num_opens, f"{growth_bytes / 1e6:.1f} MB more after {num_opens} opens"
+    # Allocators round up: fewer than 1,000 opens get the same allowance.
+    assert growth_bytes < 8000 * max(num_opens, 1000), f"{growth_bytes / 1e6:.1f} MB more after {num_opens} opens"
 
 
 _MANY = """
