@@ -1,6 +1,7 @@
 """Writing and removing files, local or at a URL: a file appears complete under its name, or not at all.
 
-Each function tries once, unless it is given ``patience_seconds``; ``Folder`` gives them.
+Writing waits for a store that is away as long as a build does, unless it is given other ``patience_seconds``, as ``Folder``
+gives them: what is written took work to make. Removing tries once.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from t2vdata.storage import upload
 from t2vdata.storage.error_messages import storage_error
 from t2vdata.storage.files import list_names
 from t2vdata.storage.paths import is_url, join
-from t2vdata.storage.retry import retry
+from t2vdata.storage.retry import PATIENCE_SECONDS, retry
 from t2vdata.storage.scratch import scratch
 
 # The ending of a file that is being written, before it is renamed; a build removes those that a killed build left.
@@ -25,7 +26,7 @@ ASIDE = ".t2vdata-aside"
 
 
 @contextlib.contextmanager
-def written_whole(path: str, *, patience_seconds: float = 0.0) -> Iterator[IO[bytes]]:
+def written_whole(path: str, *, patience_seconds: float = PATIENCE_SECONDS) -> Iterator[IO[bytes]]:
     """Open ``path``, local or a URL, for writing: it appears complete when the block ends, and stays as it was on an error.
 
     A local file is written under a temporary name beside it, flushed to the disk and renamed. For a URL the temporary file
@@ -55,7 +56,7 @@ def written_whole(path: str, *, patience_seconds: float = 0.0) -> Iterator[IO[by
             Path(aside).unlink(missing_ok=True)
 
 
-def write_whole(path: str, data: bytes, *, patience_seconds: float = 0.0) -> None:
+def write_whole(path: str, data: bytes, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
     """Write a small file, complete or not at all; see ``written_whole``."""
     with written_whole(path, patience_seconds=patience_seconds) as file:
         file.write(data)

@@ -114,6 +114,12 @@ def test_every_operation_of_an_impatient_folder_fails_at_once(store: str, name: 
     assert FlakyStore.failures_left == 0
 
 
+def test_a_result_that_took_work_is_written_once_the_store_is_back(store: str) -> None:
+    FlakyStore.failures_left = 1
+    storage.write_whole(f"{store}/vocabulary.json", b"{}")
+    assert storage.read_bytes(f"{store}/vocabulary.json") == b"{}"
+
+
 def test_patience_ends(store: str) -> None:
     FlakyStore.failures_left = 1000
     with pytest.raises(StoreAwayError, match=r"gave up after 0 s; run the same command again, finished shards are kept"):
