@@ -29,7 +29,6 @@ class Prefetcher:
     def __init__(self, clips: Sequence[Clip], limits: Limits | None = None) -> None:
         self._clips = clips
         self._limits = limits or Limits()
-        self._threads = _threads_of_this_process()
         self._budget = Budget(self._limits.ahead_bytes)
         self._next_index = 0
         self._downloads: dict[tuple[str, int | None, bool], Download] = {}
@@ -81,18 +80,19 @@ class Prefetcher:
         media = _media(clip)
         key = (media.path, media.offset, has_span)
         if key not in self._downloads:
+            threads = _threads_of_this_process()
             download = self._downloads[key] = Download(
                 media,
                 has_span=has_span,
                 max_bytes=max_bytes,
                 limits=self._limits,
                 budget=self._budget,
-                shared_stream=self._threads.shared_stream,
+                shared_stream=threads.shared_stream,
                 after=self._last_gzipped if media.is_gzipped else None,
             )
             if media.is_gzipped:
                 self._last_gzipped = download
-            self._threads.submit(download)
+            threads.submit(download)
         return self._downloads[key]
 
 

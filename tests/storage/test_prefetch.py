@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,3 +102,16 @@ def test_a_prefetcher_inside_another_is_the_current_one_until_it_ends(memory: st
             assert prefetch.fetch(inner, 1) == b"b"
         assert prefetch.fetch(outer, 1) == b"a"
     assert requested == [f"{memory}/a.bin", f"{memory}/b.bin"]
+
+
+def test_clips_without_a_download_start_no_threads() -> None:
+    script = """
+import threading
+from t2vdata.storage.prefetch import Prefetcher
+from t2vdata.types import Clip, MediaRef
+
+with Prefetcher([Clip("drawn", ("x",)), Clip("local", ("x",), media=MediaRef("/data/a.mp4"))]):
+    print(threading.active_count())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1"
