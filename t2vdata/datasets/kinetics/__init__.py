@@ -95,7 +95,7 @@ k400/
         self._contents: Sequence[Contents] = ()
         self._contents_are_complete = True
 
-    @property
+    @functools.cached_property
     def media_options(self) -> KineticsOptions:
         return _with_preset(self.options)
 

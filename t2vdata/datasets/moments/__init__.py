@@ -61,7 +61,7 @@ Moments_in_Time_Mini/                           or Moments_in_Time_Raw, Moments_
     Options = MomentsOptions
     options: MomentsOptions
 
-    @property
+    @functools.cached_property
     def media_options(self) -> MomentsOptions:
         return _with_preset(self.options)
 

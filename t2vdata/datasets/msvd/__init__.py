@@ -71,7 +71,7 @@ MSVD/
     Options = MsvdOptions
     options: MsvdOptions
 
-    @property
+    @functools.cached_property
     def media_options(self) -> MsvdOptions:
         return _with_preset(self.options)
 

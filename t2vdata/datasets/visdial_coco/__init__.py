@@ -82,7 +82,7 @@ COCO/
     Options = VisdialCocoOptions
     options: VisdialCocoOptions
 
-    @property
+    @functools.cached_property
     def media_options(self) -> MediaOptions:
         return _media_options(self.options)
 
