@@ -1,4 +1,4 @@
-"""Datasets: one module or package each, and no list of them. `base.py` says what a dataset is, `media.py` is for media files.
+"""Datasets: one package each, and no list of them. `base.py` says what a dataset is, `media.py` is for media files.
 
 A dataset that comes with t2vdata has a name such as ``mnist-motion``; your own is the dotted path of its module. Either module
 has the class in ``DATASET``, a subclass of `Dataset`.
