@@ -68,8 +68,9 @@ def default_folder(spec: BuildSpec) -> str:
 
 def check_can_build(spec: BuildSpec, dataset: Dataset) -> None:
     """Raise RawDataError when raw files are missing, RequestError when the encoding cannot hold the clips."""
-    if getattr(spec.resolved, "keep_original", False) and spec.encoding.extension != "jpg":
-        raise RequestError(f"--keep-original keeps JPEG files, but --encoding is {spec.encoding.name}; add --encoding jpeg")
+    why = dataset.why_not_encoding(spec.encoding.name)
+    if why is not None:
+        raise RequestError(why)
     why = dataset.missing()
     if why is not None:
         raise RawDataError(f"{spec.dataset}: {why}")

@@ -103,7 +103,14 @@ class Dataset(abc.ABC):
         return None
 
     def original(self, clip: Clip) -> bytes | None:
-        """Return the bytes of a picture that goes into the shard unchanged, or None to encode the frames."""
+        """Return the bytes of a JPEG picture that goes into the shard unchanged, or None to encode the frames."""
+        return None
+
+    def why_not_encoding(self, encoding: str) -> str | None:
+        """Return why the clips cannot have an ``--encoding``, such as ``lossless``, or None.
+
+        Answer for all but ``jpeg`` if ``original`` returns pictures.
+        """
         return None
 
     def archives(self) -> Sequence[Archive]:

@@ -119,6 +119,11 @@ COCO/
     def original(self, clip: Clip) -> bytes | None:
         return self.media_bytes(clip) if self.options.keep_original else None
 
+    def why_not_encoding(self, encoding: str) -> str | None:
+        if not self.options.keep_original or encoding == "jpeg":
+            return None
+        return f"--keep-original keeps JPEG files, but --encoding is {encoding}; add --encoding jpeg"
+
     @functools.cached_property
     def joined(self) -> Joined:
         """The annotations of all images; read for all splits at once."""
