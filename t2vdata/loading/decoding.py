@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from t2vdata.errors import ClipError, DecodeError, ShardError
 from t2vdata.loading.transforms import Decision, decisions, fit
+from t2vdata.media.color import to_luma
 from t2vdata.media.decode import selected
 
 if TYPE_CHECKING:
@@ -79,6 +80,4 @@ def with_channels(pixels: Array, channels: int) -> Array:
         return pixels
     if channels == 3:
         return np.broadcast_to(pixels, (*pixels.shape[:3], 3))
-    red, green, blue = (pixels[..., channel].astype(np.uint32) for channel in range(3))
-    # Weights in 1/65536, which sum to 1, so white stays white.
-    return ((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16).astype(np.uint8)[..., None]
+    return to_luma(pixels)
