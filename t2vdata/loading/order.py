@@ -1,7 +1,7 @@
 """The order of the samples of an epoch, and each rank's share: pure functions of plain numbers.
 
 Nothing here may change: a run resumed next year must see the samples that it would have seen. So randomness comes from the raw
-output of PCG64, which NumPy promises to keep, and not from ``permutation``, for which it does not.
+output of PCG64, which NumPy promises never to change, and not from ``permutation``, which may change.
 """
 
 from __future__ import annotations
