@@ -1,4 +1,4 @@
-"""Child processes: how many cores to use, what a child inherits, and the one protocol by which it is spoken to.
+"""Child processes: how many cores to use, what a child inherits, and the protocol between parent and child.
 
 A message is a JSON header and raw bytes. Only plain data crosses: nothing is pickled, and code crosses by name, as the module
 whose ``main(channel)`` the child runs. An exception in a child is raised in the parent as itself, with the child's traceback as
@@ -265,8 +265,8 @@ def describe_error(error: Exception) -> dict[str, Any]:
 def rebuild_error(description: Mapping[str, Any], *, pid: int) -> Exception:
     """Return the exception that a child raised, with the child's traceback as its last note.
 
-    Its class is looked up by name among Python's own and T2VError's, never imported; arguments that are not plain data have
-    become their text. Any other exception, and one whose class refuses the arguments, is a RuntimeError with its text.
+    Its class is looked up by name among Python's own and the loaded subclasses of T2VError; arguments that are not plain data
+    have become their text. Any other exception, and one whose class refuses the arguments, is a RuntimeError with its text.
     """
     error: Exception | None = None
     error_class = _error_class(description["module"], description["class"])
@@ -284,13 +284,21 @@ def rebuild_error(description: Mapping[str, Any], *, pid: int) -> Exception:
 
 
 def _error_class(module: str, qualname: str) -> type[Exception] | None:
-    """Return an exception class that may be rebuilt; None for all others."""
-    candidate: Any = sys.modules.get(module)
-    for name in qualname.split("."):
-        candidate = getattr(candidate, name, None)
-    if not (isinstance(candidate, type) and issubclass(candidate, Exception)):
-        return None
-    return candidate if issubclass(candidate, T2VError) or getattr(builtins, candidate.__name__, None) is candidate else None
+    """Return an exception class that may be rebuilt; None for all others.
+
+    Only known classes are compared: a child that decodes untrusted files must not choose what is looked up or imported here.
+    """
+    known = [T2VError, *_subclasses(T2VError)]
+    python = getattr(builtins, qualname, None) if module == builtins.__name__ else None
+    if isinstance(python, type) and issubclass(python, Exception):
+        known.append(python)
+    return next((cls for cls in known if (cls.__module__, cls.__qualname__) == (module, qualname)), None)
+
+
+def _subclasses(base: type[Exception]) -> Iterator[type[Exception]]:
+    for derived in base.__subclasses__():
+        yield derived
+        yield from _subclasses(derived)
 
 
 def _plain(value: object) -> Any:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -140,6 +141,16 @@ def test_a_child_cannot_name_another_class(module: str, name: str) -> None:
     error = rebuild_error(description, pid=1)
     assert type(error) is RuntimeError
     assert str(error) == f"{module}.{name}: x".removeprefix("builtins.")
+
+
+def test_the_name_of_an_error_runs_no_code_of_the_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Many modules import their parts when an attribute is first asked for.
+    lazy, asked = types.ModuleType("lazy"), list[str]()
+    lazy.__getattr__ = asked.append  # type: ignore[method-assign]
+    monkeypatch.setitem(sys.modules, "lazy", lazy)
+    description = {"module": "lazy", "class": "Error", "args": [], "text": "x", "notes": [], "traceback": ""}
+    assert type(rebuild_error(description, pid=1)) is RuntimeError
+    assert not asked
 
 
 def test_a_module_that_cannot_be_imported_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
