@@ -102,6 +102,10 @@ class Sandbox:
         except NoAnswerError:
             self.close()
             raise DecodeError(f"timed out after {timeout_seconds:g} s") from None
+        except (KeyboardInterrupt, SystemExit):
+            # Else the answer to this clip would be read as the answer to the next.
+            self.close()
+            raise
         header = answer.header
         return Frames(answer.payload.reshape(header["shape"]), header["fps"], header["about"])
 

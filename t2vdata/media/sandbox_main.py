@@ -40,11 +40,11 @@ def main(channel: Channel) -> None:
         with channel.reporting_errors(), _alarm(question.header["seconds"] + _ALARM_MARGIN_SECONDS):
             try:
                 frames = reader.read(_source(question, channel), ClipRequest(**question.header["request"]))
+                header = {"shape": frames.data.shape, "fps": frames.fps, "about": frames.about}
+                channel.send(header, frames.data.reshape(-1).data)
             except MemoryError as error:
                 # NumPy raises a class of its own, which the parent does not know.
                 raise MemoryError(str(error)) from None
-            header = {"shape": frames.data.shape, "fps": frames.fps, "about": frames.about}
-            channel.send(header, frames.data.reshape(-1).data)
 
 
 def _source(question: Message, channel: Channel) -> probe.Source:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -127,6 +128,24 @@ def test_a_file_that_hangs_costs_its_clip_alone(tmp_path: Path) -> None:
     with pytest.raises(DecodeError, match="timed out after 1 s"):
         own.take(str(tmp_path / "hangs.mp4"), ClipRequest(), timeout_seconds=1)
     assert time.monotonic() - begun < 5
+    assert own.take(file(tmp_path, "h264"), ClipRequest(), timeout_seconds=20).num_frames == 24
+    own.close()
+
+
+def test_after_an_interrupt_the_next_clip_gets_its_own_frames(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "slow.mp4")
+    own = sandbox.Sandbox()
+    # SIGINT may be ignored here, as in a background job.
+    before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
+    timer = threading.Timer(1, os.kill, (os.getpid(), signal.SIGUSR1))
+    try:
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            own.take(str(tmp_path / "slow.mp4"), ClipRequest(), timeout_seconds=20)
+    finally:
+        timer.cancel()
+        signal.signal(signal.SIGUSR1, before)
+    assert own.pid is None
     assert own.take(file(tmp_path, "h264"), ClipRequest(), timeout_seconds=20).num_frames == 24
     own.close()
 
