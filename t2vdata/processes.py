@@ -288,11 +288,10 @@ def _error_class(module: str, qualname: str) -> type[Exception] | None:
 
     Only known classes are compared: a child that decodes untrusted files must not choose what is looked up or imported here.
     """
-    known = [T2VError, *_subclasses(T2VError)]
-    python = getattr(builtins, qualname, None) if module == builtins.__name__ else None
-    if isinstance(python, type) and issubclass(python, Exception):
-        known.append(python)
-    return next((cls for cls in known if (cls.__module__, cls.__qualname__) == (module, qualname)), None)
+    known: list[type[Exception]] = [T2VError, *_subclasses(T2VError)]
+    known += [value for value in vars(builtins).values() if isinstance(value, type) and issubclass(value, Exception)]
+    names = (module, qualname)
+    return next((candidate for candidate in known if (candidate.__module__, candidate.__qualname__) == names), None)
 
 
 def _subclasses(base: type[Exception]) -> Iterator[type[Exception]]:
