@@ -52,6 +52,11 @@ def test_a_clip_ends_after_it_starts(start: float, end: float) -> None:
     assert Clip("a", (), media=MediaRef("a.mp4"), end_seconds=end).start_seconds is None
 
 
+def test_a_path_in_place_of_a_media_ref_is_refused_with_the_right_form() -> None:
+    with pytest.raises(RequestError, match=r"a: media is 'cat.mp4', a text; expected MediaRef\('cat.mp4'\)"):
+        Clip("a", ("x",), media="cat.mp4")  # type: ignore[arg-type]
+
+
 def test_windows_have_keys_that_lists_may_shorten() -> None:
     clip = Clip("cat-w3", ("a cat",), media=MediaRef("cat-w3.mp4"))
     assert clip.list_names == {"cat-w3"}
