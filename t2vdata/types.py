@@ -87,7 +87,7 @@ class Clip:
     def __post_init__(self) -> None:
         check_key(self.key)
         if isinstance(self.media, str):
-            raise RequestError(f"{self.key}: media is {self.media!r}, a text; expected MediaRef({self.media!r})")
+            raise RequestError(f"{self.key}: media is a path, {self.media!r}; expected MediaRef({self.media!r})")
         if self.start_seconds is not None and self.end_seconds is not None and self.end_seconds <= self.start_seconds:
             raise RequestError(f"{self.key}: the span ends at {self.end_seconds} s, before its start")
 

@@ -53,7 +53,7 @@ def test_a_clip_ends_after_it_starts(start: float, end: float) -> None:
 
 
 def test_a_path_in_place_of_a_media_ref_is_refused_with_the_right_form() -> None:
-    with pytest.raises(RequestError, match=r"a: media is 'cat.mp4', a text; expected MediaRef\('cat.mp4'\)"):
+    with pytest.raises(RequestError, match=r"a: media is a path, 'cat.mp4'; expected MediaRef\('cat.mp4'\)"):
         Clip("a", ("x",), media="cat.mp4")  # type: ignore[arg-type]
 
 
