@@ -63,16 +63,16 @@ class Objective:
     autocast: Callable[[], AbstractContextManager[Any]]
 
     def inputs(
-        self, batch: Batch, text: torch.Tensor | None, tokens: torch.Tensor | None, update: int, draws: StepRandom
+        self, batch: Batch, text: torch.Tensor | None, tokens: torch.Tensor | None, update: int, random: StepRandom
     ) -> StepInputs:
         """Prepare a batch for both losses: scale pixels, draw noise, mismatched captions and frame pairs."""
         number = len(batch)
         real = batch.video.to(torch.float32).div_(127.5).sub_(1)
-        others, has_other = self._others(batch, tokens, draws)
-        noise = draws.normal(number, self.discriminators.spec.noise)
+        others, has_other = self._others(batch, tokens, random)
+        noise = random.normal(number, self.discriminators.spec.noise)
         matching = 0.0 if tokens is None else self.loss.matching_at(update)
         groups = negatives.same_captions(tokens) if tokens is not None and matching > 0 else None
-        pairs = self._pairs(number, draws), self._pairs(number, draws)
+        pairs = self._pairs(number, random), self._pairs(number, random)
         return StepInputs(real, noise, text, others, has_other, groups, matching, *pairs)
 
     def generate(self, noise: torch.Tensor, text: torch.Tensor | None) -> Generated:
@@ -81,7 +81,7 @@ class Objective:
             return cast(Generated, self.generator(noise, sentences))
 
     def discriminator_loss(
-        self, inputs: StepInputs, draws: StepRandom, *, keep_graph: bool, with_penalty: bool
+        self, inputs: StepInputs, random: StepRandom, *, keep_graph: bool, with_penalty: bool
     ) -> tuple[torch.Tensor, Metrics]:
         """Return the loss of the discriminators, a mean over them, and its metrics.
 
@@ -112,12 +112,12 @@ class Objective:
             metrics[f"score/{name}_real"] = real[name].detach().float().mean()
             metrics[f"score/{name}_generated"] = fake[name].detach().float().mean()
         if with_penalty:
-            penalty = self._penalty(inputs, video, draws)
+            penalty = self._penalty(inputs, video, random)
             loss = loss + self.loss.penalty_every * penalty
             metrics["loss/penalty"] = penalty.detach()
         return loss, metrics
 
-    def generator_loss(self, inputs: StepInputs, draws: StepRandom) -> tuple[torch.Tensor, Metrics]:
+    def generator_loss(self, inputs: StepInputs, random: StepRandom) -> tuple[torch.Tensor, Metrics]:
         """Return the loss of the generator and its metrics.
 
         The adversarial terms and the coherence constraint are averaged; the other terms are added on top.
@@ -141,7 +141,7 @@ class Objective:
             metrics["loss/matching_generated"] = matched
             loss = loss + inputs.matching * matched
         if self.loss.interpolated > 0 and inputs.text is not None:
-            loss = loss + self.loss.interpolated * self._interpolated(inputs.text, real, draws)
+            loss = loss + self.loss.interpolated * self._interpolated(inputs.text, real, random)
         if self.loss.l1 > 0:
             metrics["loss/l1"] = functional.l1_loss(generated.video.float(), inputs.real)
             loss = loss + self.loss.l1 * metrics["loss/l1"]
@@ -151,22 +151,22 @@ class Objective:
         return loss, {name: value.detach() for name, value in metrics.items()}
 
     def _others(
-        self, batch: Batch, tokens: torch.Tensor | None, draws: StepRandom
+        self, batch: Batch, tokens: torch.Tensor | None, random: StepRandom
     ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """Draw mismatched captions: the index of the clip each sentence comes from, and which clips get one."""
         if tokens is None or self.loss.mismatched == 0:
             return None, None
         if self.loss.negatives == "derangement":
-            return negatives.derangement(len(batch), draws.generator), None
+            return negatives.derangement(len(batch), random.generator), None
         groups = batch.labels if self.loss.negatives == "other label" else negatives.same_captions(tokens)
-        others, has_other = negatives.others(groups, draws.generator)
+        others, has_other = negatives.others(groups, random.generator)
         if not bool(has_other.any()):
             return None, None
         return others, None if bool(has_other.all()) else has_other
 
-    def _pairs(self, num_clips: int, draws: StepRandom) -> torch.Tensor | None:
+    def _pairs(self, num_clips: int, random: StepRandom) -> torch.Tensor | None:
         num_pairs = self.discriminators.num_pairs
-        return None if num_pairs is None else (draws.uniform(num_clips, num_pairs) * (self.discriminators.frames - 1)).long()
+        return None if num_pairs is None else (random.uniform(num_clips, num_pairs) * (self.discriminators.frames - 1)).long()
 
     def _maps(self, inputs: StepInputs, generated: torch.Tensor) -> tuple[Maps, Maps]:
         """Return the feature maps of real and of generated clips."""
@@ -202,7 +202,7 @@ class Objective:
             [losses.matching_loss(similarity.float(), inputs.groups, temperature) for similarity in similarities.values()]
         ).mean()
 
-    def _penalty(self, inputs: StepInputs, generated: torch.Tensor, draws: StepRandom) -> torch.Tensor:
+    def _penalty(self, inputs: StepInputs, generated: torch.Tensor, random: StepRandom) -> torch.Tensor:
         """Return the weighted gradient penalties, a mean over the discriminators."""
         spec, text = self.loss, None if inputs.text is None else inputs.text.detach()
         penalty = inputs.real.new_zeros(())
@@ -211,7 +211,7 @@ class Objective:
         if spec.r2 > 0:
             penalty = penalty + spec.r2 * self._penalised(losses.zero_centred_penalty, generated, text, inputs.generated_pairs)
         if spec.gradient_penalty > 0:
-            between = losses.between_pairs(inputs.real, generated.float(), draws.uniform(len(generated)))
+            between = losses.between_pairs(inputs.real, generated.float(), random.uniform(len(generated)))
             penalty = penalty + spec.gradient_penalty * self._penalised(
                 losses.unit_norm_penalty, between, text, inputs.real_pairs
             )
@@ -244,11 +244,11 @@ class Objective:
             for name in self.discriminators.names
         ]
 
-    def _interpolated(self, text: torch.Tensor, real: Maps, draws: StepRandom) -> torch.Tensor:
+    def _interpolated(self, text: torch.Tensor, real: Maps, random: StepRandom) -> torch.Tensor:
         """Return the adversarial loss for captions interpolated between those of two clips (GAN-INT)."""
-        other = text[negatives.derangement(len(text), draws.generator)]
+        other = text[negatives.derangement(len(text), random.generator)]
         between = self.loss.between * text + (1 - self.loss.between) * other
-        video = self.generate(draws.normal(len(text), self.discriminators.spec.noise), between).video
+        video = self.generate(random.normal(len(text), self.discriminators.spec.noise), between).video
         with self.autocast():
-            scores = self.discriminators(video, between.detach(), self._pairs(len(text), draws))
+            scores = self.discriminators(video, between.detach(), self._pairs(len(text), random))
         return torch.stack(self._adversarial(scores, real)).mean()

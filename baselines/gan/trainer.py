@@ -51,22 +51,22 @@ class Trainer:
             # Not the discriminators: a gradient penalty differentiates twice, which compiled code does not support.
             generator.compile()
 
-    def step(self, batches: Sequence[Batch], draws: StepRandom) -> Metrics:
+    def step(self, batches: Sequence[Batch], random: StepRandom) -> Metrics:
         """Update the discriminators, then the generator; during the first ``pretrain_steps``, only the encoder."""
         for learner in (self.generator, self.discriminator, self.pretraining):
             if learner is not None:
                 learner.module.train()
         if self.pretraining is not None and self.pretraining.num_updates < self.text.pretrain_steps:
-            return self._pretrain(self.pretraining, batches, draws)
+            return self._pretrain(self.pretraining, batches, random)
         update = self.discriminator.num_updates
         updates_generator = (update + 1) % self.loss.generator_every == 0
         with_penalty = self.loss.has_penalty and update % self.loss.penalty_every == 0
         # One generated batch serves both losses. With several batches, all their graphs would have to stay in memory.
         keep_graph = updates_generator and len(batches) == 1
-        inputs_of_batches = [self.objective.inputs(batch, *self._sentences(batch), update, draws) for batch in batches]
+        inputs_of_batches = [self.objective.inputs(batch, *self._sentences(batch), update, random) for batch in batches]
         discriminator_metrics = []
         for inputs in inputs_of_batches:
-            loss, metrics = self.objective.discriminator_loss(inputs, draws, keep_graph=keep_graph, with_penalty=with_penalty)
+            loss, metrics = self.objective.discriminator_loss(inputs, random, keep_graph=keep_graph, with_penalty=with_penalty)
             self.discriminator.backward(loss / len(batches))
             discriminator_metrics.append(metrics)
         step_metrics = _means(discriminator_metrics) | {"gradient/discriminator": self.discriminator.update()}
@@ -74,19 +74,19 @@ class Trainer:
             return step_metrics
         generator_metrics = []
         for inputs in inputs_of_batches:
-            loss, metrics = self.objective.generator_loss(inputs, draws)
+            loss, metrics = self.objective.generator_loss(inputs, random)
             self.generator.backward(loss / len(batches))
             generator_metrics.append(metrics)
         return step_metrics | _means(generator_metrics) | {"gradient/generator": self.generator.update()}
 
     @torch.no_grad()
-    def sample(self, captions: Sequence[str], draws: StepRandom) -> torch.Tensor:
+    def sample(self, captions: Sequence[str], random: StepRandom) -> torch.Tensor:
         """Generate a clip for each caption with the averaged weights: (N, C, T, H, W) uint8."""
         generator, encoder = _part(self.generator, "network"), self._averaged_encoder()
         generator.eval()
         text = None if encoder is None else self._encode(encoder, captions)
         with self.setting.autocast():
-            video = generator(draws.normal(len(captions), self.spec.noise), text).video
+            video = generator(random.normal(len(captions), self.spec.noise), text).video
         return cast(torch.Tensor, ((video.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8))
 
     @torch.no_grad()
@@ -133,14 +133,14 @@ class Trainer:
             parts["encoder"] = self.encoder
         return Learner(nn.ModuleDict(parts), self.recipe.sections[section], world=self.setting.world)
 
-    def _pretrain(self, learner: Learner, batches: Sequence[Batch], draws: StepRandom) -> Metrics:
+    def _pretrain(self, learner: Learner, batches: Sequence[Batch], random: StepRandom) -> Metrics:
         """Train the encoder as an autoencoder for one step; return its loss and reconstruction rates."""
         autoencoder, batch_metrics = cast(Autoencoder, learner.module), []
         # A running mean over fifty steps, during which the encoder hardly changes.
         share = max(1 / (learner.num_updates + 1), 1 / 50) / len(batches)
         for batch in batches:
             tokens, lengths = _tokens(batch)
-            forced = draws.uniform(*tokens.shape) < self.text.teacher_forcing
+            forced = random.uniform(*tokens.shape) < self.text.teacher_forcing
             loss = autoencoder.loss(tokens, lengths, forced)
             learner.backward(loss / len(batches))
             if self.encoder is not None:

@@ -126,12 +126,12 @@ def test_stats_counts_it_and_show_draws_it(result: BuildResult) -> None:
 
 
 def test_a_dry_run_counts_the_clips_of_the_annotations(name: str, layout: Layout, result: BuildResult) -> None:
-    forecast = dry_run(spec(name, layout), num_workers=1)
-    assert forecast.num_clips + sum(sum(split.rejected.values()) for split in forecast.splits.values()) == layout.num_clips
+    report = dry_run(spec(name, layout), num_workers=1)
+    assert report.num_clips + sum(sum(split.rejected.values()) for split in report.splits.values()) == layout.num_clips
     # These are few: all of them are tried, or as good as all.
-    assert (forecast.num_kept, forecast.sampled.seen) == (layout.num_kept, min(forecast.num_clips, NUM_SAMPLED))
-    assert forecast.bytes_per_clip > 0
-    assert forecast.seconds_per_clip > 0
+    assert (report.num_kept, report.sampled.seen) == (layout.num_kept, min(report.num_clips, NUM_SAMPLED))
+    assert report.bytes_per_clip > 0
+    assert report.seconds_per_clip > 0
 
 
 def test_no_group_is_in_two_splits(name: str, layout: Layout, result: BuildResult) -> None:

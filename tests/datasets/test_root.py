@@ -279,5 +279,5 @@ def test_a_build_from_a_url_is_planned(ask: Callable[..., object], memory: str, 
     layout = LAYOUTS["kinetics"](tmp_path / "raw")
     build_spec = spec("kinetics", layout, upload(tmp_path / "raw", memory))
     settings = {"num_workers": 1} if ask is dry_run.dry_run else {"cores": 8, "bytes_per_second": 1e9}
-    forecast = ask(build_spec, **settings)
-    assert (forecast.num_clips, forecast.num_kept) == (4, 3)  # type: ignore[attr-defined]
+    report = ask(build_spec, **settings)
+    assert (report.num_clips, report.num_kept) == (4, 3)  # type: ignore[attr-defined]
