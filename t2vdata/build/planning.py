@@ -79,7 +79,11 @@ def _next_clips(
     """Return the next clips that pass the filters, at most ``max_clips``, and those rejected on the way."""
     kept, rejects = list[Clip](), list[Reject]()
     for clip in clips:
-        reason = first_reason(clip, clip_filters)
+        try:
+            reason = first_reason(clip, clip_filters)
+        except Exception as error:
+            error.add_note(f"while filtering clip {clip.key} of split {split}")
+            raise
         if reason is not None:
             message = f"{clip.source}: {reason}" if clip.source else reason
             rejects.append(Reject(clip.key, split, "clip", "rejected", reason, message))

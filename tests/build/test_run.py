@@ -314,6 +314,20 @@ def test_a_bug_stops_the_build_and_names_the_clip(examples: None, tmp_path: Path
 # No file of the user is deleted
 
 
+def test_a_bug_in_a_clip_filter_stops_the_build_and_names_the_clip(
+    examples: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        def why_not(self, clip: object) -> str | None:
+            raise KeyError("no such column")
+
+    module = importlib.import_module("mydata.wavy_lines")
+    monkeypatch.setattr(module.WavyLines, "clip_filters", lambda self: [Broken()])
+    with pytest.raises(KeyError, match="no such column") as caught:
+        build_dataset(BuildSpec("mydata.wavy_lines"), tmp_path / "out", num_workers=1)
+    assert "while filtering clip train-0000 of split train" in caught.value.__notes__
+
+
 @pytest.mark.parametrize("stage", ["finished", "half way"])
 def test_a_folder_of_another_spec_is_refused_with_the_difference(built: BuildResult, tmp_path: Path, stage: str) -> None:
     out = tmp_path / "out"
