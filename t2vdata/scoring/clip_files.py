@@ -35,13 +35,13 @@ def evenly_spaced(length: int, count: int | None) -> list[int]:
 def read_files(path: str, captions: str) -> tuple[list[Video], list[str]]:
     """Return the clips of a folder of videos and arrays, or of one array (N, T, H, W) or (N, T, H, W, C), and their captions.
 
-    ``captions`` is a text file with a caption a line, in the order of the file names, or a csv or jsonl file that names the
+    ``captions`` is a text file with one caption per line, in the order of the file names, or a csv or jsonl file that names the
     files. Raises RequestError if clips and captions do not match.
     """
     listed, texts = _captions(Path(captions))
     if os.path.isfile(path):
         if listed is not None:
-            raise RequestError(f"{captions} names files, but {path} is one array; expected a caption a line")
+            raise RequestError(f"{captions} names files, but {path} is one array; expected one caption per line")
         return list(_array(path)), texts
     if not os.path.isdir(path):
         raise RequestError(f"{path} is neither a folder nor a .npy file")
@@ -81,7 +81,9 @@ def _captions(path: Path) -> tuple[list[str] | None, list[str]]:
     if path.suffix == ".txt":
         return None, [line.strip() for line in text.splitlines() if line.strip()]
     if path.suffix not in (".csv", ".jsonl"):
-        raise RequestError(f"--captions {path}: expected .txt with a caption a line, or .csv or .jsonl with files and captions")
+        raise RequestError(
+            f"--captions {path}: expected .txt with one caption per line, or .csv or .jsonl with files and captions"
+        )
     lines = text.splitlines()
     rows = list(csv.DictReader(lines)) if path.suffix == ".csv" else [json.loads(line) for line in lines if line.strip()]
     columns = {

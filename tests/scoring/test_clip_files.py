@@ -49,7 +49,7 @@ def test_arrays_and_files_are_scored_alike(tmp_path: Path) -> None:
         ("one.npy", "captions.txt", r"one\.npy has shape \(4, 8, 8\); expected \(N, T, H, W\)"),
         (".", "captions.txt", r"3 clips in .*, but 1 captions in .*captions\.txt; expected one for each"),
         (".", "list.csv", "expected the columns file and caption; found a, b"),
-        ("clips.npy", "list.json", r"expected \.txt with a caption a line, or \.csv or \.jsonl"),
+        ("clips.npy", "list.json", r"expected \.txt with one caption per line, or \.csv or \.jsonl"),
     ],
 )
 def test_mismatched_clips_and_captions_are_refused(tmp_path: Path, path: str, captions: str, message: str) -> None:

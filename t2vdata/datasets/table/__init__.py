@@ -68,7 +68,7 @@ mydata/
   videos/cat.mp4 ...        where the paths say, from the folder of the table or --root; or behind URLs
 or
 mydata/
-  cat.mp4  cat.txt          a caption a line
+  cat.mp4  cat.txt          one caption per line
   more/dog.webm  more/dog.txt
 """
 
