@@ -37,7 +37,7 @@ class FilmFolder(MediaDataset):
         return {"captions": hashlib.sha256(captions).hexdigest(), "decoder": self.decoder_identity()}
 
     def clips(self, split: str) -> Sequence[Clip]:
-        # A film is in one split, whichever of its files are there.
+        # A film is in one split, whichever of its files exist.
         clips = (clip for clip in self._read() if split_of(clip.group, self.seed, {"val": 0.1}) == split)
         return list(self.cut_windows(clips))
 
