@@ -47,7 +47,7 @@ class Checkpoints:
         """Write a checkpoint, then delete those that are neither among the newest nor the best."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in os.listdir(self.folder):
-            # Left by a run that was killed while writing.
+            # Left behind by a run that was killed while writing.
             if name.startswith(".step-"):
                 shutil.rmtree(self.folder / name)
         partial = self.folder / f".step-{step:08d}"

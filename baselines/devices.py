@@ -19,5 +19,5 @@ def configure_torch(spec: RunSpec) -> None:
     """Set the number of threads of this process, and flush denormal numbers to 0."""
     if spec.threads is not None:
         torch.set_num_threads(spec.threads)
-    # Averages and moments hold denormal numbers for long; a CPU needs a hundred times as long for them as for 0.
+    # Averages and moments hold denormal numbers for a long time, and a CPU takes a hundred times as long for them as for 0.
     torch.set_flush_denormal(True)

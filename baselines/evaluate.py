@@ -1,4 +1,4 @@
-"""``python -m baselines.evaluate RUN``: score a trained model, next to the controls that show what its numbers mean."""
+"""``python -m baselines.evaluate RUN``: score a trained model, next to controls that put the numbers in context."""
 
 from __future__ import annotations
 
@@ -68,9 +68,11 @@ def _flat(result: FullScore) -> dict[str, float]:
 @click.argument("path", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--split", default="test", show_default=True, help="Split of the captions and real clips.")
 @click.option("--n", "num_clips", type=click.IntRange(min=2), default=400, show_default=True, help="Number of clips.")
-@click.option("--checkpoint", default="best", show_default=True, help="best, last or a step.")
-@click.option("--gan-train", "with_gan_train", is_flag=True, help="Also train a classifier on each row's clips: minutes.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+@click.option("--checkpoint", default="best", show_default=True, help="Checkpoint: best, last or a step.")
+@click.option(
+    "--gan-train", "with_gan_train", is_flag=True, help="Also train a classifier on the clips of each row; takes minutes."
+)
+@click.option("--device", default="auto", show_default=True, help="Device: auto, cpu, cuda or mps.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def command(path: Path, split: str, num_clips: int, checkpoint: str, with_gan_train: bool, device: str, as_json: bool) -> None:
     """Evaluate the model of RUN on clips it was not trained on.

@@ -23,7 +23,7 @@ from t2vdata.text.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class TrainerSetup:
-    """What a trainer needs to know of its data and its device."""
+    """The facts about data and device that a trainer needs."""
 
     vocabulary: Vocabulary
     labels: tuple[str, ...]

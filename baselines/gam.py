@@ -55,9 +55,9 @@ def require_discriminator(trainer: Trainer) -> HasDiscriminator:
 @click.argument("other", metavar="OTHER", type=click.Path(path_type=Path))
 @click.option("--split", default="test", show_default=True, help="Split of the captions and real clips.")
 @click.option("--n", "num_clips", default=400, show_default=True, help="Number of clips.")
-@click.option("--tolerance", default=TOLERANCE, show_default=True, help="Distance from 1 at which a ratio counts as a tie.")
-@click.option("--checkpoint", default="best", show_default=True, help="Of both runs: best, last or a step.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+@click.option("--tolerance", default=TOLERANCE, show_default=True, help="Distance from 1 up to which a ratio counts as a tie.")
+@click.option("--checkpoint", default="best", show_default=True, help="Checkpoint of both runs: best, last or a step.")
+@click.option("--device", default="auto", show_default=True, help="Device: auto, cpu, cuda or mps.")
 def command(path: Path, other: Path, split: str, num_clips: int, tolerance: float, checkpoint: str, device: str) -> None:
     """Compare two GANs by the Generative Adversarial Metric.
 

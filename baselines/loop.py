@@ -30,7 +30,7 @@ from t2vdata.format.dataset import Dataset, open_dataset
 from t2vdata.loading import Batch, Loader, Resources, loader
 from t2vdata.text.vocabulary import Vocabulary
 
-# Fixed seeds, so that nobody picks the clips of pictures and evaluations by eye.
+# Fixed seeds, so that the clips of pictures and evaluations cannot be hand-picked.
 _PICTURE_SEED, _EVALUATION_SEED = 1, 2
 
 
@@ -221,7 +221,7 @@ def open_loader(recipe: Recipe, dataset: Dataset, vocabulary: Vocabulary, group:
 def trainer_setup(
     recipe: Recipe, reading: Loader, vocabulary: Vocabulary, device: torch.device, group: ProcessGroup
 ) -> TrainerSetup:
-    """Return what the trainer needs to know of the data and the device."""
+    """Return the facts about data and device that the trainer needs."""
     is_bfloat16 = recipe.run.precision == "bfloat16"
     return TrainerSetup(
         vocabulary=vocabulary, labels=reading.labels, shape=reading.shape, device=device,

@@ -83,7 +83,7 @@ class RunSpec:
 
 
 MAY_CHANGE = frozenset({"steps", "picture_every", "num_pictured", "keep", "max_returns"})
-"""Fields of RunSpec that may change when a run resumes: they affect its length and its output, not what it computes."""
+"""Fields of RunSpec that may change when a run resumes: they affect its length and its output, not its computations."""
 
 
 @dataclass(frozen=True)

@@ -20,19 +20,19 @@ from t2vdata.errors import RequestError
     epilog='Example: python -m baselines.sample runs/x --caption "the digit 9 is moving down and up" --n 8 --out x.gif'
 )
 @click.argument("path", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--caption", "captions", multiple=True, required=True, help="What the clips should show; repeatable.")
+@click.option("--caption", "captions", multiple=True, required=True, help="Caption of the clips; repeatable.")
 @click.option("--n", "num_clips", default=8, show_default=True, help="Clips per caption.")
 @click.option("--out", type=click.Path(path_type=Path), required=True,
               help="File to write: .gif, .png (frames side by side), or .npy with (N, T, H, W, C) uint8.")  # fmt: skip
 @click.option("--temperature", type=float,
-              help="Scale of the noise, if the family has it; 0: the most likely clip.  [default: the recipe's]")  # fmt: skip
+              help="Scale of the noise, if the family supports it; 0: most likely clip.  [default: the recipe's]")  # fmt: skip
 @click.option("--first", "first_path", type=click.Path(path_type=Path),
-              help="Picture or video whose first frame all clips continue, for families that have it.")  # fmt: skip
+              help="Picture or video whose first frame all clips continue, if the family supports it.")  # fmt: skip
 @click.option("--first-from", "split", metavar="SPLIT",
               help="Continue real first frames of clips with the same caption, from a split of the run's data.")  # fmt: skip
-@click.option("--checkpoint", default="best", show_default=True, help="best, last or a step.")
+@click.option("--checkpoint", default="best", show_default=True, help="Checkpoint: best, last or a step.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the noise.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+@click.option("--device", default="auto", show_default=True, help="Device: auto, cpu, cuda or mps.")
 def command(
     path: Path,
     captions: tuple[str, ...],

@@ -127,7 +127,11 @@ def run_folder_of(out: Path, name: str, seed: int) -> RunFolder:
 @click.argument("table", type=click.Path())
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the runs.  [default: runs/NAME OF THE TABLE]")
 @click.option(
-    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at once; give each one thread: run.threads=1."
+    "--jobs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Number of parallel runs; set run.threads=1 in their recipes.",
 )
 @click.option("--print", "only_print", is_flag=True, help="Train nothing; print the results so far.")
 def command(table: str, out: Path | None, jobs: int, only_print: bool) -> None:

@@ -1,4 +1,4 @@
-"""Everything t2vdata raises on purpose.
+"""The exceptions that t2vdata raises on purpose.
 
     T2VError
     |-- RequestError            the request cannot be met: change it
@@ -52,7 +52,7 @@ class RawDataError(RequestError):
 
 
 class DataError(T2VError):
-    """A built dataset is not what its manifest promises."""
+    """A built dataset does not match its manifest."""
 
 
 class NotADatasetError(DataError):

@@ -1,4 +1,4 @@
-"""Filters: each answers ``why_not`` with the reason to reject a clip, or None.
+"""Filters: ``why_not`` returns the reason to reject a clip, or None.
 
 A clip filter sees a ``Clip`` before any work is done, a frame filter sees its ``Frames``. A reason is a short text that is
 the same for every clip it applies to ("caption over 60 characters"), so that builds can count reasons.
@@ -20,7 +20,7 @@ Subject = TypeVar("Subject", contravariant=True)
 
 
 class Filter(Protocol[Subject]):
-    """Judges a clip, or its frames."""
+    """A filter of clips, or of frames."""
 
     def why_not(self, subject: Subject, /) -> str | None: ...
 
@@ -174,7 +174,7 @@ class SpanDuration(DurationRange):
 
 @dataclass(frozen=True)
 class FramesDuration(DurationRange):
-    """Keep clips whose decoded duration is within the range: that of the span where ``about`` has it, else of the frames."""
+    """Keep clips whose decoded duration is within the range: that of the span if ``about`` has it, else of the frames."""
 
     def why_not(self, frames: Frames, /) -> str | None:
         return self.why_not_seconds(float(frames.about.get("seconds", frames.num_frames / frames.fps)))
@@ -206,7 +206,7 @@ class OriginalSize:
 
 @dataclass(frozen=True)
 class StandardRange:
-    """Reject clips with a high dynamic range, whose colours would come out pale."""
+    """Reject clips with a high dynamic range, because their colours would look pale."""
 
     def why_not(self, frames: Frames, /) -> str | None:
         return "high dynamic range" if frames.about["original"]["hdr"] else None

@@ -1,8 +1,8 @@
 """Child processes: how many cores to use, what a child inherits, and the protocol between parent and child.
 
-A message is a JSON header and raw bytes. Only plain data crosses: nothing is pickled, and code crosses by name, as the module
-whose ``main(channel)`` the child runs. An exception in a child is raised in the parent as itself, with the child's traceback as
-a note; a child that really died is reported with the signal or exit status that ended it.
+A message is a JSON header and raw bytes. Only plain data is sent: nothing is pickled, and code is named, as the module whose
+``main(channel)`` the child runs. An exception in a child is raised in the parent as itself, with the child's traceback as a
+note; a child that really died is reported with the signal or exit status that ended it.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from t2vdata.errors import T2VError, WorkerDiedError
 _LENGTHS = struct.Struct("<IQ")
 """Bytes of the JSON header and of the payload, which follow in this order."""
 _RAISED = "raised"
-# By -c and not -m: this module would be in the child twice, once as __main__.
+# With -c and not -m, which would load this module twice in the child, once as __main__.
 _RUN_CHILD = "from t2vdata.processes import run_child; run_child()"
-# Between the end of a child's pipe and the end of the child.
+# Maximum time between the end of a child's pipe and the end of the child.
 _EXIT_SECONDS = 10
 
 
@@ -50,7 +50,7 @@ def describe_exit(returncode: int) -> str:
 
 
 class Message(NamedTuple):
-    """What one process sends another."""
+    """A message from one process to another."""
 
     header: dict[str, Any]
     payload: Any
@@ -107,7 +107,7 @@ class Channel:
         try:
             yield
         except Exception as error:
-            # The parent may be gone, and then nobody needs to know.
+            # If the parent has ended, nobody needs the error.
             with contextlib.suppress(BrokenPipeError):
                 self.send({_RAISED: describe_error(error)})
 
@@ -118,7 +118,7 @@ class Channel:
     def _receive_bytes(self, num_bytes: int, deadline: float | None) -> bytes | None:
         if not num_bytes:
             return b""
-        # A media file may be large; BytesIO gives away its memory without a copy.
+        # A media file may be large; BytesIO hands over its memory without a copy.
         buffer = io.BytesIO()
         buffer.seek(num_bytes - 1)
         buffer.write(b"\0")
@@ -160,9 +160,9 @@ class Child:
     ) -> None:
         """Start the process.
 
-        ``name`` and ``advice`` are for the message when it dies: who died, and what to do about it. ``share_files`` are
+        ``name`` and ``advice`` are for the message when it dies: what died, and what to do about it. ``share_files`` are
         descriptors that the child gets under the same numbers. A child that sends a header of more than ``max_header_bytes``
-        is taken for dead. A ``quiet`` child prints nothing.
+        counts as dead. A ``quiet`` child prints nothing.
         """
         self._name, self._advice = name, advice
         child_receiving, sending = os.pipe()
@@ -208,7 +208,7 @@ class Child:
         return message
 
     def wait(self) -> int:
-        """Wait for a process that sends no more to end; return its exit status, negative for a signal."""
+        """Wait for a process that has sent its last message to end; return its exit status, negative for a signal."""
         try:
             return self._process.wait(_EXIT_SECONDS)
         except subprocess.TimeoutExpired:
@@ -271,7 +271,7 @@ def rebuild_error(description: Mapping[str, Any], *, pid: int) -> Exception:
     error: Exception | None = None
     error_class = _error_class(description["module"], description["class"])
     if error_class is not None:
-        # Whatever a constructor objects to.
+        # A constructor may raise anything.
         with contextlib.suppress(Exception):
             error = error_class(*description["args"])
     if error is None or type(error) is not error_class:

@@ -64,7 +64,7 @@ class MediaRef:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A requested sample before its pixels exist: plain data that crosses process borders."""
+    """A requested sample before its pixels exist: plain data that can be sent to another process."""
 
     key: str
     captions: tuple[str, ...]
@@ -74,9 +74,9 @@ class Clip:
     end_seconds: float | None = None
     """Half-open span of the media file; None is its start or end."""
     group: str = ""
-    """What splits must not share: the source video, the digit's image."""
+    """The source that splits must not share: a video, or the image of a digit."""
     meta: Mapping[str, Any] = field(default_factory=dict)
-    """What else the annotations say, as JSON values. Published in the sample; ``label`` and ``meaning`` in the index too."""
+    """Other facts from the annotations, as JSON values. Published in the sample; ``label`` and ``meaning`` in the index too."""
     source: str | None = None
     """Where the annotations list the clip, such as ``train.csv, line 7``. Published, and named in error messages."""
     window: int | None = None
@@ -223,7 +223,7 @@ class ShardPlan:
     split: str
     index: int
     clips: Sequence[Clip]
-    """A list, or a lazy sequence that makes its clips in the worker; it crosses process borders."""
+    """A list, or a lazy sequence that creates its clips in the worker; it is sent between processes."""
     rejects: tuple[Reject, ...] = ()
     """Clips that the clip filters rejected while this shard was planned."""
 

@@ -36,7 +36,7 @@ class TextSpec:
     """``standard``: standardise each feature with the mean and deviation measured in pre-training, then scale the vector to
     length 1."""
     taught_by: Literal["nobody", "discriminator", "generator"] = "nobody"
-    """Whose loss trains the encoder during GAN training; ``nobody`` freezes it as pre-trained or initialised."""
+    """The player whose loss trains the encoder during GAN training; ``nobody`` freezes it as pre-trained or initialised."""
     remember: bool = False
     """Whether to encode each distinct caption once, alone, and cache its vector: for few captions and a frozen encoder."""
     pretrain_steps: int = 0

@@ -50,8 +50,7 @@ class FlowSpec(CouplingSpec):
     """What the flow models: pixels in [-1/2, 1/2), as in the papers, or the logit of their share of white, in which a constant
     background varies about as much as everything else."""
     injector: bool = False
-    """Whether each level starts with an affine layer that depends on the context alone, which removes at once what earlier
-    frames determine."""
+    """Whether each level starts with an affine layer that depends on the context alone, for what earlier frames determine."""
     permutation: Literal["plain", "lu"] = "plain"
     """1x1 convolutions as plain matrices, or as LU decompositions, whose determinant costs nothing."""
     conditional_priors: bool = False

@@ -122,7 +122,7 @@ class Trainer:
         with torch.no_grad(), contextlib.ExitStack() as stack, self.setup.autocast():
             for learner in self.learners.values():
                 stack.enter_context(data_dependent_init(learner.module))
-            # It runs only once, so compiling it would not pay.
+            # It runs only once, so compiling it would not pay off.
             stack.enter_context(torch.compiler.set_stance("force_eager"))
             self.glow.log_probabilities(levels_BTCHW, noise_BTCHW, conditioning)
         for learner in self.learners.values():

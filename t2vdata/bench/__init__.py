@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 __all__ = ["BenchReport", "bench"]
 
 _PARTS = 5
-# The first batches include starting workers; two, as two workers deliver batches in pairs.
+# Not measured: the first batches include the start of the workers. Two, because two workers deliver batches in pairs.
 _WARM_UP = 2
 
 
 @dataclass(frozen=True)
 class BenchReport:
-    """The result of a benchmark, and on what it was measured."""
+    """The result of a benchmark, with the data and machine it was measured on."""
 
     dataset: str
     path: str
@@ -230,7 +230,7 @@ class _Run:
 
 
 def _measure(batches: Iterator[Batch], seconds: float, step_milliseconds: float | None, workers: Sequence[int]) -> _Run:
-    """Take batches for ``seconds``, at least one; the first was taken already."""
+    """Take batches for ``seconds``, at least one; the first batch has been taken already."""
     for _ in range(_WARM_UP - 1):
         next(batches)
     cpu = machine.cpu_seconds(workers)

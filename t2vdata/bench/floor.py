@@ -1,4 +1,4 @@
-"""The floor of a loading benchmark: how fast the same clips decode from memory, whole, without making batches of them."""
+"""The floor of the loading benchmark: how fast the same clips decode from memory when no batches are made."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def decode_alone(job: Job, wait: Callable[[], object]) -> float:
 
 
 def _decoder(extension: str) -> Callable[[bytes, int], object]:
-    """Return what decodes a pixel member; for a video, it reads each frame's time stamp and converts no pixels."""
+    """Return the function that decodes a pixel member; for a video, it reads each frame's time stamp and converts no pixels."""
     return (lambda data, channels: pyav.read_timing(data)) if extension == "mp4" else decoder(extension)
 
 
@@ -121,7 +121,7 @@ def _in_threads(shares: Sequence[Job]) -> float:
         try:
             return decode_alone(share, barrier.wait)
         except BaseException:
-            # The others would wait forever.
+            # Otherwise the other workers would wait forever.
             barrier.abort()
             raise
 

@@ -1,4 +1,4 @@
-"""The process that floor.py starts: receives what to decode, returns clips per second."""
+"""The worker process of floor.py: receives clips to decode, returns clips per second."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Building a dataset: plan shards, build each one on an engine, resume after interruptions, write the manifest last."""
+"""Build a dataset: plan shards, build each on an engine, resume after interruptions, write the manifest last."""

@@ -43,7 +43,7 @@ def retry_failed(
     finished = checkpoint.open_folder(job.spec_json)
     if finished is None:
         raise RequestError(
-            f"no finished dataset in {job.folder}, so nothing failed yet; run the command without --retry-failed first"
+            f"no finished dataset in {job.folder}, so there is nothing to retry; run the command without --retry-failed first"
         )
     if not checkpoint.is_appending() and not is_complete(job.folder, finished):
         raise RequestError(f"{job.folder} lost files; run the command without --retry-failed first, it restores them")
@@ -67,7 +67,7 @@ def retry_failed(
 
 
 def _is_worth_retrying(reject: Reject) -> bool:
-    """Return whether only the clip's file, or reading it, kept the clip out."""
+    """Return whether the clip was left out only because its file was missing or unreadable."""
     return reject.kind == "failed" or reject.stage == "clip"
 
 
@@ -93,7 +93,7 @@ def _build_missing(
     num_clips: int,
     on_progress: Callable[[Progress], None],
 ) -> tuple[list[ShardReport], int]:
-    """Build the shards that do not exist; return the reports of all, in order, and the number of clips tried by this call."""
+    """Build the shards that do not exist; return the reports of all, in order, and the number of clips that this call tried."""
     report_of: dict[str, ShardReport | None] = {}
     num_tried = 0
 

@@ -57,16 +57,16 @@ class Checkpoint:
             return None
         others = [name for name in self.out.list_names() if name not in _NOT_OURS and name != FOLDER]
         if others:
-            raise OtherSpecError(f"{self.out} is not empty and not a build of ours: it holds {others[0]}; choose another --out")
+            raise OtherSpecError(f"{self.out} is not empty and not a t2vdata build: it holds {others[0]}; choose another --out")
         return None
 
     def exists(self) -> bool:
         """Return whether a build into the folder is running or was interrupted."""
-        # In a store a folder is only a name, which some stores still list when it is empty.
+        # In a store a folder is only a prefix, which some stores list even when it is empty.
         return self._folder.exists(_SPEC) if self.out.is_remote else self._folder.exists()
 
     def start(self, spec: Mapping[str, Any]) -> None:
-        """Record which spec is being built, unless a build that is resumed has done so."""
+        """Record which spec is being built, unless the interrupted build already did."""
         self._reports.make()
         self._plans.make()
         if self._read_spec() is None:
@@ -74,9 +74,9 @@ class Checkpoint:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[Callable[[], None]]:
-        """Lock the output folder against a second build; the lock ends with this process, however that ends.
+        """Lock the output folder against a second build; the lock ends with this process, however it ends.
 
-        Yields a function that raises OtherSpecError when the lock was lost meanwhile, which can only happen in a store: see
+        Yields a function that raises OtherSpecError if the lock has been lost, which can only happen in a store: see
         ``lease``.
         """
         if self.out.is_remote:
@@ -103,7 +103,7 @@ class Checkpoint:
 
     @contextlib.contextmanager
     def swept(self) -> Iterator[None]:
-        """Remove unfinished files of killed writers: of an earlier build at the start, of this one's workers on an error."""
+        """Remove unfinished files of killed writers: of an earlier build at the start, of our own workers on an error."""
         self._sweep()
         try:
             yield
@@ -190,7 +190,7 @@ class Checkpoint:
         self._archives.write(_ORDER, json_line(names))
 
     def read_archive_contents(self) -> tuple[dict[str, Contents], bool]:
-        """Return {archive: its contents} as recorded, and whether these are all archives of the build, in order."""
+        """Return {archive: its recorded contents}, and whether these are all archives of the build, in order."""
         names = [name for name in self._archives.list_names() if not name.startswith(".")]
         records = {name: orjson.loads(self._archives.read_bytes(name)) for name in names}
         order = records.pop(_ORDER, None)
@@ -206,13 +206,13 @@ class Checkpoint:
         """Return a folder with the dataset's tables and manifest as they were before this build changes them."""
         if not self.is_appending():
             self._before.make()
-            # The manifest last: once it is there, all are.
+            # The manifest is last: once it exists, all exist.
             for name in (tables.INDEX, tables.REJECTS, manifest.MANIFEST):
                 self._before.write(name, self.out.read_bytes(name))
         return self._before
 
     def is_appending(self) -> bool:
-        """Return whether clips are being appended to a finished dataset here, or that was interrupted."""
+        """Return whether appending clips to a finished dataset is in progress, or was interrupted."""
         return self._before.exists(manifest.MANIFEST)
 
     def _sweep(self) -> None:
@@ -227,7 +227,7 @@ class Checkpoint:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except NotADatasetError as error:
-            raise OtherSpecError(f"{error}; choose another --out, nothing here was changed") from error
+            raise OtherSpecError(f"{error}; choose another --out; nothing here was changed") from error
 
     def _read_spec(self) -> dict[str, Any] | None:
         try:

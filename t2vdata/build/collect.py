@@ -20,8 +20,8 @@ _MIN_CLIPS_FOR_RATE = 100
 class ReportCollector:
     """The shards of a build so far.
 
-    Engines return reports in any order. The rows of a shard are added to the index as soon as those of all shards before it
-    are there, so that this happens while workers work.
+    Engines return reports in any order. The rows of a shard are added to the index as soon as all earlier shards have been
+    added, while workers are still building.
     """
 
     def __init__(

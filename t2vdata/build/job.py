@@ -1,4 +1,4 @@
-"""What the flows of a build share: the request, its output folder, and the engine that builds shards."""
+"""``Job``: what all build flows share: the request, the output folder, and the engine that builds shards."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Job:
     spec_json: dict[str, Any]
     """The spec as the manifest has it, with the hashes of the raw data."""
     dataset: Dataset
-    """Opened for this job; it holds the listing of the raw files, the annotations, and the contents of archives."""
+    """Opened for this job; holds the listing of the raw files, the annotations, and the contents of archives."""
     folder: Folder
     engine: Engine
     num_workers: int
@@ -78,15 +78,15 @@ class Job:
         return Checkpoint(self.folder)
 
     def build_shards(self, plans: Iterable[ShardPlan]) -> contextlib.closing[Generator[ShardReport, None, None]]:
-        """Return the reports of shards, in any order, as a context: no worker outlives an error or Ctrl-C in its block."""
+        """Return the reports of shards, in any order, in a context: no worker survives an error or Ctrl-C in its block."""
         builder = ShardBuilder(self.spec, self.folder)
         return contextlib.closing(self.engine(builder, plans, num_workers=self.num_workers))
 
     def splits_with_archives(self) -> Splits | None:
         """List the dataset's archives and return its splits with their files; None for a dataset without archives.
 
-        Each archive is listed once per build. A resumed build uses the listings of the interrupted one: archives that were
-        added or changed since would move clips between shards.
+        Each archive is listed once per build. A resumed build uses the listings of the interrupted one: archives added or
+        changed since then would move clips between shards.
         """
         dataset_archives = self.dataset.archives()
         if not dataset_archives:

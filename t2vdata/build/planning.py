@@ -34,7 +34,7 @@ def plan_shards(
         if isinstance(clips, list | tuple) or clip_filters:
             yield from filtered_shards(spec, split, clips, clip_filters, saved_plan=saved_plan)
         else:
-            # Slices of a lazy sequence: the clips are made where they are used.
+            # Slices of a lazy sequence: workers create the clips.
             starts = range(0, len(clips), spec.shard_size)
             yield from (ShardPlan(split, index, clips[start : start + spec.shard_size]) for index, start in enumerate(starts))
 

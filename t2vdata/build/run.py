@@ -53,7 +53,7 @@ def build_dataset(
     if checkpoint.is_appending():
         raise RequestError(f"{job.folder}: --retry-failed was interrupted; run the same command again with --retry-failed")
     with checkpoint.locked() as check_still_ours, checkpoint.swept():
-        # Again, now that nobody else can build here: another build may just have finished.
+        # Checked again under the lock: another build may just have finished.
         finished = checkpoint.open_folder(job.spec_json)
         if finished is not None and has_tables(job.folder, finished):
             result = _restore_lost_shards(job, splits, finished)
@@ -74,7 +74,7 @@ def _restore_lost_shards(job: Job, splits: Splits, finished: Manifest) -> BuildR
         for report in reports:
             if report.sha256 != expected[report.name]:
                 raise BuildError(
-                    f"{report.name} now has other bytes than {job.folder} had; run `t2vdata verify`, or build into a new folder"
+                    f"{report.name} has changed bytes in {job.folder}; run `t2vdata verify`, or choose another --out"
                 )
             clips_built += report.tally.seen
     return BuildResult(job.folder.url, finished, clips_built)

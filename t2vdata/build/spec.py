@@ -41,7 +41,7 @@ class BuildSpec:
         return datasets.make_options(self.dataset, self.options)
 
     def open(self) -> Dataset:
-        """Open the dataset: the only place of a build that does. Every call gives a new object, which lists its root again."""
+        """Open the dataset; no other code of a build does. Every call gives a new object, which lists its root again."""
         return datasets.load(self.dataset)(self.root, self.resolved, self.seed)
 
     def as_json(self, dataset: Dataset | None = None) -> dict[str, Any]:

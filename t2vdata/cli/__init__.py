@@ -19,13 +19,13 @@ COMMANDS = {
     "build": "Build a dataset into WebDataset shards.",
     "estimate": "Estimate how long a build takes on a cluster, and what limits it.",
     "datasets": "List the datasets that can be built, or describe one.",
-    "stats": "Count what is in a built dataset.",
+    "stats": "Show statistics of a built dataset.",
     "diff": "Compare two builds of one dataset, and list the clips of both.",
     "verify": "Check a built dataset against its manifest.",
     "vocab": "Make a vocabulary, and count the unknown words of each split.",
     "show": "Draw clips of a dataset: a contact sheet or a GIF.",
     "score": "Check generated clips of moving digits against their captions.",
-    "bench": "Measure how fast a dataset is read into batches.",
+    "bench": "Measure how fast a dataset loads.",
     "doctor": "List the video decoders that work here, and their speed.",
 }
 SETTINGS = {"help_option_names": ["-h", "--help"], "terminal_width": 100, "max_content_width": 100}

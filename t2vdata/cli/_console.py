@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def console() -> Console:
-    """Return a console on standard output; if that is no terminal, with at least 120 columns and no colour codes."""
+    """Return a console on standard output; without a terminal, it has at least 120 columns and no colour codes."""
     from rich.console import Console
 
     terminal = Console(highlight=False)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import click
 
-# Seconds between two lines: the log of an hour gets a few hundred.
+# Seconds between two lines: a few hundred lines per hour.
 LINE_INTERVAL_SECONDS = 5.0
 
 
@@ -41,7 +41,7 @@ def _bar(task: str, unit: str) -> Iterator[Callable[[int, int], None]]:
 
 def _lines(task: str, unit: str, line_interval_seconds: float) -> Iterator[Callable[[int, int], None]]:
     start = last_line = time.monotonic()
-    # What an earlier run finished says nothing about the speed of this one.
+    # Work finished by an earlier run does not count towards the speed of this run.
     done_before: int | None = None
 
     def report(done: int, total: int) -> None:

@@ -1,4 +1,4 @@
-"""``t2vdata bench``"""
+"""``t2vdata bench``: measure how fast a dataset loads."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def command(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Measure how fast the dataset at PATH, a folder or URL, is read into batches on this machine.
+    """Measure how fast the dataset at PATH, a folder or URL, loads as batches on this machine.
 
-    Also measures the floor: decoding the same bytes from memory, with as many workers, without making pixels or batches.
-    More than 100 % of it is possible, because the floor opens each file and decodes all of its frames. With --step-ms, look
-    at the share of time that a training step of that length waits for data.
+    Also measures the floor: decoding the same bytes from memory, with as many workers, without converting colours or making
+    batches. More than 100 % of it is possible, because the floor opens each file and decodes all of its frames. With --step-ms,
+    it reports the share of time that training with steps of this length waits for data.
     """
     from t2vdata.bench import bench
     from t2vdata.loading.spec import LoadSpec, Resources

@@ -1,4 +1,4 @@
-"""``t2vdata build``"""
+"""``t2vdata build``: build a dataset, preview a build, or retry failed clips."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def common_flags(name: str) -> list[click.Option]:
         click.Option(["--dry-run"], is_flag=True, help="Write nothing; estimate size and time from 20 of the clips."),
         click.Option(
             ["--retry-failed"], is_flag=True,
-            help="Try clips of a finished dataset that failed or had no file again, and append those that succeed.",
+            help="Retry clips of a finished dataset that failed or had no file, and append those that succeed.",
         ),
     ]  # fmt: skip
 
@@ -115,13 +115,13 @@ class _Build(click.Command):
     cls=Datasets,
     subcommand_metavar="NAME [OPTIONS]",
     context_settings=SETTINGS,
-    epilog="Example: t2vdata build mnist-motion --n 40000\n\n`t2vdata build NAME --help` has the options of one dataset.",
+    epilog="Example: t2vdata build mnist-motion --n 40000\n\n`t2vdata build NAME --help` lists the options of one dataset.",
 )
 def command() -> None:
     """Build a dataset into WebDataset shards.
 
     NAME is a dataset from the list below, or the dotted path of your own module. Run the same command again to resume an
-    interrupted build. A folder that holds anything else is refused and left as it is.
+    interrupted build. A folder that holds anything else is refused and left unchanged.
     """
 
 

@@ -1,4 +1,4 @@
-"""``t2vdata datasets``"""
+"""``t2vdata datasets``: list the datasets, or describe one."""
 
 from __future__ import annotations
 

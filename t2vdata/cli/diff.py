@@ -1,4 +1,4 @@
-"""``t2vdata diff``"""
+"""``t2vdata diff``: compare two builds of a dataset."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def command(a: str, b: str, clip_list: str | None, same_bytes: bool, as_json: bool) -> None:
     """Compare two builds of one dataset, A and B: clips that only one of them has, and clips of both.
 
-    Reads only the indexes, no shard. Sources disappear, and no two copies of a dataset are the same: with a list of the
-    clips in both builds, two labs can train on the same clips.
+    Reads only the indexes, no shard. Videos disappear, so no two copies of a dataset are the same: with a list of the clips in
+    both builds, two labs can train on the same clips.
     """
     from t2vdata import storage
     from t2vdata.format.dataset import open_dataset

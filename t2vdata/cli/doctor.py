@@ -1,4 +1,4 @@
-"""``t2vdata doctor``"""
+"""``t2vdata doctor``: list the video decoders that work here."""
 
 from __future__ import annotations
 

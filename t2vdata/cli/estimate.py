@@ -1,4 +1,4 @@
-"""``t2vdata estimate``"""
+"""``t2vdata estimate``: estimate the time of a build on a cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``t2vdata score``"""
+"""``t2vdata score``: check generated clips against their captions."""
 
 from __future__ import annotations
 

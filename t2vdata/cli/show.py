@@ -1,4 +1,4 @@
-"""``t2vdata show``"""
+"""``t2vdata show``: draw clips of a dataset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``t2vdata stats``"""
+"""``t2vdata stats``: show statistics and near-duplicates of a dataset."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NUM_SHOWN_PAIRS = 10
     help="Write a list of all near-duplicates except one per group, for `build --exclude-list`.",
 )
 def command(path: str, as_json: bool, html: str | None, check_duplicates: bool, exclude_list: str | None) -> None:
-    """Count what is in the dataset at PATH, from its index alone.
+    """Show statistics of the dataset at PATH, from its index alone.
 
     Splits, sizes, caption lengths, words, balance of labels and meanings, frames, frame rates, resolutions, durations,
     groups that two splits share, and rejected clips by reason.

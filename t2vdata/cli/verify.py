@@ -1,4 +1,4 @@
-"""``t2vdata verify``"""
+"""``t2vdata verify``: check a dataset against its manifest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``t2vdata vocab``"""
+"""``t2vdata vocab``: make a vocabulary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Datasets: one package each, and no list of them. `base.py` says what a dataset is, `media.py` is for media files.
+"""Datasets, one package each. `base.py` defines their interface, `media.py` the base class for media files.
 
 A dataset that comes with t2vdata has a name such as ``mnist-motion``; your own is the dotted path of its module. Either module
 has the class in ``DATASET``, a subclass of `Dataset`.
@@ -35,17 +35,22 @@ def load(name: str) -> type[Dataset]:
     module = plugins.import_module(name if is_dotted else f"{__name__}.{name.replace('-', '_')}")
     dataset = getattr(module, "DATASET", None)
     if not (isinstance(dataset, type) and issubclass(dataset, Dataset)):
-        raise RequestError(f"{name} is no dataset: it has no DATASET = class, a Dataset; see docs/add-a-dataset.md")
+        raise RequestError(
+            f"{name} is not a dataset: it has no DATASET = CLASS, a subclass of Dataset; see docs/add-a-dataset.md"
+        )
     lacking = [part for part in REQUIRED_ATTRIBUTES if not hasattr(dataset, part)] + sorted(dataset.__abstractmethods__)
     if lacking:
-        raise RequestError(f"{name} is no dataset: {dataset.__name__} has no {', '.join(lacking)}; see docs/add-a-dataset.md")
+        raise RequestError(
+            f"{name} is not a dataset: {dataset.__name__} has no {', '.join(lacking)}; see docs/add-a-dataset.md"
+        )
     return dataset
 
 
 def open(name: str, root: str | None = None, options: Mapping[str, Any] | None = None, seed: int = 0) -> Dataset:
     """Open a dataset. ``options`` are values for fields of its Options; ``root`` is the folder or URL of its raw files.
 
-    Reads nothing yet; ask ``missing()`` first whether the raw files are complete. Raises as ``load`` and ``make_options``.
+    Reads nothing yet; call ``missing()`` first to check that the raw files are complete. Raises as ``load`` and
+    ``make_options``.
     """
     return load(name)(root, make_options(name, options or {}), seed)
 

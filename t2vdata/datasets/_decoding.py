@@ -1,4 +1,4 @@
-"""From a clip's media file to frames: where the file is read, and in which process it is decoded."""
+"""Decode the media file of a clip: find the file, and decode it in a separate process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from t2vdata.types import Clip, Frames
 
 
 def decode(clip: Clip, request: ClipRequest, *, max_megabytes: int, timeout_seconds: float) -> Frames:
-    """Return the frames of a clip's media file, decoded in a process of its own.
+    """Return the frames of a clip's media file, decoded in a separate process.
 
     Raises DecodeError with the reason, after the clip's ``source``.
     """
@@ -42,7 +42,7 @@ def _input(clip: Clip, max_megabytes: int) -> bytes | str | sandbox.Ranged:
         if prefetch.needs_download(clip):
             return _limited(prefetch.fetch(clip, max_megabytes), max_megabytes)
         if not os.path.isfile(path):
-            # A pipe would never end.
+            # Reading a pipe might never end.
             raise DecodeError(f"no file {path}")
         storage.open_read(path).close()
     except FileNotFoundError:
@@ -55,7 +55,7 @@ def _input(clip: Clip, max_megabytes: int) -> bytes | str | sandbox.Ranged:
 
 
 def _limited(source: bytes | str | RangedFile, max_megabytes: int) -> bytes | str | sandbox.Ranged:
-    """Return what the decoder takes: bytes and paths as they are, a span as ranges of up to ``max_megabytes`` in all."""
+    """Return the decoder's input: bytes and paths unchanged, a span as ranges of up to ``max_megabytes`` in total."""
     if not isinstance(source, RangedFile):
         return source
     span, remaining_bytes = source, max_megabytes * 1_000_000

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 from t2vdata.errors import RawDataError
 
 _PIECE_CHARS = 1 << 20
-# The longest item; a dialogue of VisDial has ten thousand characters.
+# Maximum length of an item; a dialogue of VisDial has ten thousand characters.
 _MAX_ITEM_CHARS = 1 << 24
 _NUMBER_CHARS = re.compile(r"[-+.eE0-9]*")
 _WHITESPACE = re.compile(r"[ \t\r\n]*")
@@ -96,7 +96,7 @@ class _Scanner:
                 if len(self._buffer) - self._position > _MAX_ITEM_CHARS or not self._read_more():
                     raise self._error(error.msg) from None
                 continue
-            # A number at the end of a piece may continue in the next; of "2." there, only 2 is decoded so far.
+            # A number at the end of a piece may continue in the next; of "2." at its end, only 2 is decoded so far.
             number = _NUMBER_CHARS.match(self._buffer, end)
             if (number and number.end() < len(self._buffer)) or not self._read_more():
                 self._position = end

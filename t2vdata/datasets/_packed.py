@@ -1,4 +1,4 @@
-"""Many clips in little memory: each is stored as a line of JSON and becomes a `Clip` when it is read."""
+"""Hold many clips in little memory: each is a line of JSON that becomes a `Clip` when it is read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class PackedClips(Sequence[Clip]):
         self._last: list[Clip] = []
 
     def add(self, clip: Clip) -> None:
-        """Append a clip that is no window yet; its meta must be JSON values."""
+        """Append a clip that has not been cut into windows; its meta must be JSON values."""
         self._lines += _packed(clip)
         self._ends.append(len(self._lines))
 
@@ -67,7 +67,7 @@ class PackedClips(Sequence[Clip]):
 
 
 def _packed(clip: Clip) -> bytes:
-    # Values without field names, which would be most of a line; the media's last, because the others are often None.
+    # Values without field names, which would take up most of a line; the media fields are last, because many are often None.
     media = None if clip.media is None else _without_trailing_defaults(clip.media)
     values = (clip.key, clip.captions, clip.group, clip.meta, clip.source, clip.start_seconds, clip.end_seconds)
     return orjson.dumps([*values, clip.window, clip.reject_reason, media])

@@ -1,4 +1,4 @@
-"""`Dataset`: what a dataset is. Every dataset is a subclass, and every build opens one object of it."""
+"""`Dataset`: the base class of all datasets. A build opens one instance."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ REQUIRED_ATTRIBUTES = ("VERSION", "SPLITS", "LICENCE", "CITATION", "Options")
 class Dataset(abc.ABC):
     """A dataset, opened with a root, options and a seed. Subclass it to add one, see docs/add-a-dataset.md.
 
-    The object owns all it reads: the listing of its raw files, its annotations, the contents of its archives. Opening reads
-    nothing; methods read on first use. Worker processes open their own object, in which only ``render``, ``frame_filters`` and
-    ``original`` are called, so these must not depend on what other methods have read.
+    The object owns everything it reads: the listing of its raw files, its annotations, the contents of its archives. Opening
+    reads nothing; methods read on first use. Worker processes open their own object, in which only ``render``,
+    ``frame_filters`` and ``original`` are called, so these must not depend on what other methods have read.
     """
 
     VERSION: ClassVar[int]
-    """Raise it whenever the same options give other clips."""
+    """Increase it whenever the same options give different clips."""
     SPLITS: ClassVar[tuple[str, ...]]
     """Names of the splits, in order."""
     LICENCE: ClassVar[str]
@@ -44,7 +44,7 @@ class Dataset(abc.ABC):
     ENCODING: ClassVar[str] = "lossless"
     """Default of ``--encoding``."""
     PACKAGED: ClassVar[tuple[str, ...]] = ()
-    """Options that replace files of the package by equal ones; the dataset card leaves them out."""
+    """Options that replace packaged files by identical ones; the dataset card leaves them out."""
 
     def __init__(self, root: str | None, options: Any, seed: int) -> None:
         self.root = root
@@ -54,12 +54,12 @@ class Dataset(abc.ABC):
         self.seed = seed
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Another process gets the request, not what this object has read.
+        # Pickling carries the request, not the data that this object has read.
         return type(self), (self.root, self.options, self.seed)
 
     @classmethod
     def description(cls) -> str:
-        """Return what the command line says of the dataset: the docstring of the class, or else of its module."""
+        """Return the description that the command line shows: the docstring of the class, or else of its module."""
         return inspect.cleandoc(cls.__doc__ or sys.modules[cls.__module__].__doc__ or "")
 
     @staticmethod  # noqa: B027  # not abstract: most options need no check
@@ -118,8 +118,8 @@ class Dataset(abc.ABC):
         return ()
 
     def learn(self, contents: Sequence[Contents], *, is_complete: bool = True) -> None:
-        """Take in the contents of the archives, before ``clips`` is called again.
+        """Receive the contents of the archives, before ``clips`` is called again.
 
         With ``is_complete=False`` they are a sample: clips found in no archive may still be in one.
         """
-        raise NotImplementedError(f"{type(self).__name__} has archives; it needs learn too")
+        raise NotImplementedError(f"{type(self).__name__} has archives(), so it needs learn() too")

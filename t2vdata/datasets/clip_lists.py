@@ -16,7 +16,7 @@ from t2vdata.types import Clip, without_window
 
 @dataclass(frozen=True)
 class ClipLists:
-    """The lists that a build was given; None is no list."""
+    """The lists given to a build; None for no list."""
 
     clip_list: Path | None = None
     exclude_list: Path | None = None
@@ -67,7 +67,7 @@ class ClipLists:
         excluded = read_lines(self.exclude_list) if self.exclude_list is not None else []
         if keys and excluded and not any(name in keys for line in excluded for name in (line, without_window(line))):
             raise RequestError(
-                # Most likely the keys are written in another way.
+                # Most likely the keys have another form.
                 f"{self.exclude_list} (--exclude-list) names no clip of this dataset; expected keys such as {min(keys)!r}"
             )
         for label in read_lines(self.label_list) if self.label_list is not None else ():
@@ -95,8 +95,8 @@ def read_lines(path: Path) -> list[str]:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:
         problem = f"{error.reason} at byte {error.start}"
-        raise RequestError(f"{path} is not UTF-8 text ({problem}); expected one name a line") from error
+        raise RequestError(f"{path} is not UTF-8 text ({problem}); expected one name per line") from error
     entries = [line for line in lines if line and not line.startswith("#")]
     if not entries:
-        raise RequestError(f"{path} names nothing; expected one name a line")
+        raise RequestError(f"{path} is empty; expected one name per line")
     return entries

@@ -1,4 +1,4 @@
-"""`MediaDataset`: what datasets of video and picture files share. `MediaOptions` select, cut, resize and filter their clips."""
+"""`MediaDataset`: the base class for video and picture files. `MediaOptions` select, cut, resize and filter clips."""
 
 from __future__ import annotations
 
@@ -26,46 +26,46 @@ class MediaOptions:
     """The options of a dataset of media files; its own ``Options`` inherit them."""
 
     size: int = 64
-    """Height and width of a frame, in pixels; 0 keeps the file's own."""
+    """Height and width of a frame, in pixels; 0 keeps the file's size."""
     resize: Literal["shorter", "squash", "pad"] = "shorter"
     """`shorter` scales the shorter side to the size and crops the centre, `squash` ignores proportions, `pad` adds black."""
     fps: float | None = None
-    """Frames per second; each frame is the one shown at its time. Default: the file's own frames."""
+    """Frames per second to sample, each the frame shown at that time; default: every frame of the file."""
     frames: int | None = None
-    """Frames in a clip, from the start of its span; default: all. Shorter clips are rejected, pictures are not."""
+    """Frames per clip, from the start of its span; default: all. Shorter clips are rejected, pictures are not."""
     windows: int = 1
     """Clips of --frames to cut from each span, spread evenly from its start to its end."""
     max_caption_chars: int | None = None
-    """Drop captions of more characters."""
+    """Drop captions with more characters than this."""
     max_caption_words: int | None = None
-    """Drop captions of more words."""
+    """Drop captions with more words than this."""
     language: str | None = None
     """Drop captions whose text cannot be in this language, such as en. Needs t2vdata[language]."""
     clip_list: Path | None = None
-    """Only these clips: a file with a key a line, such as `diff` and `stats` write."""
+    """Only these clips: a file with one key per line, such as `diff` and `stats` write."""
     exclude_list: Path | None = None
-    """All but these clips: a file with a key a line."""
+    """All but these clips: a file with one key per line."""
     label_list: Path | None = None
-    """Only clips with these labels: a file with a label a line."""
+    """Only clips with these labels: a file with one label per line."""
     min_frames: int | None = None
-    """Reject clips with fewer frames."""
+    """Reject clips with fewer frames than this."""
     min_seconds: float | None = None
-    """Reject shorter clips."""
+    """Reject clips shorter than this, in seconds."""
     max_seconds: float | None = None
-    """Reject longer clips."""
+    """Reject clips longer than this, in seconds."""
     min_size: int | None = None
-    """Reject files with fewer pixels on their shorter side."""
+    """Reject files with fewer pixels than this on their shorter side."""
     min_motion: float | None = None
-    """Reject static clips: the least mean difference of neighbouring frames, in grey levels of 255. 0.5 finds stills."""
+    """Reject static clips: minimum mean difference of neighbouring frames, in grey levels of 255. 0.5 finds stills."""
     cuts: Literal["keep", "longest", "reject"] = "keep"
     """What to do with a clip of several shots: keep it whole, keep its longest shot, or reject it."""
     min_matches: int | None = None
-    """Reject clips that are not smooth: the least number of matching features of neighbouring frames. 20 finds cuts. Needs
+    """Reject clips that are not smooth: minimum number of matching features of neighbouring frames. 20 finds cuts. Needs
     OpenCV."""
     max_file_mb: int = 2048
-    """Megabytes to download at most for a clip from a file behind a URL; a clip that needs more fails."""
+    """Maximum download per clip from a file behind a URL, in megabytes; a clip that needs more fails."""
     timeout: float = 60.0
-    """Seconds that decoding a clip may take; a clip that takes longer fails."""
+    """Maximum decoding time of a clip, in seconds; a clip that takes longer fails."""
 
 
 class MediaDataset(Dataset):
@@ -79,7 +79,7 @@ class MediaDataset(Dataset):
 
     @property
     def media_options(self) -> MediaOptions:
-        """The options in effect for media files. Override it where a preset changes them, or Options do not inherit them."""
+        """The media options in effect. Override it if a preset changes them, or if Options do not inherit them."""
         return cast(MediaOptions, self.options)
 
     @property
@@ -122,7 +122,7 @@ class MediaDataset(Dataset):
         return (size, size) if size else None
 
     def clip_filters(self) -> list[ClipFilter]:
-        """Return the filters that the options ask for, with those that every media dataset applies."""
+        """Return the filters that the options enable, and those that every media dataset applies."""
         return self._clip_filters(self.lists)
 
     def _clip_filters(self, lists: ClipLists) -> list[ClipFilter]:
@@ -134,7 +134,7 @@ class MediaDataset(Dataset):
         return [*chosen, self._caption_filter(), filters.HasMedia()]
 
     def frame_filters(self) -> list[FrameFilter]:
-        """Return the filters that the options ask for, with those that every media dataset applies."""
+        """Return the filters that the options enable, and those that every media dataset applies."""
         options = self.media_options
         chosen: list[FrameFilter] = [filters.StandardRange()]
         if options.min_size is not None:
@@ -148,11 +148,11 @@ class MediaDataset(Dataset):
             yield from (clip,) if num_windows == 1 else map(clip.cut_window, range(num_windows))
 
     def kept_captions(self, captions: Iterable[str]) -> tuple[str, ...]:
-        """Return the captions within the limits, in order; all if none is, and the build then rejects the clip."""
+        """Return the captions within the limits, in order; all of them if none is, and the build then rejects the clip."""
         return self._caption_filter().kept(captions)
 
     def decoder_identity(self) -> dict[str, Any]:
-        """Return what else affects pixels and choice of clips, for ``source``: versions of libraries, hashes of lists."""
+        """Return what else affects the pixels and the choice of clips, for ``source``: library versions, hashes of lists."""
         return decoder_identity(self.media_options, self.lists)
 
     def media_bytes(self, clip: Clip) -> bytes:

@@ -1,6 +1,6 @@
 """`Root`: the folder of raw files, on this machine or behind a URL.
 
-A local folder is read as needed. One behind a URL is listed once, whole; after that, what it holds is known without further
+A local folder is read as needed. A folder behind a URL is listed once, completely; its contents are then known without further
 requests. Where listing is not allowed, as on most web servers, files are requested by name.
 """
 
@@ -147,7 +147,7 @@ class Root:
         tree: dict[str, dict[str, int | None]] = {}
         reason: str | None = None
         try:
-            # A web server that does not answer is not waited for: see ``storage.blocks``.
+            # Do not wait for a web server that does not answer: see ``storage.blocks``.
             seconds = 0.0 if self._is_web else retry.PATIENCE_SECONDS
             tree = retry.retry(lambda: _list_tree(self.location), seconds)
         except FileNotFoundError:

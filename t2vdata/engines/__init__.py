@@ -1,1 +1,1 @@
-"""Engines: each runs ``work`` on plans and yields the reports, in any order. They know nothing about the work."""
+"""Engines run a function on plans, in processes or on Ray, and yield its reports in any order."""

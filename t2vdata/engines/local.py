@@ -1,7 +1,7 @@
 """Engines for one machine: ``serial`` in this process, ``processes`` in several.
 
-``work`` is a function that workers find by name; plans and reports are plain data. A worker that dies, by a crash or because
-memory ran out, is reported at once with the plan that it was working on.
+``work`` is a function that workers find by name; plans and reports are plain data. If a worker crashes or runs out of memory,
+this is reported at once, with the plan that it was working on.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def processes(work: Callable[[Plan], Report], plans: Iterable[Plan], *, num_work
     """Yield the report of each plan as a worker process finishes it.
 
     A plan is taken from ``plans`` when a worker is free, so a long or lazy sequence is never held in memory. An error in a
-    worker is raised here with its traceback as a note. However this ends, no worker remains: unfinished ones are killed.
+    worker is raised here with its traceback as a note. However this ends, no worker remains: unfinished workers are killed.
     """
     from multiprocessing import connection
 

@@ -86,7 +86,8 @@ class RayEngine:
                     for reference in done:
                         yield self._report(ray, reference, pending.pop(reference))
             finally:
-                # Not cancelled: cancelling a task that ends at that moment ends this process too (Ray 2.60, task_manager.cc).
+                # Not cancelled, because cancelling a task at the moment it ends also ends this process (Ray 2.60,
+                # task_manager.cc).
                 if pending and not is_ours:
                     ray.wait(list(pending), num_returns=len(pending))
 

@@ -1,7 +1,7 @@
 """How long a build takes on a cluster, and what limits it, extrapolated from a few clips built here.
 
 Four resources are used in parallel, and the slowest decides: cores (decoding and encoding), the network (raw files in, shards
-out), requests to the store, and the main process, which alone writes the index.
+out), requests to the store, and the main process, which writes the index by itself.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class ClusterEstimate:
 
     @property
     def limit(self) -> str:
-        """The resource that limits the build: more of it alone would shorten the build."""
+        """The resource that limits the build: only more of this resource would shorten the build."""
         slowest = max(_PARALLEL, key=lambda name: self.seconds[name])
         if self.seconds["decode"] + self.seconds["encode"] >= self.seconds[slowest]:
             return max(("decode", "encode"), key=lambda name: self.seconds[name])
@@ -112,7 +112,7 @@ def estimate(
     """Plan a build, build ``num_sampled`` of its clips here, and extrapolate to a cluster.
 
     ``bytes_per_second`` is the bandwidth between the store and all nodes together. ``num_clips`` extrapolates to a dataset of
-    that many clips like these. Raises what ``build_dataset`` raises for a spec that cannot be built, and RequestError for a
+    that many similar clips. Raises what ``build_dataset`` raises for a spec that cannot be built, and RequestError for a
     dataset without clips.
     """
     for name, value in (("--cores", cores), ("--clips", num_clips)):
@@ -151,7 +151,7 @@ def _extrapolate(
     num_shards = -(-num_clips // shard_size)
     written, read = num_kept * costs.written_bytes, num_clips * costs.read_bytes
     parts = max(1.0, written / num_shards / upload.PART)
-    # A shard of several parts also takes a request to start and one to finish. Its report is one, and read once.
+    # A multipart upload also takes a request to start and one to finish. The report is one write, and one read.
     writes = num_shards * ((parts + 2 if parts > 1 else 1) + 1)
     reads = num_shards + (num_clips if costs.read_bytes else 0)
     return ClusterEstimate(
@@ -163,7 +163,7 @@ def _extrapolate(
         index_bytes=num_kept * costs.index_bytes + num_shards * costs.shard_index_bytes,
         num_write_requests=writes,
         num_read_requests=reads,
-        # Of each shard, the shard itself and its report.
+        # For each shard, the shard itself and its report.
         num_list_requests=-(-2 * num_shards // NAMES_PER_LISTING),
         costs=costs,
         seconds={

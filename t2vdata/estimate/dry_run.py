@@ -48,7 +48,7 @@ class DryRun:
     sampled: Tally
     """Outcome of the sampled clips."""
     bytes_per_clip: float
-    """In a shard, mean over the sampled clips that were kept; 0 if none was."""
+    """Mean size in a shard of the sampled clips that were kept; 0 if none was kept."""
     seconds_per_clip: float
     """On one core, mean over all sampled clips."""
     num_workers: int
@@ -121,7 +121,8 @@ def list_some_archives(dataset: Dataset, num_sampled: int) -> bool:
 def choose_clips(
     plans: Iterable[ShardPlan], *, num_sampled: int = NUM_SAMPLED, in_archives: bool = False
 ) -> list[tuple[str, Clip]]:
-    """Return (split, clip) of up to ``num_sampled`` random clips: each is equally likely, the choice is always the same.
+    """Return (split, clip) of up to ``num_sampled`` random clips: all clips are equally likely, and the choice is always the
+    same.
 
     Reservoir sampling: no other clip is created or held. Clips in archives come from the listed start of an archive and
     are sorted by offset, so that each archive is read once, and not to its end.
@@ -161,7 +162,7 @@ class Trial:
 def build_trial(
     spec: BuildSpec, dataset: Dataset, clips: Sequence[tuple[str, Clip]], *, on_stage: Callable[[str], None] = lambda _: None
 ) -> Trial:
-    """Build clips in this process; ``on_stage`` is called as by ``build.shard.samples``, once the clock runs."""
+    """Build clips in this process; ``on_stage`` is called as by ``build.shard.samples``, once the clock has started."""
     rejects: list[Reject] = []
     rows: list[bytes] = []
     writer = ShardWriter(io.BytesIO())

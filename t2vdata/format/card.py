@@ -8,7 +8,7 @@ from t2vdata.format.manifest import Manifest
 from t2vdata.storage import Folder
 
 NAME, PICTURE = "README.md", "preview.png"
-# Hugging Face's name for this split, also when it derives splits from file names alone.
+# Hugging Face's name for this split, which it also uses when it derives splits from file names.
 _HUB_NAMES = {"val": "validation"}
 
 

@@ -1,7 +1,7 @@
 """The manifest of a dataset folder, ``manifest.json``: its spec, its splits, and the hash of every file.
 
-A build writes the manifest last; a folder without one is not a dataset. The manifest hashes itself, the two tables and
-every shard. docs/format.md describes it for other readers.
+A build writes the manifest last; a folder without one is not a dataset. The manifest holds the hashes of itself, the two tables
+and every shard. docs/format.md describes it for other readers.
 """
 
 from __future__ import annotations

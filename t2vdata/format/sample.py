@@ -34,7 +34,7 @@ def to_sample(clip: Clip, split: str, frames: Frames, encoded: Encoded, extensio
     origin = {"source": clip.source, "window": clip.window}
     about = {**clip.meta, **{name: value for name, value in origin.items() if value is not None}, **frames.about, **facts}
     if clip.media is not None:
-        # The name if there is one: the location of raw files must not affect the output.
+        # The name if it has one: the location of raw files must not affect the output.
         about["media"] = clip.media.path if clip.media.name is None else clip.media.name
         about |= {"start_seconds": clip.start_seconds, "end_seconds": clip.end_seconds}
     files = {

@@ -34,7 +34,7 @@ _REQUIRED = ("key", "split", "shard", "sha256", "extension", "pixels_offset", "p
              "json_offset", "json_size", "captions", "num_frames", "fps", "height", "width", "channels")  # fmt: skip
 
 
-# Columns whose values repeat. Only these benefit from dictionary encoding.
+# Columns with repeated values. Only these benefit from dictionary encoding.
 _REPEATED = ["split", "shard", "extension", "captions.list.element", "label", "meaning", "group", "num_frames", "fps", "height",
              "width", "channels", "time_base", "pts.list.element", "key_frames.list.element", "stage", "kind", "reason",
              "message"]  # fmt: skip
@@ -84,7 +84,7 @@ class TableWriter:
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         self._import.join()
         if error is not None:
-            # The error makes the open files discard what was written.
+            # Passing on the error makes the open files discard what was written.
             self._stack.__exit__(kind, error, trace)
             return
         self._open()
@@ -95,7 +95,7 @@ class TableWriter:
     def _open(self) -> Any:
         if self._writer is None:
             self._import.join()
-            # Opened first, the rejects are renamed last.
+            # The rejects are opened first, so they are renamed last.
             self._rejects_writer = self._table(REJECTS, _rejects_schema())
             self._writer = self._table(INDEX, index_schema())
         return self._writer

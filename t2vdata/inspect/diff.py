@@ -1,7 +1,7 @@
 """Compare two builds of one dataset: the clips that only one of them has, and the clips of both.
 
-Sources disappear: videos get deleted, and no two copies of Kinetics are the same. Two labs that compare results can train
-on the clips that both have.
+Sources disappear: videos get deleted, and no two copies of Kinetics are the same. Two labs that compare results can train on
+the clips that they share.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class SplitDiff:
     only_in_a: tuple[str, ...] = ()
     only_in_b: tuple[str, ...] = ()
     other_bytes: tuple[str, ...] = ()
-    """In both, with different bytes: from a different file, or with different options."""
+    """In both, with different bytes, because the file or the options differ."""
     same: tuple[str, ...] = ()
     """In both, byte for byte."""
 
@@ -150,6 +150,6 @@ def _split_diff(a: Mapping[str, str], b: Mapping[str, str]) -> SplitDiff:
 
 
 def _reasons(dataset: Dataset, keys: set[str]) -> dict[str, int]:
-    """Return {reason: number of clips} for clips that this build lacks, by its rejects."""
+    """Return {reason: number of clips} for clips that this build lacks, according to its rejects."""
     reasons = {reject.key: reject.reason for reject in tables.read_rejects(dataset.path)}
     return dict(Counter(reasons.get(key, "not asked for") for key in keys).most_common())

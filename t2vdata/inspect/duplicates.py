@@ -1,6 +1,7 @@
 """Near-duplicate clips within and across the splits of a dataset, by the perceptual hashes in its index.
 
-A source can be in a dataset under two names: a video uploaded twice, a picture cropped again. Groups miss that; pixels show it.
+A source can be in a dataset under two names: a video uploaded twice, a picture cropped again. Groups do not reveal this; hashes
+of the pixels do.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Duplicates:
     of_one_group: int
     """Number of pairs within a group, such as windows of one video: they share a split and are not in ``pairs``."""
     to_leave_out: tuple[str, ...]
-    """Keys of every near-duplicate except one per cluster: the clip that stays is of test if possible, then val, then train."""
+    """Keys of every near-duplicate except one per cluster: the kept clip is from test if possible, else val, else train."""
 
     @property
     def counts(self) -> dict[str, int]:

@@ -60,7 +60,7 @@ def write(items: Sequence[Item], out: str) -> None:
 
 
 def write_preview(dataset: Dataset, out: str) -> None:
-    """Write a contact sheet of a dataset's first clips; of the index, only the rows of their shard are read."""
+    """Write a contact sheet of a dataset's first clips; only the index rows of their shard are read."""
     # The first split with clips: filters may have rejected all clips of a split.
     name, first = next((name, entry.shards[0]) for name, entry in dataset.manifest.splits.items() if entry.shards)
     write(Split(dataset.path, name, (first,), dataset.manifest.shard_range(name)[:1], dataset.fingerprint)[:4], out)

@@ -159,7 +159,7 @@ def _check_extra_shards(path: str, dataset: Manifest) -> Iterator[Problem]:
 
 def _checks(path: str, shards: list[tuple[str, ShardEntry]], problems: list[Problem]) -> Iterator[_Check]:
     """Yield the check of each shard with its rows; add a problem of the index to ``problems`` once."""
-    # The hash already reports a changed index. Its rows say nothing about the shards, which have their own hashes.
+    # A changed index has been reported already, by its hash. Its rows do not matter then: shards have their own hashes.
     is_changed = any(problem.file == tables.INDEX for problem in problems)
     by_shard = None if is_changed else tables.read_index_by_shard(path)
     for split, entry in shards:

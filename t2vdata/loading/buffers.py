@@ -1,4 +1,4 @@
-"""Buffers for batches: memory that is reused once nobody holds the batch in it.
+"""Buffers for batches: memory that is reused once no reference to its batch remains.
 
 Fresh memory costs a page fault for every 4 KiB, a fifth of the time of loading small clips.
 """
@@ -47,7 +47,7 @@ class BatchBuffers:
         return self._returned.qsize()
 
     def take(self, shape: tuple[int, ...]) -> int:
-        """Return the free slot that was returned last; wait while all are in use, which the caller keeps short."""
+        """Return the free slot that was returned last; wait while all are in use; the caller keeps this short."""
         if math.prod(shape) > self.slot_bytes:
             raise ValueError(f"a batch of {shape} does not fit into slots of {self.slot_bytes} bytes")
         self._returned.get()
@@ -62,7 +62,7 @@ class BatchBuffers:
         return buffer_view(self._bytes, slot, self.slot_bytes, shape)
 
     def lend(self, slot: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-        """Return a slot as an array; the slot is free again when the array and everything that shares its memory are gone."""
+        """Return a slot as an array; the slot is free again when the array and all views of its memory have been deleted."""
         array = self.view(slot, shape)
         weakref.finalize(array, self.give_back, slot).atexit = False
         return array

@@ -12,7 +12,7 @@ from t2vdata.loading.spec import LoadSpec
 from t2vdata.loading.transforms import swap_sides
 from t2vdata.text.vocabulary import Encoded, padded
 
-# Distinct captions whose tokens are cached; a hundred bytes each.
+# Maximum number of distinct captions whose tokens are cached, at a hundred bytes each.
 _CACHED = 1 << 16
 
 

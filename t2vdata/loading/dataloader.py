@@ -27,7 +27,7 @@ from t2vdata.types import Tally
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Shards shuffled together where each must be downloaded first.
+# Shards shuffled together if each must be downloaded first.
 _REMOTE_WINDOW = 8
 # With fewer samples, a failure rate means little.
 _MIN_SAMPLES_TO_JUDGE = 100
@@ -59,7 +59,7 @@ class Loader:
         self._split = split
         window = self.spec.window
         self.window = (_REMOTE_WINDOW if storage.is_url(split.path) else None) if window == "auto" else window
-        # Raises now what would make the ranks wait for one another later.
+        # Fail now if the ranks would otherwise wait for one another later.
         share(np.arange(len(split)), self.rank, self.world, pad=self.spec.pad)
         self._epoch = self._position = 0
         self._running: Generator[Batch, None, None] | None = None
@@ -140,7 +140,7 @@ class Loader:
         self.close()
 
     def _identity(self) -> dict[str, Any]:
-        """Return what the meaning of a position depends on."""
+        """Return the values that the meaning of a position depends on."""
         return {
             "fingerprint": self._split.fingerprint,
             "split": self._split.name,
@@ -223,7 +223,7 @@ loader = Loader
 
 
 def _close(pipeline: Pipeline) -> None:
-    """End the workers of a deleted loader; works in one of their threads too, which cannot wait for itself."""
+    """End the workers of a deleted loader; safe to call in one of their threads, which cannot wait for itself."""
     if threading.current_thread() is threading.main_thread():
         pipeline.close()
     else:
@@ -231,7 +231,7 @@ def _close(pipeline: Pipeline) -> None:
 
 
 class _UpcomingShards:
-    """Has the reader of this process prefetch the next shards.
+    """Makes the reader of this process prefetch the next shards.
 
     A reader sees which shards are read through it. With worker processes nothing is read through the reader of this process: it
     downloads into the cache that all share, and moves on because finished shards are no longer announced.

@@ -57,8 +57,8 @@ class BatchDecoder:
 def decode_each(batch: Any, job: NDArray[Any], decode_one: Callable[[Any, Decision], None]) -> list[Failure]:
     """Call ``decode_one(clip's part of the batch, decision)`` for each clip of a job; return those that failed.
 
-    A clip that is too short, a sample that cannot be decoded and a shard that differs from its manifest are failures. Storage
-    that cannot be reached is an error, which propagates.
+    A clip that is too short, a sample that cannot be decoded and a shard that differs from its manifest are failures. If
+    storage cannot be reached, the error propagates.
     """
     failures = []
     for position, decision in enumerate(decisions(job)):

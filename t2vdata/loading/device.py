@@ -1,4 +1,4 @@
-"""Decode batches on a GPU with NVDEC: only encoded clips cross to it.
+"""Decode batches on a GPU with NVDEC: only encoded clips are copied to it.
 
 Written from torchcodec's documentation and tested with a fake device; never run on a GPU yet.
 """
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from t2vdata.loading.reader import Reader
 
 # Smaller clips (in pixels of all frames) are decoded on the CPU: starting an NVDEC session takes milliseconds, in which a core
-# decodes about this many; others report that the CPU is faster below 256x256 (docs/benchmarks.md). To be measured on a GPU.
+# decodes about this many; published measurements find the CPU faster below 256x256 (docs/benchmarks.md). To be measured on a
+# GPU.
 MIN_PIXELS = 16 * 256 * 256
 
 _log = logging.getLogger("t2vdata")

@@ -1,4 +1,4 @@
-"""Locks between processes: files that exist while they are held, and that are freed when the holder dies."""
+"""Locks between processes: lock files that are released even when their holder dies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-# How often to try a lock that another holds: much shorter than a download.
+# Interval between attempts at a held lock: much shorter than a download.
 _POLL_SECONDS = 0.01
 
 

@@ -30,7 +30,7 @@ from t2vdata.loading.workers import ProcessWorkers, ThreadWorkers, Workers
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Memory for batches in progress: more is not faster, and the trainer has better uses for it.
+# Maximum memory for batches in progress: more is not faster.
 _READY_BYTES = 256 << 20
 # All workers decode a larger batch together, so that fewer batches need to be in progress.
 _SHARED_BYTES = 32 << 20
@@ -51,11 +51,11 @@ class PendingBatch(NamedTuple):
     flips: list[int]
     random_numbers: Sequence[RandomNumbers] | None
     parts: list[tuple[int, Future[list[Failure]]]]
-    """First position of each part, and its failures to come."""
+    """First position of each part, and the future of its failures."""
 
 
 class _ProcessState(NamedTuple):
-    """What a process does not share: after a fork, the child makes its own."""
+    """State that processes do not share: after a fork, the child creates its own."""
 
     process: int
     buffers: BatchBuffers | DeviceBuffers
@@ -160,7 +160,7 @@ class Pipeline:
         remaining = deque(range(len(pending.parts)))
 
         def done(_: Future[list[Failure]]) -> None:
-            # Popping from a deque is atomic, so exactly one thread, the last, pops the 0.
+            # Popping from a deque is atomic, so exactly one thread, the last one, gets the 0.
             if remaining.pop() == 0:
                 pending.buffers.give_back(pending.slot)
 

@@ -1,4 +1,4 @@
-"""Threads that download the shards that are read next."""
+"""Download the next shards in background threads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 
 class Prefetcher:
-    """Downloads scheduled shards in order; holds at most ``limit`` that nobody has taken yet."""
+    """Downloads scheduled shards in order; at most ``limit`` wait to be taken."""
 
     def __init__(self, download: Callable[[int], None], limit: int) -> None:
         self._download = download

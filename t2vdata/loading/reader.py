@@ -66,7 +66,7 @@ class MappedShards:
         return view[offset:end]
 
     def prefetch(self, shards: Sequence[int]) -> None:
-        """Do nothing: the kernel reads ahead."""
+        """Do nothing, because the kernel reads ahead."""
 
     def close(self) -> None:
         with self._lock:

@@ -1,4 +1,4 @@
-"""What batches contain (``LoadSpec``), and the resources spent on loading them (``Resources``, ``CacheSpec``)."""
+"""What batches contain (``LoadSpec``), and the resources used to load them (``Resources``, ``CacheSpec``)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Decide which frames, crop and flip each clip of a batch gets, before a byte is read, and apply it.
+"""Choose the frames, crop and flip of each clip before any byte is read, and apply them.
 
-Decisions are plain numbers in one array, which can be sent to a worker; ``fit`` applies them to one clip.
+The choices are plain numbers in one array, which can be sent to a worker; ``fit`` applies them to one clip.
 """
 
 from __future__ import annotations

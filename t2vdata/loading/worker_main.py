@@ -1,4 +1,4 @@
-"""The process that ``workers.ProcessWorkers`` starts: jobs come through its channel, pixels go into shared memory."""
+"""The worker process of ``workers.ProcessWorkers``: receives jobs, writes pixels into shared memory."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Threads suit decoders that release the GIL for most of their work, processes those that return to Python for each frame. Both
 write into memory that this process maps. Worker processes receive plain numbers and return only failures and errors. A worker
-whose parent is gone reads the end of its pipe and ends, and its memory goes with it.
+whose parent has ended reads the end of its pipe and exits, which frees its memory.
 """
 
 from __future__ import annotations

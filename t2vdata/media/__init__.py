@@ -1,1 +1,1 @@
-"""Media files to frames (``decode``, ``clip_reader``) and frames to the pixel members of samples (``encode``)."""
+"""Decode media files (``decode``, ``clip_reader``), and encode frames as the pixel members of samples (``encode``)."""

@@ -1,4 +1,4 @@
-"""Frames to the pixel member of a sample: ``Lossless``, ``H264`` or ``Jpeg``.
+"""Encode frames as the pixel member of a sample: ``Lossless``, ``H264`` or ``Jpeg``.
 
 Each encoding gives the same bytes for the same frames and the same version of its library, in any number of processes. The
 version is part of ``Encoding.identity`` and so of a build's fingerprint: builds with the same fingerprint have the same bytes.

@@ -1,4 +1,4 @@
-"""Frames to H.264 in MP4 with x264: the same bytes for the same frames, whatever the machine's cores and memory layout."""
+"""Encode frames as H.264 in MP4 with x264: the same bytes for the same frames on any machine."""
 
 from __future__ import annotations
 

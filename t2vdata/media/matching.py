@@ -1,4 +1,4 @@
-"""Count how many features match between neighbouring frames: those that a single motion of the whole picture explains.
+"""Count the features of neighbouring frames that match under a single motion of the whole picture.
 
 After "Video Generation From Text" (arXiv:1710.00421), which cuts videos where SIFT features of neighbouring frames no longer
 match by RANSAC, and gives no threshold. Here ORB features of grey frames, 240 pixels on the shorter side, are matched in both

@@ -1,4 +1,4 @@
-"""Perceptual hashes of clips, and the pairs of hashes that are near each other: do two clips show the same?
+"""Perceptual hashes of clips, and the search for pairs of similar hashes, which are near-duplicates.
 
 The hash is the usual one from the discrete cosine transform, of the frames at 1/6, 1/2 and 5/6 of a clip. Each frame becomes
 grey and 32x32; its bits say which of the 64 lowest frequencies, without the mean, are above their median. Three times 64 bits,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# Of address space; Python, NumPy and FFmpeg take about 1 GiB of it before they decode anything.
+# Limit of address space; Python, NumPy and FFmpeg take about 1 GiB of it before they decode anything.
 MEMORY_GIGABYTES = 4
 # A compromised helper must not make this process allocate without bound; real headers take less than a kilobyte.
 _MAX_HEADER_BYTES = 1 << 20
@@ -96,7 +96,7 @@ class Sandbox:
             while "range" in answer.header:
                 began = time.monotonic()
                 helper.send({}, self._read_range(source, *answer.header["range"]))
-                # The store's time is not the decoder's.
+                # Time spent waiting for the store does not count as decoding time.
                 deadline += time.monotonic() - began
                 answer = _receive(helper, deadline)
         except NoAnswerError:
@@ -114,7 +114,7 @@ class Sandbox:
         try:
             return source.read(start, end)
         except BaseException:
-            # The helper waits for an answer that will not come.
+            # The helper waits for an answer that will never come.
             self.close()
             raise
 

@@ -1,6 +1,6 @@
-"""The helper process of sandbox.py: decodes what it is sent, under limits of memory, time and files.
+"""The helper process of sandbox.py: decodes media files under limits of memory, time and file access.
 
-An alarm ends it when it hangs and the process that asked is gone. FFmpeg is given its demuxer by name, and may use no protocol
+An alarm ends it if it hangs after its parent has died. FFmpeg is given its demuxer by name, and may use no protocol
 but ``file``.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Of a remote file, each block is a request to the store.
 BLOCK_BYTES = 4 << 20
-# The process that asked stops waiting before this alarm, if it lives.
+# A living parent stops waiting before this alarm.
 _ALARM_MARGIN_SECONDS = 5
 
 
@@ -43,7 +43,7 @@ def main(channel: Channel) -> None:
                 header = {"shape": frames.data.shape, "fps": frames.fps, "about": frames.about}
                 channel.send(header, frames.data.reshape(-1).data)
             except MemoryError as error:
-                # NumPy raises a class of its own, which the parent does not know.
+                # NumPy raises its own class of exception, which the parent does not know.
                 raise MemoryError(str(error)) from None
 
 

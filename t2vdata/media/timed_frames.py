@@ -1,4 +1,4 @@
-"""Read the frames of a video with their times, from a time on, decoding no more than needed.
+"""Read frames of a video with their times from a given time on, decoding no more than needed.
 
 MP4, MOV, Matroska and WebM are decoded from the key frame before the start. Other containers have no time for each frame, or
 none that can be trusted: they are decoded from their first frame.

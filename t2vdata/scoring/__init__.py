@@ -1,4 +1,4 @@
-"""Does the video match its caption? Scores for clips of moving digits, from any model.
+"""Score generated clips of moving digits: do they match their captions, and are they like real clips?
 
 The ground truth of ``mnist-motion`` is known, so no downloaded network is needed to score a generated clip: motion is measured,
 and a small network trained on the training split classifies the digit. docs/benchmark.md defines all metrics. From Python:

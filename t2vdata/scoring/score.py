@@ -1,4 +1,4 @@
-"""Score how well clips match their captions: accuracies with intervals, and the same of real and degraded real clips."""
+"""Score how well clips match their captions, beside real and degraded real clips as controls."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def controls(
     seed: int = 0,
     train: tuple[Sequence[Video], Sequence[str]] | None = None,
 ) -> dict[str, Score]:
-    """Score real clips as they are and degraded, to compare other scores with.
+    """Score real clips, unchanged and degraded, as a reference for other scores.
 
     With ``train``, training clips and their captions, also scores the nearest training clip of each caption.
     """

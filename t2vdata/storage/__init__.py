@@ -1,4 +1,4 @@
-"""Access to local files and object stores; nothing else in t2vdata opens a URL. ``Folder`` is where a build writes."""
+"""Access to local files and object stores; no other package opens URLs. ``Folder`` is where a build writes."""
 
 from t2vdata.storage.atomic_write import (
     ASIDE,

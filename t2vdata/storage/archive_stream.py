@@ -1,4 +1,4 @@
-"""The bytes of an archive from front to end, local or at a URL, unpacked on the way if it is gzipped."""
+"""Read an archive from start to end, local or at a URL, decompressing it if it is gzipped."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PAUSES_SECONDS = (0.1, 1.0, 5.0)
 
 
 class ArchiveStream:
-    """The unpacked bytes of an archive, from front to end.
+    """The unpacked bytes of an archive, from start to end.
 
     The first bytes decide whether it is gzipped, not the name: at least one official file says .tar.gz and is not.
     """
@@ -144,7 +144,8 @@ class _ResumingSource:
             try:
                 block = next(self._blocks)
             except TransientError:
-                # From a web server; stores have been waited for. Gigabytes are not abandoned for one broken connection.
+                # Only for web servers; ``blocks`` has waited for stores already. One broken connection must not waste
+                # gigabytes.
                 self._blocks = None
                 if pause is None:
                     raise

@@ -1,4 +1,4 @@
-"""The files in tar archives as releases ship them, gzipped or plain, local or at a URL: listed without unpacking.
+"""List the files of tar archives without unpacking them: gzipped or plain, local or at a URL.
 
 Nothing is written under a name from an archive, and only plain files are listed: no links, no devices, no paths that leave
 the archive's folder.

@@ -1,4 +1,4 @@
-"""What an operating system's error means to the user, in one sentence."""
+"""Explain an operating system's error to the user, in one sentence."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Reading files, local or at a URL.
 
-Only ``blocks`` and ``copy_here``, which read the raw files of a build, wait for a store that is away; the others fail at once.
+Only ``blocks`` and ``copy_here``, which read the raw files of a build, wait for an unavailable store; the others fail at once.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ def read_first_line(path: str) -> bytes:
 
 
 def blocks(url: str, start: int = 0, end: int | None = None) -> Generator[bytes, None, None]:
-    """Yield the bytes of the file at a URL from ``start`` on, in blocks, waiting at each for a store that is away.
+    """Yield the bytes of the file at a URL from ``start`` on, in blocks, waiting for an unavailable store before each.
 
-    Web servers are not waited for: one that is gone takes its own files along and may never return, while a store that is
-    away holds up every clip, and comes back. Raises as ``remote.blocks``, and StoreAwayError.
+    It does not wait for web servers: a dead server costs only its own files and may never return, while an unavailable store
+    blocks every clip and usually returns. Raises as ``remote.blocks``, and StoreAwayError.
     """
     if url.startswith(("http://", "https://")):
         yield from remote.blocks(url, start, end)
@@ -75,7 +75,7 @@ def _range(url: str, start: int, end: int) -> bytes:
 
 
 def copy_here(url: str, path: str) -> None:
-    """Download the file at a URL to a local path, waiting for a store that is away. Raises as ``blocks``."""
+    """Download the file at a URL to a local path, waiting for an unavailable store. Raises as ``blocks``."""
     with scratch_errors(url, "while it is read"), open(path, "wb") as file:
         for block in blocks(url):
             file.write(block)

@@ -1,4 +1,4 @@
-"""`Folder`: a folder, local or in an object store, whose every operation waits equally long for a store that is away."""
+"""`Folder`: a local folder or one in an object store; all operations wait equally long for an unavailable store."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Folder:
     url: str
     """Local path or URL."""
     patience_seconds: float = 0.0
-    """How long each operation is repeated while the store is away; then it raises StoreAwayError."""
+    """How long each operation is repeated while the store is unavailable; then it raises StoreAwayError."""
 
     def __str__(self) -> str:
         return self.url
@@ -43,11 +43,11 @@ class Folder:
         return replace(self, url=self.join(*names))
 
     def impatient(self) -> Folder:
-        """Return the same folder without patience: an operation fails at once when the store is away."""
+        """Return the same folder without patience: an operation fails at once when the store is unavailable."""
         return replace(self, patience_seconds=0.0)
 
     def retry(self, operation: Callable[[], Answer]) -> Answer:
-        """Return what ``operation`` returns, repeated while the store is away: for code that opens files here by itself."""
+        """Return what ``operation`` returns, repeated while the store is unavailable: for code that opens files itself."""
         return retry(operation, self.patience_seconds)
 
     def read_bytes(self, name: str) -> bytes:

@@ -13,9 +13,9 @@ from typing import Any
 from t2vdata.errors import StorageError, TransientError
 from t2vdata.storage.filesystem import ask, mapped_errors
 
-# What a read takes from a connection. aiohttp buffers twice as much, and drops it when the connection breaks.
+# Bytes that one read takes from a connection. aiohttp buffers twice as much, and drops it when the connection breaks.
 _CHUNK = 1 << 18
-# How long a server may stay silent.
+# Maximum time that a server may send nothing.
 TIMEOUT_SECONDS = 60.0
 
 
@@ -71,7 +71,7 @@ def size(url: str) -> int | None:
 
 def _size_by(url: str, method: str) -> int | None:
     with contextlib.closing(_Response(url, method, {})) as response:
-        # Whatever the reason, GET reports it.
+        # GET will report the reason.
         if method == "HEAD" and response.status >= 400:
             return None
         _check_status(response, url)

@@ -37,7 +37,7 @@ class Lease:
     """A lock on a folder that this process holds."""
 
     def __init__(self, folder: Folder, name: str, holder: dict[str, Any]) -> None:
-        # A store that is away for a moment is no reason to wait: the next renewal may succeed.
+        # No retry if the store is briefly unavailable: the next renewal may succeed.
         self._folder = folder.impatient()
         self._name = name
         self._holder = holder
@@ -58,7 +58,7 @@ class Lease:
         """Release the lock, so that another build may take it."""
         self._ended.set()
         self._thread.join(timeout=LEASE_SECONDS)
-        # A store that is away must not hide why the build ended, nor delay its end; the lock expires by itself.
+        # An unavailable store must not hide why the build ended, nor delay its end; the lock expires by itself.
         with contextlib.suppress(StorageError):
             if self._lost_to is None:
                 self._folder.remove(self._name)
@@ -98,7 +98,7 @@ def _take(folder: Folder, name: str, holder: dict[str, Any]) -> None:
         if current is None:
             continue
         if current["token"] == holder["token"]:
-            # Our own: the answer to our first attempt was lost.
+            # The lock is ours: the answer to our first attempt was lost.
             return
         if not _is_dead(current):
             later = _watch(folder, name, current)
@@ -108,7 +108,7 @@ def _take(folder: Folder, name: str, holder: dict[str, Any]) -> None:
                 raise OtherSpecError(f"{later['owner']} is building into {folder}; wait for it, or choose another --out")
         folder.write(name, json.dumps(holder).encode())
         time.sleep(SETTLE_SECONDS)
-    # Also for stores without conditional writes: the last writer has it.
+    # Also works for stores without conditional writes: the last writer holds the lock.
     current = _read(folder, name)
     if current is not None and current["token"] != holder["token"]:
         raise OtherSpecError(f"{current['owner']} began to build into the same folder; wait for it, or choose another --out")

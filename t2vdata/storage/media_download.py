@@ -28,12 +28,12 @@ class Limits:
     in_memory_bytes: int = 8 << 20
     """A larger file moves from memory to the disk."""
     ranged_bytes: int = 32 << 20
-    """Of a larger file, a span is read by ranges; up to this size, downloading the whole file takes hardly more requests."""
+    """A span of a larger file is read by ranges; up to this size, downloading the whole file takes hardly more requests."""
 
 
 @dataclass(frozen=True)
 class RangedFile:
-    """A file too large to be downloaded for the span that is needed of it; read by ranges instead."""
+    """A file too large to download for a span; the needed ranges are read instead."""
 
     url: str
     num_bytes: int
@@ -70,7 +70,7 @@ class Budget:
             self._changed.wait_for(lambda: download.is_discarded or self._may_continue(download))
 
     def prioritize(self, download: Download) -> None:
-        """Let this download continue whatever the budget: it is needed now."""
+        """Let this download continue regardless of the budget, because it is needed now."""
         with self._changed:
             self._urgent = download
             self._changed.notify_all()

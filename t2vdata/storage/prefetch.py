@@ -1,9 +1,9 @@
 """`Prefetcher`: downloads the media files of the next few clips while one is decoded.
 
-A file is downloaded whole: into memory, or above 8 MiB into a nameless file in the folder of temporary files (``TMPDIR``). Of
-a file over 32 MiB of which a clip needs a span, only the ranges that the decoder reads are downloaded. Four files are
-downloaded ahead; they pause while 256 MiB wait to be decoded. Files in archives are read by their range, those in gzipped
-archives by streaming the archive past them, in the order in which they are needed.
+A file is downloaded whole: into memory, or above 8 MiB into a nameless file in the folder of temporary files (``TMPDIR``). If a
+clip needs only a span of a file over 32 MiB, only the ranges that the decoder reads are downloaded. Four files are downloaded
+ahead; they pause while 256 MiB wait to be decoded. Files in archives are read by their range, those in gzipped archives by
+streaming the archive past them, in the order in which they are needed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Prefetcher:
 
     @property
     def peak_bytes(self) -> int:
-        """The most bytes that waited to be decoded at one time."""
+        """Maximum number of bytes that waited to be decoded."""
         return self._budget.peak_bytes
 
     def __enter__(self) -> Prefetcher:

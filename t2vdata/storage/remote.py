@@ -1,6 +1,6 @@
 """Reading files at URLs, through fsspec: bytes in blocks, sizes and listings.
 
-Nothing here is retried beyond what a file system does by itself; TransientError says that retrying makes sense.
+Nothing here is retried beyond what a file system does by itself; a TransientError may be retried.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from t2vdata.storage.http import TIMEOUT_SECONDS
 
 __all__ = ["BLOCK", "TIMEOUT_SECONDS", "blocks", "files_below", "open_read", "size"]
 
-# The most that one request to a store asks for: 20 ms of latency then cost little, and memory stays small.
+# Maximum bytes per request to a store: 20 ms of latency cost little, and memory stays small.
 BLOCK = 4 << 20
 
 

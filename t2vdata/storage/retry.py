@@ -1,4 +1,4 @@
-"""Waiting for an object store that is away: the only place that retries."""
+"""Wait for an unavailable object store: repeat an operation with growing pauses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from t2vdata.errors import StoreAwayError, TransientError
 
-# How long a build waits for a store that is away: longer than a restart, shorter than a night.
+# How long a build waits for an unavailable store: longer than a restart, shorter than a night.
 PATIENCE_SECONDS = 180.0
 _MAX_PAUSE_SECONDS = 10.0
 
@@ -16,7 +16,7 @@ Answer = TypeVar("Answer")
 
 
 def retry(operation: Callable[[], Answer], patience_seconds: float) -> Answer:
-    """Return what ``operation`` returns; repeat it while the store is away or busy, with growing pauses.
+    """Return what ``operation`` returns; repeat it while the store is unavailable or busy, with growing pauses.
 
     Raises StoreAwayError after ``patience_seconds``. With 0 seconds it runs once, and TransientError propagates.
     """

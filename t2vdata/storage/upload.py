@@ -1,7 +1,7 @@
 """Writing to object stores: an object appears complete under its name, or not at all.
 
-A file of a few MiB is one request. A larger one is uploaded in parts, which become an object once all have arrived; a writer
-that is killed leaves parts that are no object, and ``abandon`` discards them. Nothing here is retried; see ``patience``.
+A file of a few MiB is one request. A larger one is uploaded in parts, which become an object once all have arrived; a killed
+writer leaves parts that never become an object; ``abandon`` discards them. Nothing here is retried; see ``patience``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Captions as text: cleaning, splitting into words, joining clauses."""
+"""Clean captions, split them into words, and join clauses."""
 
 from __future__ import annotations
 

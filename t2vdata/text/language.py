@@ -1,4 +1,4 @@
-"""Whether a sentence may be in a language, by py3langid. Its model is part of the package: nothing is downloaded.
+"""Test whether a sentence may be in a language, by py3langid. Its model is part of the package: nothing is downloaded.
 
 A sentence of a few words can be in several languages. So the test is not which language is the most probable, but whether
 the requested language can be excluded: a probability below 2 % among seventy languages, or below 0.1 % for one or two words.

@@ -28,7 +28,7 @@ class TokenizersFile:
         except FileNotFoundError:
             raise DataError(f"no tokenizers file at {path}") from None
         except Exception as error:  # The library raises bare Exception for an unreadable file.
-            raise DataError(f"{path} is no tokenizers file: {error}") from error
+            raise DataError(f"{path} is not a tokenizers file: {error}") from error
         padding = self._tokenizer.padding
         names = (
             [pad]

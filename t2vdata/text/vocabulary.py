@@ -124,7 +124,7 @@ class Vocabulary:
         words = self.tokenizer(caption)
         if max_length is not None:
             words = words[: _max_words(max_length)]
-        # A special word that somebody typed in a caption is an unknown word.
+        # A special word in the text of a caption is an unknown word.
         unknown = self.ids[UNKNOWN]
         ids = [unknown if word in SPECIAL else self.ids.get(word, unknown) for word in words]
         return [self.ids[START], *ids, self.ids[END]]
@@ -161,7 +161,7 @@ class Vocabulary:
         """Read a vocabulary from a file or URL.
 
         ``fingerprint`` is that of the dataset to use it with: a vocabulary of another dataset raises RequestError. Raises
-        DataError for a file that is missing or no vocabulary.
+        DataError for a file that is missing or not a vocabulary.
         """
         path = os.fspath(path)
         try:
@@ -173,7 +173,7 @@ class Vocabulary:
         except FileNotFoundError:
             raise DataError(f"no vocabulary at {path}; make one with `t2vdata vocab PATH --out {path}`") from None
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path} is no vocabulary: {error!r}") from error
+            raise DataError(f"{path} is not a vocabulary: {error!r}") from error
         if fingerprint is not None and vocabulary.fingerprint != fingerprint:
             source = "bare captions" if vocabulary.fingerprint is None else f"another dataset ({vocabulary.fingerprint[:12]})"
             raise RequestError(

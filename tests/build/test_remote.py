@@ -125,7 +125,7 @@ def test_another_spec_in_s3_is_refused_and_nothing_changes(out: str) -> None:
     with pytest.raises(OtherSpecError, match=r"options.n is 60 there, 70 here.*choose another --out"):
         build_dataset(tiny_spec(n=70), out, num_workers=1)
     storage.write_whole(f"{out}-thesis/chapter-1.txt", b"once")
-    with pytest.raises(OtherSpecError, match=r"not empty and not a build of ours: it holds chapter-1\.txt"):
+    with pytest.raises(OtherSpecError, match=r"not empty and not a t2vdata build: it holds chapter-1\.txt"):
         build_dataset(tiny_spec(), f"{out}-thesis", num_workers=1)
     assert remote_hashes(out) == before
 
@@ -270,7 +270,7 @@ def test_a_build_waits_for_a_store_that_stops_and_comes_back(own_server: servers
     assert remote_hashes(out) == expected
 
 
-def test_a_store_that_stays_away_ends_the_build_and_says_what_to_do(
+def test_a_store_that_stays_unavailable_ends_the_build_and_says_what_to_do(
     own_server: servers.S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry, "PATIENCE_SECONDS", 0.5)
@@ -306,7 +306,7 @@ def remote_clips(out: str, tmp_path: Path) -> BuildSpec:
 
 
 @pytest.mark.long
-def test_a_build_waits_for_raw_files_in_a_store_that_is_away_for_a_while(
+def test_a_build_waits_for_raw_files_in_a_store_that_is_briefly_unavailable(
     s3: str, remote_clips: BuildSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
@@ -318,7 +318,7 @@ def test_a_build_waits_for_raw_files_in_a_store_that_is_away_for_a_while(
     assert result.manifest.tally.kept == 6
 
 
-def test_a_store_of_raw_files_that_stays_away_ends_the_build_and_rejects_no_clip(
+def test_a_store_of_raw_files_that_stays_unavailable_ends_the_build_and_rejects_no_clip(
     s3: str, remote_clips: BuildSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")

@@ -351,7 +351,7 @@ def test_another_encoding_is_another_spec(copy: Path) -> None:
 
 def test_a_folder_with_something_else_in_it_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("chapter 1")
-    with pytest.raises(OtherSpecError, match=r"not empty and not a build of ours: it holds thesis.txt"):
+    with pytest.raises(OtherSpecError, match=r"not empty and not a t2vdata build: it holds thesis.txt"):
         build_dataset(tiny_spec(), tmp_path, num_workers=1)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 

@@ -211,7 +211,7 @@ def test_a_label_list_is_refused_if_no_clip_has_a_label(media: Path, tmp_path: P
 
 
 def test_an_empty_list_is_refused(media: Path, tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"list\.txt names nothing; expected one name a line"):
+    with pytest.raises(RequestError, match=r"list\.txt is empty; expected one name per line"):
         build(media, tmp_path / "out", clip_list=a_list(tmp_path))
 
 

@@ -116,13 +116,13 @@ def test_an_incomplete_dataset_is_refused_with_what_it_lacks(own: Path) -> None:
         "from t2vdata.datasets import Dataset\nclass Half(Dataset):\n    VERSION = 1\n    SPLITS = ('train',)\nDATASET = Half\n"
     )
     with pytest.raises(
-        RequestError, match=r"ours_c\.half is no dataset: Half has no LICENCE, CITATION, Options, clips, render; see docs/"
+        RequestError, match=r"ours_c\.half is not a dataset: Half has no LICENCE, CITATION, Options, clips, render; see docs/"
     ):
         datasets.load("ours_c.half")
 
 
 def test_a_module_without_a_dataset_is_refused() -> None:
-    with pytest.raises(RequestError, match=r"json\.decoder is no dataset: it has no DATASET"):
+    with pytest.raises(RequestError, match=r"json\.decoder is not a dataset: it has no DATASET"):
         datasets.load("json.decoder")
 
 

@@ -137,7 +137,7 @@ def test_unusable_rows_and_files_are_left_out_with_their_line(media: Path, tmp_p
             "line 2 and clips.csv, line 3: the split of a is 'val' in one and 'test' in",
         ),
         ("path,caption,key\na,b,k\nc,d,k\n", "line 2 and clips.csv, line 3 share the key 'k', but differ in path or span"),
-        ("path,caption,key\na,b,k.1\n", "line 2: illegal key 'k.1'.*; without the column, keys are made"),
+        ("path,caption,key\na,b,k.1\n", "line 2: illegal key 'k.1'.*; without the column, keys are derived"),
     ],
     ids=range(13),
 )

@@ -1,4 +1,4 @@
-"""`Folder`: every operation waits equally long for a store that is away, and one place joins URLs."""
+"""`Folder`: every operation waits equally long for an unavailable store, and one place joins URLs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class FlakyStore(MemoryFileSystem):
     def _refuse(self) -> None:
         if FlakyStore.failures_left > 0:
             FlakyStore.failures_left -= 1
-            raise OSError("the store is away")
+            raise OSError("the store is unavailable")
 
     def ls(self, path: str, detail: bool = True, **settings: Any) -> Any:
         self._refuse()
@@ -98,7 +98,7 @@ OPERATIONS: dict[str, tuple[Callable[[Folder], object], object]] = {
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_every_operation_of_a_patient_folder_waits_for_a_store_that_is_away(store: str, name: str) -> None:
+def test_every_operation_of_a_patient_folder_waits_for_an_unavailable_store(store: str, name: str) -> None:
     operation, expected = OPERATIONS[name]
     FlakyStore.failures_left = 1
     assert operation(Folder(store, patience_seconds=30)) == expected
@@ -109,7 +109,7 @@ def test_every_operation_of_a_patient_folder_waits_for_a_store_that_is_away(stor
 def test_every_operation_of_an_impatient_folder_fails_at_once(store: str, name: str) -> None:
     operation, _ = OPERATIONS[name]
     FlakyStore.failures_left = 1
-    with pytest.raises(TransientError, match="the store is away"):
+    with pytest.raises(TransientError, match="the store is unavailable"):
         operation(Folder(store))
     assert FlakyStore.failures_left == 0
 

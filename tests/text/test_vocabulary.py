@@ -274,7 +274,7 @@ def test_a_tokenizers_file_keeps_its_end_at_max_length(hub_file: Path) -> None:
 
 def test_a_bad_tokenizers_file_is_an_error(tmp_path: Path, hub_file: Path) -> None:
     (tmp_path / "x.json").write_text("{}")
-    with pytest.raises(DataError, match="is no tokenizers file"):
+    with pytest.raises(DataError, match="is not a tokenizers file"):
         TokenizersFile(tmp_path / "x.json")
     with pytest.raises(DataError, match="no tokenizers file at"):
         TokenizersFile(tmp_path / "nothing.json")

@@ -1,4 +1,4 @@
-"""Kinetics-400, -600 and -700-2020: ten seconds of YouTube for each of hundreds of thousands of rows, with an action's label.
+"""Kinetics-400, -600 and -700-2020: hundreds of thousands of ten-second YouTube clips, each labelled with an action.
 
 Files are found by their names, ``<youtube_id>_<start>_<end>``, anywhere below the root: flat by split (CVDF), in folders by
 label (ActivityNet's crawler, mmaction2), in the folder of replacements for corrupted files, which take precedence; or in tar
@@ -47,7 +47,7 @@ _T2V_CLASSES = {
 }
 # DeepMind's archives of annotations, often left where they were unpacked.
 _ANNOTATION_ARCHIVE = re.compile(r"kinetics(400|600|700(_2020)?)(_delta)?\.(tar\.gz|tgz|tar)")
-# The paper cuts videos where neighbouring frames no longer match, without a number; this one is our choice.
+# The paper cuts videos where neighbouring frames no longer match, without stating a threshold; this one is our choice.
 _T2V_MATCHES = 20
 _ANNOTATIONS_HINT = (
     "get them from https://s3.amazonaws.com/kinetics/400/annotations/train.csv, val.csv and test.csv "
@@ -63,9 +63,9 @@ class KineticsOptions(MediaOptions):
     preset: Literal["none", "t2v"] = "none"
     """`t2v`: the ten classes of "Video Generation From Text", --fps 25 --frames 32 --min-matches 20."""
     clip_list: Path | None = None
-    """Only these clips: a file with an id (viVrkZZO6xw) or one with its span (viVrkZZO6xw_000010_000020) a line."""
+    """Only these clips: a file with one per line, as an id (viVrkZZO6xw) or with a span (viVrkZZO6xw_000010_000020)."""
     template: str = "{label}"
-    """Caption made of the label, such as "a person is {label}"."""
+    """Caption made from the label, such as "a person is {label}"."""
     captions: Path | None = None
     """Captions instead of labels: a csv, tsv, jsonl or parquet file with youtube_id and, optionally, time_start."""
 
@@ -83,7 +83,7 @@ k400/
   annotations/train.csv, val.csv, test.csv      or annotations/deepmind/, kinetics400/train.csv ..., or .json of DeepMind's
   train/-3B32lodo2M_000059_000069.mp4 ...       flat, as CVDF has them; or in folders by label, as crawlers make them
   val/ ...  test/ ...                           or train/part_0.tar.gz ..., val/ ..., test/ ..., as they were downloaded
-  replacement/replacement_for_corrupted_k400/   goes before the file of the same name
+  replacement/replacement_for_corrupted_k400/   takes precedence over the file of the same name
 """
     RAW_FILES = "in --root, the folder of one release (k400, k600, k700-2020): annotations/{train,val,test}.csv, and the videos"
 
@@ -111,7 +111,7 @@ k400/
                 raise RequestError(f"--captions {options.captions}: expected a file that ends in {', '.join(_rows.ENDINGS)}")
 
     def missing(self) -> str | None:
-        """Return what is missing first, with what was found instead and where to get it, or None."""
+        """Return the first missing file, with what was found instead and where to get it; None if nothing is missing."""
         if self.root is None:
             return f"give it --root DIR; {self.RAW_FILES}"
         if (why := self.listing.missing()) is not None:
@@ -134,13 +134,14 @@ k400/
         return None
 
     def source(self) -> dict[str, Any]:
-        """Return the hashes of the annotations, the captions and the list of clips. Media files are not read for it."""
+        """Return the hashes of the annotations, the captions and the list of clips. Media files are not read."""
         paths = [path for _, path in rows.annotation_files(self.listing, self.options.annotations)]
         paths += filter(None, (self.options.clip_list, self.options.captions))
         return {
             # With names, because the JSON of a clip says "train.csv, line 7".
             "files": [[path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for path in paths],
-            # Of the options as given: the OpenCV that a preset's --min-matches needs has never been part of it.
+            # From the options as given: the version of OpenCV that a preset's --min-matches uses has never been part of the
+            # identity.
             "decoder": decoder_identity(self.options, self.lists),
             # Archives may still be added; but if they were unpacked meanwhile, clips would have another order.
             **({"order": "archives"} if self.archives() else {}),
@@ -152,9 +153,9 @@ k400/
         return [archive for archive in archives if not _ANNOTATION_ARCHIVE.fullmatch(archive.name.rpartition("/")[2])]
 
     def learn(self, contents: Sequence[Contents], *, is_complete: bool = True) -> None:
-        """Take in the contents of archives; from then on clips come in the order of the archives."""
+        """Receive the contents of archives; from then on, clips are in the order of the archives."""
         self._contents, self._contents_are_complete = contents, is_complete
-        # Without the clips as they were.
+        # The clips are read again, in the new order.
         self.__dict__.pop("_clips_by_split", None)
 
     def clips(self, split: str) -> Sequence[Clip]:
@@ -218,7 +219,7 @@ k400/
         options = self.options
         reason, label, kinetics_label = row.why_not, row.label, None
         if options.preset == "t2v":
-            # A list of clips is deliberate: it gives the class itself, or leaves it to the label.
+            # A list of clips is a deliberate choice: it states the class itself, or the label decides.
             t2v_class = listed_class if listed_class in _T2V_CLASSES.values() else _T2V_CLASSES.get(row.label)
             reason = reason or (None if t2v_class or options.clip_list else "none of the ten classes")
             label, kinetics_label = t2v_class or row.label, row.label
@@ -287,7 +288,7 @@ def _video_files(root: Root) -> Iterator[tuple[str, str]]:
 
 
 def _files_by_name(root: Root) -> dict[str, str]:
-    """Return {name without extension: path below the root}; a replacement goes before the file that it replaces."""
+    """Return {name without extension: path below the root}; a replacement takes precedence over the file that it replaces."""
     paths: dict[str, str] = {}
     for stem, path in _video_files(root):
         if stem not in paths or (_is_replacement(path) and not _is_replacement(paths[stem])):

@@ -45,7 +45,7 @@ class ArchiveIndex:
         return name in self._indices and _has_replacements(self._archives[self._indices[name] // _MAX_MEMBERS])
 
     def find(self, name: str, split: str) -> MediaRef | None:
-        """Return the location of a clip, or why it is absent where archives are damaged; None if the archives don't tell."""
+        """Return the location of a clip, or why it is absent if archives are damaged; None if intact archives lack it."""
         if name in self._indices:
             archive_index, member_index = divmod(self._indices[name], _MAX_MEMBERS)
             archive = self._archives[archive_index]
@@ -78,7 +78,7 @@ def _split(archive: Contents) -> str | None:
 
 
 def _unpacked_path(archive: Contents, member: Member) -> str:
-    """Return the path that a member would have below the root, were its archive unpacked into the folder of its split."""
+    """Return the path below the root that a member would have if its archive were unpacked into the folder of its split."""
     if _has_replacements(archive):
         return f"replacement/{member.name}"
     split = _split(archive)

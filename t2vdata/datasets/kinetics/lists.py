@@ -23,10 +23,10 @@ class Captions:
 
     file_name: str
     by_clip: Mapping[tuple[str, int | None], list[str]]
-    """{(video, start in seconds): captions}; the start is None for captions of a video as a whole."""
+    """{(video, start in seconds): captions}; the start is None for captions of a whole video."""
 
     def of(self, video: str, start: int) -> tuple[str, ...]:
-        """Return the captions of a clip, else those of its video as a whole."""
+        """Return the captions of a clip, else those of its whole video."""
         return tuple(self.by_clip.get((video, start)) or self.by_clip.get((video, None)) or ())
 
 

@@ -1,4 +1,4 @@
-"""Handwritten digits that move back and forth, each with its sentence: ``the digit 9 is moving down and up``.
+"""Handwritten digits that move back and forth, with captions such as ``the digit 9 is moving down and up``.
 
 The toy set of a student's report on text-to-video GANs (section 4.1), made exact: 40 meanings in equal numbers, positions
 known to the 64th of a pixel, and no handwriting shared between splits. The first direction named is the first leg.

@@ -24,7 +24,7 @@ _BLOCK_CLIPS = 500
 
 @dataclass(frozen=True)
 class MotionClips(Sequence[Clip]):
-    """A range of clips of one split, held as plain numbers: cheap to pickle, and a slice is another one.
+    """A range of clips of one split, held as plain numbers: cheap to pickle and to slice.
 
     Clip i depends on (seed, split, i) and the options alone.
     """
@@ -62,7 +62,7 @@ class MotionClips(Sequence[Clip]):
         images = _image_indices(pools, self.seed, split_index, paths.digit, paths.occurrence).tolist()
         mnist_split = _mnist_split(self.split)
         conjunctions = ("and", "to") if options.conjunction == "both" else (options.conjunction,) * 2
-        # Whole arrays to plain numbers first: an item at a time would cost more than drawing the clip.
+        # Convert whole arrays to plain numbers first: converting item by item would cost more than drawing the clip.
         digit, direction = paths.digit.tolist(), paths.direction.tolist()
         start, turn, speed, phase, positions = (
             (values / UNITS).tolist() for values in (paths.start, paths.turn, paths.speed, paths.phase, paths.positions)

@@ -49,7 +49,7 @@ class MnistMotionOptions:
         """Return the number of clips in a split."""
         if split not in SPLITS:
             raise unknown_name("split", split, SPLITS)
-        # A tenth of 1 to 9 clips is still one clip: a split that was not turned off is never empty.
+        # At least one clip: a split that was not turned off is never empty.
         tenth = max(1, self.n // 10)
         requested = {"train": self.n, "val": self.val, "test": self.test, "compositional": self.compositional}[split]
         if split == "compositional" and not self.holdout:

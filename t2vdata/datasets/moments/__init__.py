@@ -1,4 +1,4 @@
-"""Moments in Time, versions 1 and 2 and Mini: three seconds of one action each, with its category.
+"""Moments in Time, versions 1 and 2 and Mini: three-second clips, each labelled with the category of its action.
 
 Read by the README of the release: ``trainingSet.csv`` and ``validationSet.csv`` without header (``filename,label,positive
 responses,negative responses``), files below ``training/`` and ``validation/``, ids in ``moments_categories.txt``.
@@ -34,7 +34,7 @@ class MomentsOptions(MediaOptions):
     preset: Literal["none", "cglow"] = "none"
     """`cglow`: the training set of Mini, its first 30 frames (--frames 30), assigned to train and val 99:1 by --seed."""
     template: str = "{label}"
-    """Caption made of the category, with spaces for its plus signs, such as "a video of {label}"."""
+    """Caption made from the category, with spaces for its plus signs, such as "a video of {label}"."""
 
 
 class Moments(MediaDataset):
@@ -72,7 +72,7 @@ Moments_in_Time_Mini/                           or Moments_in_Time_Raw, Moments_
             raise RequestError(f"--template {options.template!r}: expected {{label}} in it, as in 'a video of {{label}}'")
 
     def missing(self) -> str | None:
-        """Return what is missing first, with what was found instead and where to get it, or None."""
+        """Return the first missing file, with what was found instead and where to get it; None if nothing is missing."""
         if self.root is None:
             return f"give it --root DIR; {self.RAW_FILES}"
         root = self.listing
@@ -92,7 +92,7 @@ Moments_in_Time_Mini/                           or Moments_in_Time_Raw, Moments_
         return f"no {absent[0]} in {self.root} ({root.summary()}); {_SITE}" if absent else super().missing()
 
     def source(self) -> dict[str, Any]:
-        """Return the hashes of the tables and the categories. Media files are not read for it."""
+        """Return the hashes of the tables and the categories. Media files are not read."""
         names = [CATEGORIES, *(_TABLES[split][0] for split in self._official_splits())]
         return {
             "files": [[name, hashlib.sha256(self.listing.local(name).read_bytes()).hexdigest()] for name in names],

@@ -1,4 +1,4 @@
-"""Tables of Moments in Time: rows of trainingSet.csv and validationSet.csv, the ids of categories, and keys of clips."""
+"""Read the tables of Moments in Time: rows of trainingSet.csv and validationSet.csv, category ids, and keys of clips."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def read_categories(path: Path) -> dict[str, int]:
 
 
 class Keys:
-    """Legal keys for clips: each depends on its row alone, except where two rows would share one."""
+    """Valid keys for clips: each depends only on its row, except where two rows would share a key."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()

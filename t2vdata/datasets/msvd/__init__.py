@@ -1,4 +1,4 @@
-"""MSVD, the Microsoft Research Video Description Corpus: 1,970 short clips of YouTube, each in some forty sentences.
+"""MSVD, the Microsoft Research Video Description Corpus: 1,970 short YouTube clips, each described in about forty sentences.
 
 Clips and annotations are read as downloaded, the annotations in any of the forms in circulation (``rows.py``).
 """
@@ -30,7 +30,7 @@ class MsvdOptions(MediaOptions):
     subset: Literal["all", "cooking"] = "all"
     """`cooking` keeps clips if half or more of their captions have a cooking verb and a food noun."""
     clip_list: Path | None = None
-    """Only these clips: a file with one a line, such as -4wsuPCjDBc_5_15 or vid1."""
+    """Only these clips: a file with one per line, such as -4wsuPCjDBc_5_15 or vid1."""
     split: Literal["seeded", "official"] = "seeded"
     """`seeded` assigns source videos by --seed; `official` is vid1 to vid1200, to vid1300, to vid1970."""
     val_share: float | None = None
@@ -38,11 +38,11 @@ class MsvdOptions(MediaOptions):
     test_share: float | None = None
     """Share of source videos assigned to test; default: 0.05."""
     row_language: str = "English"
-    """Language of the descriptions, as the CSV names it; the other files have English alone."""
+    """Language of the descriptions, as the CSV names it; the other files are in English only."""
     rows: Literal["all", "clean", "prefer-clean"] = "all"
-    """Rows of the CSV: `clean` drops clips without any, `prefer-clean` keeps all rows of those."""
+    """Rows of the CSV: `clean` drops clips without clean rows, `prefer-clean` uses all rows of such clips."""
     min_segment_frames: int | None = None
-    """Reject clips whose End - Start + 1 seconds, at their file's rate, are fewer frames."""
+    """Reject clips with fewer frames, counted as (End - Start + 1) times the file's frame rate."""
 
 
 class Msvd(MediaDataset):
@@ -62,7 +62,7 @@ class Msvd(MediaDataset):
 MSVD/
   YouTubeClips/-4wsuPCjDBc_5_15.avi ...     YouTubeClips.tar, 1,970 files; or vid1.avi ..., with youtube_mapping.txt
   MSR Video Description Corpus.csv          or video_corpus.csv; or one of the following
-  AllVideoDescriptions.txt                  English alone
+  AllVideoDescriptions.txt                  English only
   sents_train_lc_nopunc.txt ...             S2VT's, with youtube_mapping.txt
   training_label.json, testing_label.json   MLDS's
   youtube_mapping.txt                       for --split official, and wherever clips are called vid1
@@ -97,7 +97,7 @@ MSVD/
         return why or super().missing()
 
     def source(self) -> dict[str, Any]:
-        """Return the hashes of the annotations, the mapping and the list of clips. Media files are not read for it."""
+        """Return the hashes of the annotations, the mapping and the list of clips. Media files are not read."""
         files = self._files
         paths = [*files.annotations, *filter(None, (files.mapping, self.options.clip_list))]
         return {
@@ -195,7 +195,7 @@ DATASET = Msvd
 
 @dataclass(frozen=True)
 class _SegmentFrames:
-    """Keep clips by Adelaide's rule, ``(End - Start + 1) * fps >= 32``, which is a second more than the clip lasts."""
+    """Keep clips by Adelaide's rule, ``(End - Start + 1) * fps >= 32``, which counts one second more than the clip lasts."""
 
     at_least: int
 
@@ -208,7 +208,7 @@ def _with_preset(options: MsvdOptions) -> MsvdOptions:
         return options
     return replace(
         options,
-        # A list of clips is a choice of cooking clips already; a vote would only take from it.
+        # A list of clips already selects cooking clips; a vote would only remove some.
         subset=options.subset if options.clip_list else "cooking",
         max_caption_chars=options.max_caption_chars or 60,
         min_segment_frames=options.min_segment_frames or 32,

@@ -1,4 +1,4 @@
-"""Decide which clips of MSVD are about cooking, by a vote of their captions: no paper has published how it chose its clips.
+"""Decide which clips of MSVD are about cooking, by a vote of their captions: no paper has published its rule.
 
 A caption votes for cooking if it has a cooking verb and a food noun, in any of their forms. The word lists are ours.
 """
@@ -15,7 +15,7 @@ VERBS = """
     rinse roast saute sauté scoop scrape season shred sift simmer skim slice soak sprinkle squeeze steam stir strain stuff
     toast trim whip whisk
 """.split()  # noqa: SIM905  # for the eye
-"""Without verbs that are as common outside the kitchen (make, put, pour, wash, roll)."""
+"""Leaves out verbs that are as common outside the kitchen (make, put, pour, wash, roll)."""
 
 NOUNS = """
     almond apple asparagus avocado bacon banana basil batter bean beef beet berry biscuit bread broccoli broth burger butter

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from t2vdata.datasets.root import Root
 
-# Each kind of annotations, the best first: with annotators and languages, then complete, then lower-cased or half of them.
+# Kinds of annotations, best first: with annotators and languages; complete; lower-cased or incomplete.
 _ANNOTATIONS = (
     ("MSR Video Description Corpus.csv",),
     ("video_corpus.csv",),

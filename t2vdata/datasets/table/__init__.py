@@ -1,4 +1,4 @@
-"""Your own videos and pictures: a table of paths and captions, or a folder with a text file beside each of them.
+"""Your own videos and pictures, from a table of paths and captions, or a folder with a text file beside each media file.
 
 A table is a csv, tsv, jsonl or parquet file with a column of paths or URLs and one of captions. Several rows with the same path
 and span are one clip with several captions, in the order of the rows.
@@ -32,23 +32,23 @@ class TableOptions(MediaOptions):
     table: Path | str | None = None
     """A csv, tsv, jsonl or parquet file, or its URL. Relative paths in it start at its folder, or at --root."""
     folder: Path | None = None
-    """A folder of media files, each with its captions in a .txt file of the same name, one a line."""
+    """A folder of media files, each with its captions in a .txt file of the same name, one per line."""
     path_column: str | None = None
     """Column of paths or URLs; default: path, video, image, file, filename, media or url."""
     caption_column: str | None = None
     """Column of captions; default: caption, captions, text, sentence or description."""
     start_column: str | None = None
-    """Column of the second at which a clip starts; default: start, if it exists."""
+    """Column of the start of a clip, in seconds; default: start, if it exists."""
     end_column: str | None = None
-    """Column of the second before which it ends; default: end, if it exists."""
+    """Column of the end of a clip, in seconds, exclusive; default: end, if it exists."""
     label_column: str | None = None
     """Column of labels; default: label, if it exists."""
     group_column: str | None = None
-    """Column of what splits must not share; default: group if it exists, else the path."""
+    """Column of groups, which splits never share; default: group if it exists, else the path."""
     split_column: str | None = None
     """Column of splits (train, val, test); default: split if it exists, else groups are assigned by --seed."""
     key_column: str | None = None
-    """Column of keys; default: key if it exists, else keys are made of path and span."""
+    """Column of keys; default: key if it exists, else keys are derived from path and span."""
     val_share: float = 0.05
     """Share of groups assigned to val."""
     test_share: float = 0.05
@@ -61,7 +61,7 @@ class Table(MediaDataset):
     LICENCE = "That of the files that it was built from; t2vdata does not know it."
     CITATION = "That of the files that it was built from."
     EXAMPLE = "--table clips.csv --frames 32"
-    RAW_FILES = "yours: a table (--table), or a folder of media files, each beside a .txt of its name (--folder)"
+    RAW_FILES = "yours: a table (--table), or a folder of media files, each beside a .txt of the same name (--folder)"
     TREE = """
 mydata/
   clips.csv                 path,caption,start,end,label,group,split,key; all but path and caption may be missing
@@ -98,7 +98,7 @@ mydata/
         return None
 
     def source(self) -> dict[str, Any]:
-        """Return the hash of the table, or of the folder's names and texts. Media files are not read for it."""
+        """Return the hash of the table, or of the folder's names and texts. Media files are not read."""
         digest = hashlib.sha256()
         name, folder = None, self.options.folder
         if self.options.table is not None:

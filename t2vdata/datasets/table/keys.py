@@ -1,4 +1,4 @@
-"""Keys of clips made of the paths and spans of a table, or checked where the table has its own."""
+"""Keys of clips: derived from the paths and spans of a table, or checked if the table has a key column."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LONGEST_KEY = 66
 
 
 class Keys:
-    """Legal keys for clips: each depends on its entry alone, except where two entries would share one."""
+    """Valid keys for clips: each depends only on its entry, except where two entries would share a key."""
 
     def __init__(self) -> None:
         self._taken: dict[str, str] = {}
@@ -41,6 +41,6 @@ class Keys:
         try:
             Clip(key, ())
         except RequestError as error:
-            raise RawDataError(f"{entry.source}: {error}; without the column, keys are made of the paths") from None
+            raise RawDataError(f"{entry.source}: {error}; without the column, keys are derived from the paths") from None
         self._taken[key] = entry.source
         return key

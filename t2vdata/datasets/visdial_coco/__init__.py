@@ -1,4 +1,4 @@
-"""Pictures of COCO with their captions and a dialogue about each, from VisDial: one sample an image.
+"""COCO pictures with their captions, and a VisDial dialogue about each: one sample per image.
 
 COCO 2014 or 2017 and VisDial 0.9 or 1.0 are read as downloaded and joined on the image's id.
 """
@@ -23,35 +23,35 @@ from t2vdata.types import Clip
 @dataclass(frozen=True)
 class VisdialCocoOptions:
     coco: Literal["auto", "2014", "2017"] = "auto"
-    """Year of COCO's files; `auto` takes the year that is found."""
+    """Year of COCO's files; `auto` detects it."""
     visdial: Literal["auto", "0.9", "1.0"] = "auto"
-    """Version of VisDial; `auto` takes the version that is found."""
+    """Version of VisDial; `auto` detects it."""
     require: Literal["dialogue", "captions", "both"] = "both"
-    """What an image must have; without a caption from COCO, VisDial's own is its caption."""
+    """What an image must have; without a caption from COCO, VisDial's caption is used."""
     split: Literal["visdial", "coco"] = "visdial"
-    """Whose split to use for an image that has both; images without a dialogue use COCO's."""
+    """Which split to use for an image in both datasets; images without a dialogue use COCO's."""
     captions_per_image: int = 5
-    """Captions from COCO to keep of an image, the first by annotation id."""
+    """Maximum number of COCO captions per image, the first by annotation id."""
     size: int = 256
-    """Height and width of a picture, in pixels; 0 keeps the file's own."""
+    """Height and width of a picture, in pixels; 0 keeps the file's size."""
     resize: Literal["shorter", "squash", "pad"] = "shorter"
     """`shorter` scales the shorter side to the size and crops the centre, `squash` ignores proportions, `pad` adds black."""
     keep_original: bool = False
     """Keep the bytes of the JPEG files unchanged, in their own size."""
     max_caption_chars: int | None = None
-    """Drop captions of more characters."""
+    """Drop captions with more characters than this."""
     max_caption_words: int | None = None
-    """Drop captions of more words."""
+    """Drop captions with more words than this."""
     language: str | None = None
     """Drop captions whose text cannot be in this language, such as en. Needs t2vdata[language]."""
     clip_list: Path | None = None
-    """Only these images: a file with a key a line, such as `diff` and `stats` write."""
+    """Only these images: a file with one key per line, such as `diff` and `stats` write."""
     exclude_list: Path | None = None
-    """All but these images: a file with a key a line."""
+    """All but these images: a file with one key per line."""
     min_size: int | None = None
-    """Reject pictures with fewer pixels on their shorter side."""
+    """Reject pictures with fewer pixels than this on their shorter side."""
     timeout: float = 60.0
-    """Seconds that decoding a picture may take; one that takes longer fails."""
+    """Maximum decoding time of a picture, in seconds; a picture that takes longer fails."""
 
 
 class VisdialCoco(MediaDataset):
@@ -105,12 +105,12 @@ COCO/
         return super().missing() if why is None else f"{why} (in {self.root}, {self.listing.summary()})"
 
     def source(self) -> dict[str, Any]:
-        """Return the hashes of the annotations. Images are not read for it."""
+        """Return the hashes of the annotations. Images are not read."""
         paths = [self.listing.local(name) for name in (*self._files.dialogues, *self._files.captions)]
         return {"files": [[path.name, _sha256(path)] for path in paths], "decoder": self.decoder_identity()}
 
     def clips(self, split: str) -> Sequence[Clip]:
-        """Return the images of a split, each made when it is read: together they would take a gigabyte.
+        """Return the images of a split as a lazy sequence: all clips together would take a gigabyte.
 
         Raises RawDataError for annotations that cannot be understood.
         """

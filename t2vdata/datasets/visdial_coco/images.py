@@ -1,4 +1,4 @@
-"""The images of a split as clips that are made when they are read."""
+"""The images of a split as a lazy sequence of clips."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""COCO's captions and VisDial's dialogues joined on the image: which images there are, in which split, under which key."""
+"""COCO's captions and VisDial's dialogues joined by image, with the split and key of each image."""
 
 from __future__ import annotations
 

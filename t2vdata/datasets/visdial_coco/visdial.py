@@ -1,4 +1,4 @@
-"""Read the dialogues of a VisDial 0.9 or 1.0 file into little memory: turns are indices into lists of texts."""
+"""Read the dialogues of a VisDial 0.9 or 1.0 file compactly: turns are indices into lists of texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bytes to frames: ``decode`` for the pixel members of shards, ``open_video`` for any video file, at indices or times."""
+"""Decode frames: ``decode`` for the pixel members of shards, ``open_video`` for any video file, at indices or times."""
 
 from __future__ import annotations
 

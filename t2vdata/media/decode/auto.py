@@ -19,7 +19,7 @@ PROBE_CLIP = Path(__file__).with_name("clip.mp4")
 """Drawn and encoded by tests/tools/make_clip.py: 32 frames of 64x64 pixels, H.264."""
 NUM_PROBE_FRAMES = 32
 
-# Long enough to tell backends apart, short enough to go unnoticed at startup.
+# Long enough to distinguish backends, short enough not to slow down startup.
 _MEASURE_SECONDS = 0.04
 # A later backend replaces an earlier one only if it is clearly faster. Chance would decide near ties, differently in each
 # process, and the pixels of two backends can differ by rounding.

@@ -1,4 +1,4 @@
-"""The decoding backends by name: one module each, imported when it is first asked for."""
+"""The decoding backends by name: one module each, imported on first use."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import ModuleType
 
 from t2vdata.errors import unknown_name
 
-# Preferred first: of two that are about as fast, ``auto`` takes the earlier.
+# In order of preference: if two are about as fast, ``auto`` takes the earlier one.
 BACKENDS = ("pyav", "torchcodec", "decord", "opencv", "lossless")
 
 

@@ -1,9 +1,9 @@
 """Decode the MP4 files that ``build`` writes, without opening a container for each.
 
-Opening takes a third of the time to decode a clip of 64x64 pixels: demuxer, probing, a new decoder. The files of ``build``
-need none of it: their own tables locate each packet, frames come out in the order in which packets go in, and clips of one
-shape share their codec settings, so one decoder per thread serves them all. Colours are converted for many frames in one call.
-Any other file is left to ``pyav``.
+Opening takes a third of the time to decode a clip of 64x64 pixels: demuxer, probing, a new decoder. The files of ``build`` need
+none of this: their tables locate each packet, frames come out in the order in which packets go in, and clips of one shape share
+their codec settings, so one decoder per thread serves them all. Colours are converted for many frames in one call. Any other
+file is left to ``pyav``.
 """
 
 from __future__ import annotations

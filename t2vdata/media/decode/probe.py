@@ -34,7 +34,7 @@ AV1_DECODERS = ("libdav1d", "libaom-av1", "av1")
 
 
 Source = bytes | str | io.BufferedIOBase
-"""The bytes of a file, its absolute path, or an open file at any offset, which stays open."""
+"""The bytes of a file, its absolute path, or an open file at any offset; an open file stays open."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ class _CpuReader:
 
 
 class _CudaReader:
-    """Holds no session between requests: at most MAX_SESSIONS decode at once, however many videos are open."""
+    """Holds no session between requests, so any number of videos may be open; at most MAX_SESSIONS decode at once."""
 
     def __init__(self, probe: Probe, device: str) -> None:
         if probe.turns:
