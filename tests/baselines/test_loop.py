@@ -222,7 +222,7 @@ def test_a_held_out_split_without_clips_is_refused_and_not_needed_for_the_frame_
         evaluation.read_clips(recipe, empty, recipe.data.held_out, 4, vocabulary)
 
 
-def test_a_best_that_is_no_metric_is_refused(recipe_path: Path, tmp_path: Path) -> None:
+def test_a_best_that_is_not_a_metric_is_refused(recipe_path: Path, tmp_path: Path) -> None:
     with pytest.raises(RunFailedError, match=r"best 'beauty' is not a metric of the evaluation; choose from caption, digit"):
         run(recipe_path, tmp_path / "run", "run.judge_every=10", "run.best=beauty", "run.num_judged=4")
 

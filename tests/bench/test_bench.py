@@ -142,7 +142,7 @@ def test_impossible_requests_raise_a_clear_error(built: BuildResult, tmp_path: P
         bench(tmp_path / "nowhere", seconds=SECONDS)
 
 
-def test_without_torch_the_error_names_what_to_install(built: BuildResult, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_torch_the_error_says_what_to_install(built: BuildResult, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "t2vdata.loading.dataloader", raising=False)
     # As if it were not installed.
     monkeypatch.setitem(sys.modules, "torch", None)

@@ -48,7 +48,7 @@ def test_urls_of_a_build_have_slashes_on_every_system(memory: str, monkeypatch: 
     assert not any("\\" in path for path in paths)
 
 
-def test_what_was_recorded_is_read_again(tmp_path: Path) -> None:
+def test_recorded_state_can_be_read_back(tmp_path: Path) -> None:
     checkpoint = Checkpoint(Folder(str(tmp_path)))
     fill(checkpoint)
     assert checkpoint.exists()

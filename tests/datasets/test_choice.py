@@ -248,7 +248,7 @@ def test_a_build_excludes_the_list_of_duplicates(doubled: Path, media: Path, tmp
     assert report["counts"] == {"train and test": 2}
 
 
-def test_windows_of_one_video_are_counted_apart(media: Path, tmp_path: Path) -> None:
+def test_windows_of_one_video_are_counted_separately(media: Path, tmp_path: Path) -> None:
     duplicate_report = duplicates.find(build(media, tmp_path / "out", frames=28, windows=2).out)
     assert duplicate_report.of_one_group >= 2
     assert set(duplicate_report.counts) == {"train and test"}

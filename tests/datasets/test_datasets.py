@@ -153,7 +153,7 @@ def test_a_missing_import_inside_a_module_is_not_taken_for_a_missing_module(own:
     ],
     ids=str,
 )
-def test_a_value_of_another_type_is_named_with_what_was_expected(values: dict[str, Any], message: str) -> None:
+def test_the_error_for_a_wrong_type_names_the_expected_type(values: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         datasets.make_options("mnist-motion", values)
 

@@ -172,7 +172,7 @@ def test_corrupt_and_empty_files_are_left_out_with_their_line(root: Path, tmp_pa
     ],
     ids=str,
 )
-def test_an_unusable_row_is_rejected_alone(root: Path, row: str, reason: str) -> None:
+def test_only_the_unusable_row_is_rejected(root: Path, row: str, reason: str) -> None:
     with_rows(root, TRAIN + row + "\n")
     assert list(filter(None, reasons(root))) == [reason, "no label"]
 

@@ -121,7 +121,7 @@ def test_a_template_turns_the_category_into_a_sentence(root: Path) -> None:
     ],
     ids=str,
 )
-def test_an_unusable_row_is_rejected_alone(root: Path, row: str, reason: str, tmp_path: Path) -> None:
+def test_only_the_unusable_row_is_rejected(root: Path, row: str, reason: str, tmp_path: Path) -> None:
     (root / "trainingSet.csv").write_text(f"{TRAIN}\n{row}\n")
     reasons = {clip.source: clip.reject_reason for _, clip in clips(root).values()}
     assert {source: why for source, why in reasons.items() if why} == {"trainingSet.csv, line 5": reason}

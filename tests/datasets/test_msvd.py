@@ -147,7 +147,7 @@ def test_another_language_can_be_chosen(root: Path) -> None:
         clips(root, row_language="Germn")
 
 
-def test_unusable_rows_are_rejected_alone(root: Path) -> None:
+def test_only_the_unusable_rows_are_rejected(root: Path) -> None:
     with_rows(
         root,
         (row(SQUIRREL, '"A quote that is never closed') + row(SQUIRREL, '"Two') + 'lines"\n').encode()

@@ -28,7 +28,7 @@ def test_a_bandwidth_is_in_bits_or_bytes_per_second(text: str, expected: float) 
 
 
 @pytest.mark.parametrize("text", ["fast", "0Gbit", "-1Gbit", "10"])
-def test_a_text_that_is_no_bandwidth_is_refused(text: str) -> None:
+def test_a_text_that_is_not_a_bandwidth_is_refused(text: str) -> None:
     with pytest.raises(RequestError, match=f"--bandwidth {text!r}: expected a rate"):
         parse_bandwidth(text)
 

@@ -214,12 +214,12 @@ def test_a_member_of_negative_size_is_refused() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"short", b"not a tar file at all " * 100], ids=["empty", "short", "text"])
-def test_content_that_is_no_tar_is_damaged(content: bytes) -> None:
+def test_content_that_is_not_a_tar_is_damaged(content: bytes) -> None:
     with pytest.raises(ShardError, match=r"cut short at byte|no tar header at byte 0"):
         members_of(content)
 
 
-def test_a_pax_archive_is_no_shard() -> None:
+def test_a_pax_archive_is_not_a_shard() -> None:
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
         tar.addfile(plain("long/" * 60 + "name.txt"))

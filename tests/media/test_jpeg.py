@@ -46,7 +46,7 @@ def test_any_reader_of_jpeg_shows_the_sheet() -> None:
         assert (picture.format, picture.size) == ("JPEG", (3 * 64, 2 * 48))
 
 
-def test_a_jpeg_that_is_no_sheet_is_one_frame() -> None:
+def test_a_jpeg_that_is_not_a_sheet_is_one_frame() -> None:
     file = io.BytesIO()
     Image.new("L", (20, 10)).save(file, "JPEG")
     assert decode.decode("jpg", file.getvalue(), fps=1.0).data.shape == (1, 10, 20, 3)
@@ -63,7 +63,7 @@ def test_every_change_and_every_cut_is_found() -> None:
                 jpeg_sheet.decode(bad, channels=3)
 
 
-def test_a_sheet_that_jpeg_has_no_room_for_is_refused() -> None:
+def test_a_sheet_too_large_for_jpeg_is_refused() -> None:
     with pytest.raises(EncodeError, match="a sheet of 70000x1 pixels; JPEG allows 65500"):
         Jpeg().encode(Frames(np.zeros((1, 1, 70_000, 3), np.uint8), 1.0))
 

@@ -120,7 +120,7 @@ def test_all_pairs_within_the_distance_are_found_once(max_distance: int) -> None
     assert set(pairs) == expected
 
 
-def test_pairs_are_found_without_what_numpy_2_brought(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pairs_are_found_with_numpy_1(monkeypatch: pytest.MonkeyPatch) -> None:
     hashes = ["00" * 24, "0f" * 2 + "00" * 22, "ff" * 24]
     expected = list(phash.near(hashes))
     assert expected == [(0, 1, 8)]

@@ -51,7 +51,9 @@ def test_other_captions_are_refused(caption: str) -> None:
         ([(8 + 2 * t, 8 + 2 * t) for t in range(8)], None, None, 0),
     ],
 )
-def test_motion_is_that_of_the_spot(path: list[tuple[float, float]], axis: str, direction: str, reversals: int) -> None:
+def test_measured_motion_equals_the_motion_of_the_spot(
+    path: list[tuple[float, float]], axis: str, direction: str, reversals: int
+) -> None:
     measured = motion.measure(blob(path))
     assert (measured.axis, measured.direction, measured.reversals, measured.num_blank) == (axis, direction, reversals, 0)
 

@@ -168,7 +168,7 @@ def test_a_sweep_removes_unfinished_files_and_nothing_else(tmp_path: Path) -> No
     assert sorted(os.listdir(tmp_path)) == sorted(["a.tar", ".hidden", f"mine{storage.ASIDE}"])
 
 
-def test_removing_twice_is_no_error_and_a_folder_with_files_stays(tmp_path: Path) -> None:
+def test_removing_twice_is_allowed_and_a_folder_with_files_stays(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "b").write_bytes(b"x")
     with pytest.raises(StorageError, match="a"):

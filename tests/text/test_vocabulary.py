@@ -207,7 +207,7 @@ def test_a_vocabulary_of_another_dataset_is_refused_with_a_fingerprint(built: Bu
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"format": "x"}', '{"format": "t2vdata-vocabulary/1", "words": []}'])
-def test_a_file_that_is_no_vocabulary_is_an_error(tmp_path: Path, content: str) -> None:
+def test_a_file_that_is_not_a_vocabulary_is_an_error(tmp_path: Path, content: str) -> None:
     (tmp_path / "words.json").write_text(content)
     with pytest.raises((DataError, RequestError)):
         Vocabulary.load(tmp_path / "words.json")

@@ -59,7 +59,7 @@ def test_any_frames_in_any_order(ours: bytes, frames: list[int]) -> None:
     assert np.array_equal(fast.decode(ours, frames, channels=3), all_frames[frames])
 
 
-def test_only_groups_that_are_wanted_are_decoded(ours: bytes) -> None:
+def test_only_the_needed_groups_are_decoded(ours: bytes) -> None:
     packets = mp4.find_packets(ours)
     assert packets is not None
     assert list(packets.key_frames) == [0, 8, 16, 24, 32]
@@ -71,7 +71,7 @@ def test_only_groups_that_are_wanted_are_decoded(ours: bytes) -> None:
     assert np.array_equal(frames_fast, pyav.decode(ours, channels=3)[[17, 20, 33]])
 
 
-def test_out_of_another_shape_is_left_alone(ours: bytes) -> None:
+def test_an_out_of_another_shape_is_left_unchanged(ours: bytes) -> None:
     out = np.zeros((40, 10, 10, 3), np.uint8)
     frames_fast = fast.decode(ours, None, channels=3, out=out)
     assert frames_fast is not out
@@ -141,7 +141,7 @@ def test_any_byte_may_be_wrong(ours: bytes) -> None:
     assert num_errors > 20
 
 
-def test_a_frame_that_is_not_there_is_an_error(ours: bytes) -> None:
+def test_a_frame_beyond_the_end_is_an_error(ours: bytes) -> None:
     with pytest.raises(DecodeError, match="no frame 40: the file has 40"):
         fast.decode(ours, [3, 40], channels=3)
 

@@ -39,7 +39,7 @@ def test_an_array_saved_by_numpy_is_read_too() -> None:
     assert np.array_equal(lossless.decode(packed(DATA)), DATA)
 
 
-def test_what_is_decoded_is_read_only() -> None:
+def test_decoded_frames_are_read_only() -> None:
     assert not lossless.decode(encoded()).flags.writeable
 
 
@@ -75,7 +75,7 @@ def test_a_frame_without_an_array_is_refused(content: bytes) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"text that is no frame", bytes(100), b"\x28\xb5\x2f\xfd"], ids=len)
-def test_bytes_that_are_no_frame_are_refused(data: bytes) -> None:
+def test_bytes_that_are_not_a_frame_are_refused(data: bytes) -> None:
     with pytest.raises(DecodeError, match="not a Zstandard frame"):
         lossless.decode(data)
 
@@ -100,11 +100,11 @@ def test_a_frame_that_does_not_say_its_size_is_refused() -> None:
 
 
 @pytest.mark.parametrize("shape", [(0, 2, 2, 1), (1, 2, 2, 2)])
-def test_arrays_that_are_no_frames_are_refused(shape: tuple[int, ...]) -> None:
+def test_arrays_that_are_not_frames_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ClipError, match="expected frames of shape"):
         decode.decode("npy.zst", packed(np.zeros(shape, np.uint8)), fps=30.0)
 
 
-def test_an_unknown_extension_comes_with_those_that_are_known() -> None:
+def test_the_error_for_an_unknown_extension_lists_the_known_ones() -> None:
     with pytest.raises(DecodeError, match=r"no decoder for \.gif; expected one of npy\.zst, mp4"):
         decode.decode("gif", b"GIF89a", fps=30.0)

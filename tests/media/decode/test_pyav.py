@@ -109,7 +109,7 @@ def test_an_mp4_without_a_frame_is_refused() -> None:
         pyav.decode(file.getvalue(), channels=1)
 
 
-def test_an_mp4_with_sound_alone_is_refused() -> None:
+def test_an_mp4_with_only_sound_is_refused() -> None:
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("aac", rate=8000)

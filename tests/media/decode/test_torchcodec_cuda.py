@@ -122,7 +122,7 @@ def test_rotated_files_are_refused_as_nvdec_does_not_turn(device: FakeDevice) ->
 
 
 @pytest.mark.parametrize("name", ["mpeg4-avi", "h264-mpegts", "gif"])
-def test_what_only_decoding_tells_the_order_of_is_given_as_a_clean_copy(device: FakeDevice, name: str) -> None:
+def test_files_whose_frame_order_only_decoding_shows_are_copied(device: FakeDevice, name: str) -> None:
     data = video_files.make(name)
     with open_video(data, backend="torchcodec", device="cuda") as video, open_video(data, backend="pyav") as same:
         assert video.seconds == same.seconds
