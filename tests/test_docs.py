@@ -208,6 +208,7 @@ def test_python_of_the_readme_and_the_loading_page_reads_batches(built: BuildRes
     assert done.stdout.strip() == "(1, 16, 24, 24) torch.int64", done.stderr
 
 
+@pytest.mark.long
 def test_commands_of_the_scale_page_run(tmp_path: Path, s3_settings: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fsspec.filesystem("s3").makedirs("bucket", exist_ok=True)
     video = video_files.of_pictures(video_files.scene(1, 110, width=160, height=120))

@@ -109,6 +109,7 @@ rows:
     return path
 
 
+@pytest.mark.long
 def test_a_table_runs_only_what_is_missing_and_prints_means(table_path: Path, tmp_path: Path) -> None:
     out = tmp_path / "runs"
     # One run is trained but not evaluated, the other is missing.

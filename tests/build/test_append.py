@@ -192,7 +192,10 @@ def test_a_file_that_arrives_while_a_build_is_interrupted_moves_no_clip(media: P
     assert len(rejects) + sum(map(len, keys(out).values())) == NUM_CLIPS
 
 
-def test_a_retry_killed_at_any_moment_gives_the_same_bytes(media: Path, tmp_path: Path, video: bytes) -> None:
+@pytest.mark.parametrize("shares", [(0.7,), pytest.param((0.4, 0.6, 0.8, 0.9), marks=pytest.mark.long)], ids=["once", "often"])
+def test_a_retry_killed_at_any_moment_gives_the_same_bytes(
+    media: Path, tmp_path: Path, video: bytes, shares: tuple[float, ...]
+) -> None:
     out = tmp_path / "out"
     build(media, out)
     arrive(media, video, *LOST, BROKEN)
@@ -202,7 +205,7 @@ def test_a_retry_killed_at_any_moment_gives_the_same_bytes(media: Path, tmp_path
     start = time.monotonic()
     subprocess.run([*command, str(undisturbed)], check=True, capture_output=True)
     seconds = time.monotonic() - start
-    for share in (0.4, 0.6, 0.8, 0.9):
+    for share in shares:
         killed = Path(shutil.copytree(out, tmp_path / f"killed-{share}"))
         process = subprocess.Popen([*command, str(killed)], start_new_session=True, stdout=subprocess.DEVNULL)
         time.sleep(seconds * share)

@@ -217,6 +217,7 @@ def test_a_full_scratch_disk_is_a_clear_error(out: str, tmp_path: Path, monkeypa
 # Killed, and stores that misbehave
 
 
+@pytest.mark.long
 def test_a_build_killed_at_some_moments_gives_the_same_bytes_in_s3(out: str, expected: dict[str, str]) -> None:
     moments = random.Random(0)
     for _ in range(3):

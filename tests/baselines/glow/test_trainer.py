@@ -158,6 +158,7 @@ def test_a_loaded_model_is_the_same_and_learns_the_same(tmp_path: Path) -> None:
     assert model.step([clips], StepRandom(0, 3)) == loaded.step([clips], StepRandom(0, 3))
 
 
+@pytest.mark.long
 def test_label_bits_are_the_information_that_a_label_carries() -> None:
     # Clips are dark or bright, as one of two labels says: a label has one bit of information.
     labels = torch.arange(16) % 2
