@@ -54,6 +54,7 @@ assert clips == 12 * int(sys.argv[1]) // 10, clips
     assert peak_bytes(code, "1000000") - peak_bytes(code, "10000") < 10 * MB
 
 
+@pytest.mark.long
 def test_a_million_rows_are_opened_for_loading_in_300_mb(million: Path) -> None:
     code = """
 from t2vdata import open_dataset

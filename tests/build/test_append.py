@@ -254,7 +254,7 @@ def test_a_loader_reads_the_appended_clips_with_the_old_ones(media: Path, tmp_pa
 
 
 def test_retrying_needs_a_finished_dataset_of_the_same_command(media: Path, tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="nothing failed yet; run the command without --retry-failed first"):
+    with pytest.raises(RequestError, match="so there is nothing to retry; run the command without --retry-failed first"):
         retry_failed(spec(media), tmp_path / "none")
     build(media, tmp_path / "out")
     with pytest.raises(OtherSpecError, match=r"options\.size is 16 there, 24 here"):
