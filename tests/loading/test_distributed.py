@@ -38,6 +38,7 @@ def keys_read(notes: Path, epoch: int) -> list[str]:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.long
 def test_ranks_read_each_sample_once_although_one_dies_and_their_number_changes(
     s3: str, s3_settings: str, built: BuildResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
