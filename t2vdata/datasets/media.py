@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -209,6 +209,11 @@ def decoder_identity(options: MediaOptions, lists: ClipLists) -> dict[str, Any]:
     if options.min_matches is not None:
         identity["OpenCV"] = matching.version()
     return identity | lists.hashes()
+
+
+def published(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of a clip's ``meta`` that have a value: the JSON of a sample has no nulls."""
+    return {name: value for name, value in meta.items() if value is not None}
 
 
 def _limits_duration(options: MediaOptions) -> bool:

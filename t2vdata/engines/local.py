@@ -19,7 +19,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from t2vdata.errors import RequestError, WorkerDiedError
-from t2vdata.processes import usable_cores
+from t2vdata.processes import describe_exit, usable_cores
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -127,7 +127,7 @@ class _Worker:
         code = self._process.exitcode or 0
         if code == -signal.SIGKILL:
             return "was killed (out of memory? try fewer --workers)"
-        return f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+        return f"died of {describe_exit(code)}" if code < 0 else f"ended with {describe_exit(code)}"
 
 
 @contextlib.contextmanager

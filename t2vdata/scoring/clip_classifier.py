@@ -10,20 +10,18 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib import resources
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load
 from torch import nn
 from torch.nn import functional
 
 from t2vdata.scoring.grammar import DIRECTIONS, Meaning
 from t2vdata.scoring.motion import Video
+from t2vdata.scoring.weights import load_weights
 
 NUM_FRAMES, SIDE, NUM_FEATURES = 8, 32, 64
-_WEIGHTS = "clip_classifier.safetensors"
 _BATCH_SIZE = 256
 
 
@@ -94,10 +92,7 @@ def inputs(videos: Iterable[Video]) -> torch.Tensor:
 @functools.cache
 def network() -> ClipNetwork:
     """Return the trained network that comes with the package."""
-    model = ClipNetwork().eval()
-    data = resources.files("t2vdata.scoring").joinpath(_WEIGHTS).read_bytes()
-    model.load_state_dict({name: array.float() for name, array in load(data).items()})
-    return model
+    return load_weights(ClipNetwork(), "clip_classifier.safetensors")
 
 
 def predict(clips_N1THW: torch.Tensor, model: ClipNetwork | None = None) -> Predictions:

@@ -9,23 +9,21 @@ in digit_classifier.safetensors. Tensors carry their shape: N frames, H rows, W 
 from __future__ import annotations
 
 import functools
-from importlib import resources
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load
 from torch import nn
 from torch.nn import functional
 
 from t2vdata.scoring.motion import BrightRegions, Video, find_bright_regions
+from t2vdata.scoring.weights import load_weights
 
 NO_DIGIT = 10
 SIDE = 24
 _MARGIN = 1.2
 # Least probability of "no digit": with a lower one, strokes that do not touch count as two digits.
 _MIN_NO_DIGIT = 0.8
-_WEIGHTS = "digit_classifier.safetensors"
 _BATCH_SIZE = 4096
 
 
@@ -71,10 +69,7 @@ def crops(frames: Video, regions: BrightRegions | None = None) -> torch.Tensor:
 @functools.cache
 def network() -> DigitNetwork:
     """Return the trained network that comes with the package."""
-    model = DigitNetwork().eval()
-    data = resources.files("t2vdata.scoring").joinpath(_WEIGHTS).read_bytes()
-    model.load_state_dict({name: array.float() for name, array in load(data).items()})
-    return model
+    return load_weights(DigitNetwork(), "digit_classifier.safetensors")
 
 
 def classify(frames: Video) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

@@ -334,7 +334,7 @@ def test_an_endless_field_is_rejected_with_its_row(tmp_path: Path) -> None:
         table_rows = list(rows.read_rows(table))
     finally:
         csv.field_size_limit(limit)
-    assert [row.why_not for row in table_rows] == ["a field of over 128 KiB", None]
+    assert [row.reject_reason for row in table_rows] == ["a field of over 128 KiB", None]
 
 
 @pytest.mark.real

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from t2vdata.datasets import _rows
 from t2vdata.datasets._packed import PackedClips
 from t2vdata.datasets.kinetics import archived, lists, rows
-from t2vdata.datasets.media import MediaDataset, MediaOptions, check_media_options, decoder_identity
+from t2vdata.datasets.media import MediaDataset, MediaOptions, check_media_options, decoder_identity, published
 from t2vdata.datasets.root import Root
 from t2vdata.errors import RawDataError, RequestError
 from t2vdata.filters import ClipFilter
@@ -217,7 +217,7 @@ k400/
 
     def _clip(self, row: rows.Row, media: MediaRef, table: lists.Captions | None, listed_class: str) -> Clip:
         options = self.options
-        reason, label, kinetics_label = row.why_not, row.label, None
+        reason, label, kinetics_label = row.reject_reason, row.label, None
         if options.preset == "t2v":
             # A list of clips is a deliberate choice: it states the class itself, or the label decides.
             t2v_class = listed_class if listed_class in _T2V_CLASSES.values() else _T2V_CLASSES.get(row.label)
@@ -238,12 +238,12 @@ k400/
         }
         return Clip(
             # An unusable row is counted under the name of its line.
-            row.name if row.why_not is None else re.sub(r"[^A-Za-z0-9_-]+", "-", f"row-{row.source}")[-60:],
+            row.name if row.reject_reason is None else re.sub(r"[^A-Za-z0-9_-]+", "-", f"row-{row.source}")[-60:],
             # Without captions, "no caption" would be its only reason.
             self.kept_captions(captions) or ("-",),
             media=media,
             group=row.video or row.source,
-            meta={name: value for name, value in meta.items() if value is not None},
+            meta=published(meta),
             source=row.source,
             reject_reason=reason,
         )

@@ -37,7 +37,7 @@ class Row:
     """Start and end in seconds."""
     label: str
     is_cc: str | None
-    why_not: str | None = None
+    reject_reason: str | None = None
     """Why the row cannot be used, or None."""
 
     @property
@@ -84,11 +84,11 @@ def read_rows(root: Root, annotations: Path | None) -> Iterator[Row]:
     splits = _video_splits(_all_rows(files))
     seen: set[str] = set()
     for row in _all_rows(files):
-        if row.why_not is None and splits[row.video] != row.split:
-            row.why_not = f"its video is in {splits[row.video]} too"
-        elif row.why_not is None and row.name in seen:
-            row.why_not = "listed before"
-        elif row.why_not is None:
+        if row.reject_reason is None and splits[row.video] != row.split:
+            row.reject_reason = f"its video is in {splits[row.video]} too"
+        elif row.reject_reason is None and row.name in seen:
+            row.reject_reason = "listed before"
+        elif row.reject_reason is None:
             seen.add(row.name)
         yield row
 
@@ -111,7 +111,7 @@ def _video_splits(rows: Iterable[Row]) -> dict[str, str]:
     precedence = {"test": 0, "val": 1, "train": 2}
     splits: dict[str, str] = {}
     for row in rows:
-        if row.why_not is None and precedence[row.split] < precedence.get(splits.get(row.video, ""), 3):
+        if row.reject_reason is None and precedence[row.split] < precedence.get(splits.get(row.video, ""), 3):
             splits[row.video] = row.split
     return splits
 
@@ -135,14 +135,14 @@ def _csv_rows(split: str, path: Path) -> Iterator[Row]:
 
 def _row(values: Mapping[str, Any], file_split: str, source: str) -> Row:
     video, label, is_cc = values.get("youtube_id", ""), values.get("label", ""), values.get("is_cc")
-    why_not = None if _VIDEO_ID.fullmatch(video) else "no YouTube id of eleven characters"
+    reject_reason = None if _VIDEO_ID.fullmatch(video) else "no YouTube id of eleven characters"
     start, end = parse_seconds(values.get("time_start")), parse_seconds(values.get("time_end"))
     if start is None or end is None:
-        why_not = why_not or "start or end is no number of seconds"
+        reject_reason = reject_reason or "start or end is no number of seconds"
     elif end <= start:
-        why_not = why_not or "ends before it starts"
+        reject_reason = reject_reason or "ends before it starts"
     split = _SPLIT_NAMES.get(values.get("split", "").lower(), file_split)
-    return Row(source, split, video, (start or 0, end or 0), sys.intern(texts.clean(label)), is_cc or None, why_not)
+    return Row(source, split, video, (start or 0, end or 0), sys.intern(texts.clean(label)), is_cc or None, reject_reason)
 
 
 def _json_rows(split: str, path: Path) -> Iterator[Row]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from t2vdata.datasets._packed import PackedClips
-from t2vdata.datasets.media import MediaDataset, MediaOptions, check_media_options
+from t2vdata.datasets.media import MediaDataset, MediaOptions, check_media_options, published
 from t2vdata.datasets.moments import rows
 from t2vdata.datasets.moments.rows import CATEGORIES, Row
 from t2vdata.datasets.splits import split_of
@@ -128,7 +128,7 @@ Moments_in_Time_Mini/                           or Moments_in_Time_Raw, Moments_
         if not all_rows:
             raise RawDataError(f"the tables of {self.root} have no rows")
         if self.options.preset == "cglow":
-            num_categories = len({row.label for row in all_rows if row.why_not is None})
+            num_categories = len({row.label for row in all_rows if row.reject_reason is None})
             if num_categories != _NUM_CGLOW_CATEGORIES:
                 raise RawDataError(
                     f"--preset cglow is for Moments in Time Mini, whose trainingSet.csv has {_NUM_CGLOW_CATEGORIES} "
@@ -151,10 +151,10 @@ Moments_in_Time_Mini/                           or Moments_in_Time_Raw, Moments_
             # A row without a category has its own reason; without a caption, "no caption" would come first.
             self.kept_captions((caption or "-",)),
             media=self.listing.media(f"{_TABLES[row.split][1]}/{row.path}"),
-            group=row.video or row.where,
-            meta={name: value for name, value in meta.items() if value is not None},
-            source=row.where,
-            reject_reason=row.why_not,
+            group=row.video or row.source,
+            meta=published(meta),
+            source=row.source,
+            reject_reason=row.reject_reason,
         )
 
 

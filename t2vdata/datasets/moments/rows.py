@@ -19,7 +19,7 @@ _LONGEST_KEY = 66
 
 @dataclass(slots=True)
 class Row:
-    where: str
+    source: str
     """``trainingSet.csv, line 7``"""
     split: str
     path: str
@@ -27,7 +27,7 @@ class Row:
     label: str
     responses: tuple[int, int] | None
     """Numbers of annotators who said that it is the category, and that it is not."""
-    why_not: str | None = None
+    reject_reason: str | None = None
 
     @property
     def video(self) -> str:
@@ -37,17 +37,17 @@ class Row:
 
 def mark_unusable(rows: Sequence[Row], ids: Mapping[str, int]) -> None:
     """Set the reason of rows with an unknown category, of repeated rows, and of training rows whose video is in val too."""
-    val_videos = {row.video for row in rows if row.split == "val" and row.why_not is None}
+    val_videos = {row.video for row in rows if row.split == "val" and row.reject_reason is None}
     seen: set[tuple[str, str]] = set()
     for row in rows:
-        if row.why_not is not None:
+        if row.reject_reason is not None:
             continue
         if row.label not in ids:
-            row.why_not = f"category not in {CATEGORIES}"
+            row.reject_reason = f"category not in {CATEGORIES}"
         elif (row.split, row.path) in seen:
-            row.why_not = "listed before"
+            row.reject_reason = "listed before"
         elif row.split == "train" and row.video in val_videos:
-            row.why_not = "its video is in val too"
+            row.reject_reason = "its video is in val too"
         seen.add((row.split, row.path))
 
 
@@ -59,15 +59,15 @@ def read_rows(split: str, path: Path) -> Iterator[Row]:
             fields = [field.strip() for field in fields]
             if not any(fields):
                 continue
-            where = f"{path.name}, line {reader.line_num}"
+            source = f"{path.name}, line {reader.line_num}"
             if len(fields) != 4:
-                yield Row(where, split, "", "", None, "a row of other than 4 fields")
+                yield Row(source, split, "", "", None, "a row of other than 4 fields")
                 continue
             name, label, positive, negative = fields
             counts = (int(positive), int(negative)) if positive.isdecimal() and negative.isdecimal() else None
             # A name is a category and a file, and stays in the folder.
             is_valid = re.fullmatch(r"[^/\\]+/[^/\\]+", name) is not None and not name.startswith("..")
-            yield Row(where, split, name, label, counts, None if is_valid else "no category/file.mp4")
+            yield Row(source, split, name, label, counts, None if is_valid else "no category/file.mp4")
 
 
 def read_categories(path: Path) -> dict[str, int]:
@@ -92,11 +92,11 @@ class Keys:
 
     def of(self, row: Row) -> str:
         name = os.path.splitext(row.path)[0].replace("/", "_").replace("+", "_")
-        if row.why_not is not None:
-            name = f"row {row.where}"
+        if row.reject_reason is not None:
+            name = f"row {row.source}"
         key = re.sub(r"[^A-Za-z0-9_-]", "_", name)
         if key != name or len(key) > _LONGEST_KEY or key in self._taken:
-            digest = hashlib.sha256(f"{row.path}\n{row.where if row.why_not else row.split}".encode()).hexdigest()
+            digest = hashlib.sha256(f"{row.path}\n{row.source if row.reject_reason else row.split}".encode()).hexdigest()
             key = f"{key[: _LONGEST_KEY - 9]}-{digest[:8]}"
         self._taken.add(key)
         return key

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from t2vdata.datasets.media import MediaDataset, MediaOptions, check_media_options
+from t2vdata.datasets.media import MediaDataset, MediaOptions, check_media_options, published
 from t2vdata.datasets.msvd import cooking, layout, rows, segments
 from t2vdata.datasets.msvd.rows import KEY
 from t2vdata.datasets.msvd.segments import Segment
@@ -140,7 +140,7 @@ MSVD/
         if options.clip_list is not None:
             listed = rows.read_clip_list(options.clip_list, names)
             unknown = "not in the annotations"
-            by_key = {key: by_key.get(key) or Segment(source, why_not=unknown) for key, source in listed.items()}
+            by_key = {key: by_key.get(key) or Segment(source, reject_reason=unknown) for key, source in listed.items()}
         media = layout.media_names(files)
         clips: dict[str, list[Clip]] = {split: [] for split in self.SPLITS}
         for key, segment in by_key.items():
@@ -161,7 +161,7 @@ MSVD/
         captions = [row.caption or "" for row in segment.rows]
         kept_captions = set(self.kept_captions(captions))
         kept_rows = [row for row in segment.rows if row.caption in kept_captions]
-        reason, cooking_share = segment.why_not, None
+        reason, cooking_share = segment.reject_reason, None
         if options.subset == "cooking" and reason is None:
             cooking_share = cooking.cooking_share(captions)
             reason = "not about cooking" if cooking_share < 0.5 else None
@@ -184,7 +184,7 @@ MSVD/
             tuple(row.caption or "" for row in kept_rows) or ("-",),
             media=replace(self.listing.media(path), name=path.rpartition("/")[2]),
             group=match[1] if match else key,
-            meta={name: value for name, value in meta.items() if value is not None},
+            meta=published(meta),
             source=segment.source,
             reject_reason=reason,
         )

@@ -31,7 +31,7 @@ class Row:
     """None if its bytes are not UTF-8."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """The other columns of the CSV, by their official names."""
-    why_not: str | None = None
+    reject_reason: str | None = None
     """Why the row cannot be used, or None."""
 
 
@@ -110,7 +110,7 @@ def _csv_rows(path: Path) -> Iterator[Row]:
             fields = _fields(record, names)
         except csv.Error:
             # A field of over 128 KiB is not a caption but an unclosed quote.
-            yield Row(source, "", None, why_not="a field of over 128 KiB")
+            yield Row(source, "", None, reject_reason="a field of over 128 KiB")
             continue
         if any(fields):
             yield _csv_row(source, names, fields)
@@ -128,12 +128,12 @@ def _fields(record: str, names: list[str]) -> list[str]:
 
 def _csv_row(source: str, names: list[str], fields: list[str]) -> Row:
     if len(fields) != len(names):
-        return Row(source, "", None, why_not=f"a row of other than {len(names)} fields")
+        return Row(source, "", None, reject_reason=f"a row of other than {len(names)} fields")
     values = dict(zip(names, fields, strict=True))
     start, end = (re.sub(r"\.0+$", "", values[name]) for name in ("Start", "End"))
     clip = f"{values['VideoID']}_{start}_{end}"
     if not KEY.fullmatch(clip):
-        return Row(f"{source} ({clip[:40]})", "", None, why_not="VideoID, Start and End name no clip")
+        return Row(f"{source} ({clip[:40]})", "", None, reject_reason="VideoID, Start and End name no clip")
     columns = {name: text for name, text in values.items() if name not in _COLUMNS}
     return Row(source, clip, _clean_caption(values["Description"]), columns)
 
@@ -166,7 +166,7 @@ def _text_rows(path: Path) -> Iterator[Row]:
         if names_a_clip:
             yield Row(source, clip, _clean_caption(rest[0] if rest else ""))
         else:
-            yield Row(f"{source} ({name[:40]})", "", None, why_not="begins with no clip")
+            yield Row(f"{source} ({name[:40]})", "", None, reject_reason="begins with no clip")
     if is_heading:
         raise RawDataError(
             f"{path} has no line such as '-4wsuPCjDBc_5_15 a squirrel is eating' or 'vid1<TAB>a squirrel is eating'"
@@ -184,7 +184,7 @@ def _json_rows(path: Path) -> Iterator[Row]:
         source = f"{path.name}, item {number}"
         clip = _stem(str(item.get("id", ""))) if isinstance(item, dict) else ""
         if not KEY.fullmatch(clip) and not VID.fullmatch(clip):
-            yield Row(f"{source} ({str(item)[:40]})", "", None, why_not="its id is no clip")
+            yield Row(f"{source} ({str(item)[:40]})", "", None, reject_reason="its id is no clip")
             continue
         value = item.get("caption") or [""]
         texts = [value] if isinstance(value, str) else value

@@ -21,7 +21,7 @@ class Segment:
     rows: list[Row] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     """{reason: rows}"""
-    why_not: str | None = None
+    reject_reason: str | None = None
 
 
 def read_segments(
@@ -37,13 +37,13 @@ def read_segments(
     for number, row in enumerate(row for path in annotations for row in rows.read_rows(path)):
         key = names.get(row.clip, row.clip) or f"row-{number}"
         segment = segments.setdefault(key, Segment(row.source))
-        segment.why_not = segment.why_not or row.why_not or _why_no_segment(key)
+        segment.reject_reason = segment.reject_reason or row.reject_reason or _why_no_segment(key)
         row_language = row.columns.get("Language", "English")
-        languages[row_language] += row.why_not is None
+        languages[row_language] += row.reject_reason is None
         reason = _why_not_row(row, row_language, language)
         if reason is None:
             segment.rows.append(row)
-        elif row.why_not is None:
+        elif row.reject_reason is None:
             segment.left_out[reason] += 1
     if not segments:
         raise RawDataError(f"{', '.join(map(str, annotations))}: no row names a clip")
@@ -79,7 +79,7 @@ def _choose_rows(segment: Segment, language: str, rows_to_use: str) -> None:
     if rows_to_use == "clean" or (rows_to_use == "prefer-clean" and clean):
         segment.left_out["not clean"] += len(segment.rows) - len(clean)
         if segment.rows and not clean:
-            segment.why_not = segment.why_not or "no clean description"
+            segment.reject_reason = segment.reject_reason or "no clean description"
         segment.rows = clean
     if not segment.rows:
-        segment.why_not = segment.why_not or f"no description in {language}"
+        segment.reject_reason = segment.reject_reason or f"no description in {language}"

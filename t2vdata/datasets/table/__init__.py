@@ -151,7 +151,7 @@ mydata/
         return parsing.table_entries(self._local_table, columns)
 
     def _clip(self, entry: parsing.Entry, key: str, media: MediaRef | None) -> Clip:
-        start, end = (None, None) if entry.why_not else entry.span
+        start, end = (None, None) if entry.reject_reason else entry.span
         return Clip(
             key,
             self.kept_captions(dict.fromkeys(entry.captions)),
@@ -161,7 +161,7 @@ mydata/
             group=entry.fields.group or entry.media,
             meta={} if entry.fields.label is None else {"label": entry.fields.label},
             source=entry.source,
-            reject_reason=entry.why_not,
+            reject_reason=entry.reject_reason,
         )
 
 

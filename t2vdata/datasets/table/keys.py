@@ -26,7 +26,7 @@ class Keys:
         stem = os.path.splitext(entry.media.rsplit("://", 1)[-1])[0]
         span = "".join(f"-{seconds:g}" for seconds in entry.span if seconds is not None)
         plain = re.sub(r"[^A-Za-z0-9_-]", "_", stem + span)
-        if not entry.media or entry.why_not:
+        if not entry.media or entry.reject_reason:
             plain = f"{plain[:50]}-{re.sub('[^0-9]', '', entry.source)[:12]}"
         key = plain
         if plain != (stem + span).replace("/", "_").replace(".", "_") or len(plain) > _LONGEST_KEY or plain in self._taken:

@@ -58,7 +58,7 @@ class Entry:
     """Where the clip is described: ``clips.csv, line 7``."""
     captions: list[str] = field(default_factory=list)
     fields: ClipFields = field(default_factory=lambda: ClipFields())
-    why_not: str | None = None
+    reject_reason: str | None = None
     """Why the clip cannot be used, or None."""
 
 
@@ -77,7 +77,7 @@ def table_entries(path: Path, requested_columns: Mapping[str, str | None]) -> It
         values = {name: None if column is None else row.get(column) for name, column in columns.items()}
         entry = _entry(values, f"{path.name}, {table.unit} {number}")
         # An unusable row is a clip of its own, so that it is counted.
-        identity: object = number if entry.why_not or not entry.media else (entry.media, entry.span, entry.fields.key)
+        identity: object = number if entry.reject_reason or not entry.media else (entry.media, entry.span, entry.fields.key)
         first = entries.setdefault(identity, entry)
         if first is not entry:
             _merge(first, entry)
@@ -121,12 +121,12 @@ def folder_of(table: str) -> str:
 def _entry(values: Mapping[str, Any], source: str) -> Entry:
     path = _text(values["path"])
     start, end = _seconds(values["start"]), _seconds(values["end"])
-    why_not = None if path else "no path"
+    reject_reason = None if path else "no path"
     if any(value is not None and (math.isnan(value) or value < 0 or value == math.inf) for value in (start, end)):
-        why_not = "start or end is no number of seconds"
+        reject_reason = "start or end is no number of seconds"
         source = f"{source} (start {values['start']!r}, end {values['end']!r})"
     elif start is not None and end is not None and end <= start:
-        why_not = "ends before it starts"
+        reject_reason = "ends before it starts"
         source = f"{source} (start {start:g}, end {end:g})"
     texts = values["caption"] if isinstance(values["caption"], list) else [values["caption"]]
     fields = ClipFields(*(sys.intern(_text(values[name])) or None for name in ClipFields._fields))
@@ -135,7 +135,7 @@ def _entry(values: Mapping[str, Any], source: str) -> Entry:
         if split is None:
             raise RawDataError(f"{source}: no split {fields.split!r}; expected one of {', '.join(_SPLIT_NAMES)}")
         fields = fields._replace(split=split)
-    return Entry(path, (start, end), source, [text for text in map(_text, texts) if text], fields, why_not)
+    return Entry(path, (start, end), source, [text for text in map(_text, texts) if text], fields, reject_reason)
 
 
 def _merge(first: Entry, other: Entry) -> None:
@@ -157,7 +157,7 @@ def folder_entries(folder: Path) -> Iterator[Entry]:
         stem, extension = os.path.splitext(name)
         if extension == ".txt":
             if not any(stem + suffix in names or stem + suffix.upper() in names for suffix in _MEDIA_EXTENSIONS):
-                yield Entry(name, (None, None), name, ["-"], why_not="no media file beside this text")
+                yield Entry(name, (None, None), name, ["-"], reject_reason="no media file beside this text")
             continue
         texts: list[str] = []
         if f"{stem}.txt" in names:
@@ -165,7 +165,7 @@ def folder_entries(folder: Path) -> Iterator[Entry]:
             try:
                 texts = [text for text in map(captions.clean, data.decode("utf-8-sig").splitlines()) if text]
             except UnicodeDecodeError:
-                yield Entry(name, (None, None), f"{stem}.txt", why_not="its text is not UTF-8", captions=["-"])
+                yield Entry(name, (None, None), f"{stem}.txt", reject_reason="its text is not UTF-8", captions=["-"])
                 continue
         yield Entry(name, (None, None), name, texts)
 

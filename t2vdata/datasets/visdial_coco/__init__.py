@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from t2vdata.datasets.media import MediaDataset, MediaOptions, check_media_options
+from t2vdata.datasets.media import MediaDataset, MediaOptions, check_media_options, published
 from t2vdata.datasets.visdial_coco import joined, layout, visdial
 from t2vdata.datasets.visdial_coco.images import ImageClips
 from t2vdata.datasets.visdial_coco.joined import ImageRow, Joined
@@ -163,7 +163,7 @@ COCO/
             tuple(text for _, text in captions) or (visdial_caption or "-",),
             media=self.listing.media(self._path(row)),
             group=self.joined.name(row),
-            meta={name: value for name, value in meta.items() if value is not None},
+            meta=published(meta),
             source=self.joined.source(row),
             reject_reason=self._why_not(row, turns, bool(captions), visdial_caption),
         )
