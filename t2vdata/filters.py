@@ -110,8 +110,10 @@ class HasMedia:
 
     def why_not(self, clip: Clip, /) -> str | None:
         media = clip.media
-        if media is None or media.absent_reason is not None:
-            return None if media is None else media.absent_reason
+        if media is None:
+            return None
+        if media.absent_reason is not None:
+            return media.absent_reason
         is_listed = media.size_bytes is not None or media.is_in_archive
         return None if is_listed or storage.is_url(media.path) or storage.exists(media.path) else "no media file"
 

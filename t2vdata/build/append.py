@@ -49,13 +49,12 @@ def retry_failed(
         raise RequestError(f"{job.folder} lost files; run the command without --retry-failed first, it restores them")
     splits = planning.splits(job.dataset)
     with checkpoint.locked() as check_still_ours, checkpoint.swept():
-        checkpoint.start(job.spec_json)
-        splits = job.splits_with_archives() or splits
+        splits = job.start(splits)
         before = checkpoint.keep_before()
         rejects = before.retry(lambda: tables.read_rejects(before.url))
         retried = {(reject.split, reject.key) for reject in rejects if _is_worth_retrying(reject)}
         existing = ExistingShards(checkpoint)
-        plans = _plans(job, splits, _read_manifest(before), retried, existing.plan)
+        plans = _plans(job, splits, Manifest.of_folder(before), retried, existing.plan)
         reports, clips_built = _build_missing(job, existing, plans, len(retried), on_progress)
         if sum(report.tally.seen for report in reports) != len(retried):
             raise BuildError(f"{len(retried)} clips to retry, but not all were seen; this is a bug in {spec.dataset}")
@@ -69,10 +68,6 @@ def retry_failed(
 def _is_worth_retrying(reject: Reject) -> bool:
     """Return whether the clip was left out only because its file was missing or unreadable."""
     return reject.kind == "failed" or reject.stage == "clip"
-
-
-def _read_manifest(folder: Folder) -> Manifest:
-    return Manifest.from_bytes(folder.read_bytes(manifest.MANIFEST), folder.join(manifest.MANIFEST))
 
 
 def _plans(
@@ -116,7 +111,7 @@ def _build_missing(
 
 def _append(job: Job, before: Folder, reports: Sequence[ShardReport], remaining: Sequence[Reject]) -> Manifest:
     """Write tables and manifest of the old shards and the new ones, split after split."""
-    old = _read_manifest(before)
+    old = Manifest.of_folder(before)
     rejects = [*remaining, *(reject for report in reports for reject in report.rejects)]
     splits: dict[str, SplitEntry] = {}
     with tables.TableWriter(job.folder) as writer:

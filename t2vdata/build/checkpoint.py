@@ -223,7 +223,7 @@ class Checkpoint:
 
     def _read_manifest(self) -> Manifest | None:
         try:
-            return Manifest.from_bytes(self.out.read_bytes(manifest.MANIFEST), self.out.join(manifest.MANIFEST))
+            return Manifest.of_folder(self.out)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except NotADatasetError as error:

@@ -82,7 +82,12 @@ class Job:
         builder = ShardBuilder(self.spec, self.folder)
         return contextlib.closing(self.engine(builder, plans, num_workers=self.num_workers))
 
-    def splits_with_archives(self) -> Splits | None:
+    def start(self, splits: Splits) -> Splits:
+        """Record that the build has started; return ``splits``, or the splits with the files in the dataset's archives."""
+        self.checkpoint.start(self.spec_json)
+        return self._splits_with_archives() or splits
+
+    def _splits_with_archives(self) -> Splits | None:
         """List the dataset's archives and return its splits with their files; None for a dataset without archives.
 
         Each archive is listed once per build. A resumed build uses the listings of the interrupted one: archives added or

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
@@ -50,18 +50,17 @@ class ExistingShards:
 
 def is_complete(folder: Folder, finished: Manifest) -> bool:
     """Return whether a finished dataset still has all of its files, each with its size."""
-    return has_tables(folder, finished) and not lost_shards(folder, finished)
-
-
-def has_tables(folder: Folder, finished: Manifest) -> bool:
-    """Return whether a finished dataset still has its index and its other tables, each with its size."""
     sizes = folder.sizes()
+    return has_tables(sizes, finished) and not lost_shards(sizes, finished)
+
+
+def has_tables(sizes: Mapping[str, int], finished: Manifest) -> bool:
+    """Return whether ``sizes``, the files of its folder, include the index and the other tables of a finished dataset."""
     return all(sizes.get(file.name) == file.num_bytes for file in finished.files)
 
 
-def lost_shards(folder: Folder, finished: Manifest) -> set[str]:
-    """Return the shards of a finished dataset that are missing or have another size."""
-    sizes = folder.sizes()
+def lost_shards(sizes: Mapping[str, int], finished: Manifest) -> set[str]:
+    """Return the shards of a finished dataset that ``sizes``, the files of its folder, lack or have with another size."""
     return {shard.name for _, shard in finished.shards() if sizes.get(shard.name) != shard.num_bytes}
 
 

@@ -55,8 +55,8 @@ def build_dataset(
     with checkpoint.locked() as check_still_ours, checkpoint.swept():
         # Checked again under the lock: another build may just have finished.
         finished = checkpoint.open_folder(job.spec_json)
-        if finished is not None and has_tables(job.folder, finished):
-            result = _restore_lost_shards(job, splits, finished)
+        if finished is not None and has_tables(sizes := job.folder.sizes(), finished):
+            result = _restore_lost_shards(job, splits, finished, lost_shards(sizes, finished))
         else:
             _check_can_rebuild_tables(job, finished)
             result = _build_or_resume(job, splits, max_failures, on_progress, check_still_ours)
@@ -64,13 +64,12 @@ def build_dataset(
     return result
 
 
-def _restore_lost_shards(job: Job, splits: Splits, finished: Manifest) -> BuildResult:
+def _restore_lost_shards(job: Job, splits: Splits, finished: Manifest, lost: set[str]) -> BuildResult:
     """Rebuild the shards that a finished dataset has lost."""
-    job.checkpoint.start(job.spec_json)
-    splits = job.splits_with_archives() or splits
+    splits = job.start(splits)
     expected = {shard.name: shard.sha256 for _, shard in finished.shards()}
     clips_built = 0
-    with job.build_shards(_plans_of(lost_shards(job.folder, finished), job, finished, splits)) as reports:
+    with job.build_shards(_plans_of(lost, job, finished, splits)) as reports:
         for report in reports:
             if report.sha256 != expected[report.name]:
                 raise BuildError(
@@ -109,8 +108,7 @@ def _build_or_resume(
     check_still_ours: Callable[[], None],
 ) -> BuildResult:
     """Build the shards that do not exist yet, then write the tables and the manifest."""
-    job.checkpoint.start(job.spec_json)
-    splits = job.splits_with_archives() or splits
+    splits = job.start(splits)
     num_clips = sum(len(clips) for _, clips in splits)
     clips_built = 0
     with tables.TableWriter(job.folder) as writer:

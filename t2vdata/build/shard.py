@@ -42,30 +42,26 @@ class ShardBuilder:
 
         A ClipError counts that clip as failed; any other exception is a bug and propagates, with the clip's key as a note.
         """
-        return _build_shard(self.spec, self.dataset, self.out, plan)
-
-
-def _build_shard(spec: BuildSpec, dataset: Dataset, out: Folder, plan: ShardPlan) -> ShardReport:
-    name = shard_name(spec, plan.split, plan.index)
-    rejects = list(plan.rejects)
-    # As text: dicts would take several times the memory until the shard is finished.
-    rows: list[bytes] = []
-    size, digest = 0, ""
-    if plan.clips:
-        with out.writing(name) as file:
-            writer = ShardWriter(file)
-            for sample, row in samples(spec, dataset, plan, rejects):
-                rows.append(json_line({**row, **to_row(sample, writer.add(sample), name)}))
-            digest = writer.close()
-            size = writer.num_bytes
-    if not rows:
-        # Some readers fail on a tar without a sample.
-        out.remove(name)
-        size, digest = 0, ""
-    report = ShardReport(name, plan.split, len(rows), size, digest, tuple(rejects), rows)
-    Checkpoint(out).write_report(report)
-    # The rows are read again from the report, a shard at a time, when the index is written.
-    return replace(report, rows=())
+        name = shard_name(self.spec, plan.split, plan.index)
+        rejects = list(plan.rejects)
+        # As text: dicts would take several times the memory until the shard is finished.
+        rows: list[bytes] = []
+        num_bytes, sha256 = 0, ""
+        if plan.clips:
+            with self.out.writing(name) as file:
+                writer = ShardWriter(file)
+                for sample, row in samples(self.spec, self.dataset, plan, rejects):
+                    rows.append(json_line({**row, **to_row(sample, writer.add(sample), name)}))
+                sha256 = writer.close()
+                num_bytes = writer.num_bytes
+        if not rows:
+            # Some readers fail on a tar without a sample.
+            self.out.remove(name)
+            num_bytes, sha256 = 0, ""
+        report = ShardReport(name, plan.split, len(rows), num_bytes, sha256, tuple(rejects), rows)
+        Checkpoint(self.out).write_report(report)
+        # The rows are read again from the report, a shard at a time, when the index is written.
+        return replace(report, rows=())
 
 
 def samples(

@@ -41,7 +41,7 @@ def _check_type(flag: str, value: Any, kind: Any) -> None:
     types = allowed or (kind,)
     fits = isinstance(value, types) or (float in types and isinstance(value, int))
     if not fits or (isinstance(value, bool) and bool not in types):
-        expected = " or ".join("nothing" if allowed is type(None) else allowed.__name__ for allowed in types)
+        expected = " or ".join("nothing" if accepted is type(None) else accepted.__name__ for accepted in types)
         raise RequestError(f"{flag}: expected {expected}, got {value!r}")
 
 

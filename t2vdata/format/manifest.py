@@ -136,6 +136,11 @@ class Manifest:
         return (json.dumps({**body, "sha256": fingerprint(body)}, indent=2, ensure_ascii=False) + "\n").encode()
 
     @classmethod
+    def of_folder(cls, folder: Folder) -> Manifest:
+        """Read the manifest of a folder. Raises as ``from_bytes``, and FileNotFoundError or NotADirectoryError without one."""
+        return cls.from_bytes(folder.read_bytes(MANIFEST), folder.join(MANIFEST))
+
+    @classmethod
     def from_bytes(cls, data: bytes, path: str) -> Manifest:
         """Parse the content of manifest.json. Raises NotADatasetError if it is no manifest or damaged."""
         try:
@@ -175,9 +180,8 @@ def spec_differences(a: Any, b: Any, name: str = "") -> Iterator[tuple[str, str,
 
 def read(folder: str) -> Manifest:
     """Read the manifest of a dataset folder. Raises NotADatasetError, which says what the path holds instead."""
-    path = storage.join(folder, MANIFEST)
     try:
-        return Manifest.from_bytes(storage.read_bytes(path), path)
+        return Manifest.of_folder(Folder(folder))
     except (FileNotFoundError, NotADirectoryError):
         raise NotADatasetError(_why_no_dataset(folder)) from None
     except StorageError as error:

@@ -1,7 +1,7 @@
 """Writing and removing files, local or at a URL: a file appears complete under its name, or not at all.
 
-Writing waits for a store that is away as long as a build does, unless it is given other ``patience_seconds``, as ``Folder``
-gives them: what is written took work to make. Removing tries once.
+Writing repeats its upload while a store is unavailable, for ``patience_seconds`` (default: as long as a build), because its
+data took work to make. Removing tries once; ``Folder`` repeats it.
 """
 
 from __future__ import annotations
