@@ -231,7 +231,7 @@ class Moving:
 
 @dataclass(frozen=True)
 class Smooth:
-    """Keep clips whose neighbouring frames match in at least ``min_matches`` features, see ``t2vdata.media.matching``."""
+    """Keep clips whose neighbouring frames match in at least ``min_matches`` features, see ``t2vdata.media.frame_matching``."""
 
     min_matches: int
 

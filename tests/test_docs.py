@@ -208,6 +208,21 @@ def test_python_of_the_readme_and_the_loading_page_reads_batches(built: BuildRes
     assert done.stdout.strip() == "(1, 16, 24, 24) torch.int64", done.stderr
 
 
+def test_other_loaders_read_a_dataset_as_the_loading_page_says(built: BuildResult) -> None:
+    webdataset_code, datasets_code = (
+        block for block in blocks(ROOT / "docs" / "loading.md", "python") if "WebDataset(" in block or "load_dataset(" in block
+    )
+    code = (
+        webdataset_code
+        + "print(clip['npy.zst'].shape)\n"
+        + datasets_code
+        + "print(clip['json']['captions'] == [clip['txt']])\n"
+    )
+    code = code.replace("data/mnist-motion/", f"{built.out}/").replace("data/mnist-motion", built.out)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split("\n")[:2] == ["(8, 24, 24, 1)", "True"], done.stderr
+
+
 @pytest.mark.long
 def test_commands_of_the_scale_page_run(tmp_path: Path, s3_settings: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fsspec.filesystem("s3").makedirs("bucket", exist_ok=True)

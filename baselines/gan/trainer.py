@@ -15,8 +15,8 @@ from baselines.gan.generators import ClipGenerator, FramesGenerator
 from baselines.gan.losses import LossSpec
 from baselines.gan.objective import Metrics, Objective
 from baselines.gan.spec import ModelSpec
-from baselines.gan.streams import StreamsGenerator
 from baselines.gan.text import Autoencoder, Sentences, TextSpec, text_encoder
+from baselines.gan.two_stream import StreamsGenerator
 from baselines.learner import Learner
 from baselines.randomness import StepRandom
 from baselines.recipe import Recipe

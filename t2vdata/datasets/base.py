@@ -60,7 +60,7 @@ class Dataset(abc.ABC):
     @classmethod
     def description(cls) -> str:
         """Return the description that the command line shows: the docstring of the class, or else of its module."""
-        return inspect.cleandoc(cls.__doc__ or sys.modules[cls.__module__].__doc__ or "")
+        return inspect.cleandoc(cls.__doc__ or sys.modules[cls.__module__].__doc__ or "").replace("``", "`")
 
     @staticmethod  # noqa: B027  # not abstract: most options need no check
     def check(options: Any) -> None:

@@ -15,7 +15,7 @@ from t2vdata.datasets.base import Dataset
 from t2vdata.datasets.clip_lists import ClipLists
 from t2vdata.errors import RequestError
 from t2vdata.filters import ClipFilter, FrameFilter
-from t2vdata.media import matching, shots
+from t2vdata.media import frame_matching, shots
 from t2vdata.media.clip_request import ClipRequest
 from t2vdata.text import language
 from t2vdata.types import Clip, Frames
@@ -194,7 +194,7 @@ def check_media_options(options: MediaOptions) -> None:
         raise RequestError(f"--min-seconds {options.min_seconds:g} is more than --max-seconds {options.max_seconds:g}")
     if options.language is not None:
         language.check(options.language)
-    if options.min_matches is not None and (why := matching.why_not()) is not None:
+    if options.min_matches is not None and (why := frame_matching.why_not()) is not None:
         raise RequestError(f"--min-matches: {why}")
 
 
@@ -207,7 +207,7 @@ def decoder_identity(options: MediaOptions, lists: ClipLists) -> dict[str, Any]:
     if options.language is not None:
         identity["py3langid"] = language.version()
     if options.min_matches is not None:
-        identity["OpenCV"] = matching.version()
+        identity["OpenCV"] = frame_matching.version()
     return identity | lists.hashes()
 
 

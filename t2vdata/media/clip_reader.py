@@ -9,7 +9,7 @@ import dataclasses
 import os
 from typing import Any
 
-from t2vdata.media import matching, shots, timed_frames
+from t2vdata.media import frame_matching, shots, timed_frames
 from t2vdata.media.clip_request import ClipRequest
 from t2vdata.media.decode import containers
 from t2vdata.media.decode import probe as probing
@@ -55,7 +55,7 @@ class ClipReader:
             chosen = slice(first, first + request.num_frames)
         about: dict[str, Any] = {"original": span.original}
         if request.counts_matches:
-            about["matches"] = matching.fewest_matches(span.greys[chosen])
+            about["matches"] = frame_matching.fewest_matches(span.greys[chosen])
         if request.measures_seconds:
             about["seconds"] = round(span.seconds, 3)
         return Frames(span.data[chosen], span.fps, about)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from t2vdata.errors import DecodeError
-from t2vdata.media import matching
+from t2vdata.media import frame_matching
 from t2vdata.media.clip_request import ClipRequest
 from t2vdata.media.decode import probe as probing
 from t2vdata.media.geometry import crop_or_pad, scaled_size
@@ -145,7 +145,7 @@ class _Selection:
         return crop_or_pad(np.rot90(rgb.to_ndarray(), timed.turns), request.size, request.resize)
 
     def _grey_of(self, timed: TimedFrame) -> Array:
-        height, width = scaled_size(timed.frame.height, timed.frame.width, matching.SIDE)
+        height, width = scaled_size(timed.frame.height, timed.frame.width, frame_matching.SIDE)
         grey = self._reformatter.reformat(timed.frame, width, height, "gray", interpolation="AREA", threads=1)
         pixels: Array = grey.to_ndarray()  # type: ignore[assignment]
         return pixels

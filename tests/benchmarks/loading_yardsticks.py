@@ -158,7 +158,7 @@ def decode_ours(data: bytes, task: Task) -> Video:
 
 @functools.cache
 def _lossless() -> Callable[[str, bytes], Video | None]:
-    import t2vdata.format.webdataset
+    import t2vdata.format.webdataset_decoder
 
     return t2vdata.format.webdataset.decoder()
 

@@ -15,7 +15,7 @@ import webdataset
 import zstandard
 from support import TINY
 
-import t2vdata.format.webdataset
+import t2vdata.format.webdataset_decoder
 from t2vdata.build.run import BuildResult, BuildSpec, build_dataset
 from t2vdata.format import tables
 from t2vdata.format.dataset import open_dataset

@@ -1,6 +1,6 @@
 """MSVD, the Microsoft Research Video Description Corpus: 1,970 short YouTube clips, each described in about forty sentences.
 
-Clips and annotations are read as downloaded, the annotations in any of the forms in circulation (``rows.py``).
+Clips and annotations are read as downloaded, the annotations in any of the forms in circulation.
 """
 
 from __future__ import annotations

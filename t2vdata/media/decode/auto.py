@@ -15,7 +15,7 @@ from t2vdata.media import npy
 from t2vdata.media.decode.backends import BACKENDS, load
 from t2vdata.media.decode.video import Video
 
-PROBE_CLIP = Path(__file__).with_name("clip.mp4")
+PROBE_CLIP = Path(__file__).with_name("probe_clip.mp4")
 """Drawn and encoded by tests/tools/make_clip.py: 32 frames of 64x64 pixels, H.264."""
 NUM_PROBE_FRAMES = 32
 

@@ -24,10 +24,10 @@ def decode(
     """
     content = bytes(data)
     if extension == "mp4":
-        from t2vdata.media.decode import fast
+        from t2vdata.media.decode import fast_mp4
 
         numbers = frames if isinstance(frames, range) else frames.tolist()
-        pixels = fast.decode(content, numbers, channels=channels, out=out)
+        pixels = fast_mp4.decode(content, numbers, channels=channels, out=out)
         if pixels is not None:
             return pixels
     return _take(decoder(extension)(content, channels), frames, out)

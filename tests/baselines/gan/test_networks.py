@@ -8,8 +8,8 @@ from baselines.gan.blocks import Shape, first_map
 from baselines.gan.discriminators import Discriminators, SideBySide, batch_deviation, for_penalty, temporal_difference
 from baselines.gan.generators import ClipGenerator, FramesGenerator
 from baselines.gan.spec import ModelSpec
-from baselines.gan.streams import StreamsGenerator
 from baselines.gan.trainer import make_generator
+from baselines.gan.two_stream import StreamsGenerator
 from t2vdata.errors import RequestError
 
 DCGAN = ModelSpec(generator="dcgan", discriminator="dcgan", last="doubling", activation="relu")

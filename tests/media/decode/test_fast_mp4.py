@@ -11,7 +11,7 @@ import pytest
 from media import video_files
 
 from t2vdata.errors import DecodeError
-from t2vdata.media.decode import fast, mp4, pyav, selected
+from t2vdata.media.decode import fast_mp4, mp4, pyav, selected
 from t2vdata.media.encode import H264
 from t2vdata.types import Frames
 
@@ -27,7 +27,7 @@ def ours() -> bytes:
 
 
 def test_pixels_equal_those_of_pyav(ours: bytes) -> None:
-    frames_fast = fast.decode(ours, None, channels=3)
+    frames_fast = fast_mp4.decode(ours, None, channels=3)
     assert frames_fast is not None
     assert np.array_equal(frames_fast, pyav.decode(ours, channels=3))
 
@@ -36,7 +36,7 @@ def test_pixels_equal_those_of_pyav(ours: bytes) -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_even_size_comes_out_as_from_pyav(height: int, width: int, channels: int) -> None:
     data = clip(9, height, width, channels)
-    frames_fast = fast.decode(data, None, channels=channels)
+    frames_fast = fast_mp4.decode(data, None, channels=channels)
     assert frames_fast is not None
     assert np.array_equal(frames_fast, pyav.decode(data, channels=channels))
 
@@ -44,7 +44,7 @@ def test_every_even_size_comes_out_as_from_pyav(height: int, width: int, channel
 def test_more_pixels_than_are_converted_at_once() -> None:
     data = clip(20, 320, 480)
     assert 20 * 320 * 480 > 2 * (1 << 20)
-    assert np.array_equal(fast.decode(data, None, channels=3), pyav.decode(data, channels=3))
+    assert np.array_equal(fast_mp4.decode(data, None, channels=3), pyav.decode(data, channels=3))
 
 
 @pytest.mark.parametrize(
@@ -53,10 +53,10 @@ def test_more_pixels_than_are_converted_at_once() -> None:
 def test_any_frames_in_any_order(ours: bytes, frames: list[int]) -> None:
     all_frames = pyav.decode(ours, channels=3)
     out = np.zeros((len(frames), 34, 44, 3), np.uint8)
-    frames_fast = fast.decode(ours, frames, channels=3, out=out)
+    frames_fast = fast_mp4.decode(ours, frames, channels=3, out=out)
     assert frames_fast is out
     assert np.array_equal(out, all_frames[frames])
-    assert np.array_equal(fast.decode(ours, frames, channels=3), all_frames[frames])
+    assert np.array_equal(fast_mp4.decode(ours, frames, channels=3), all_frames[frames])
 
 
 def test_only_the_needed_groups_are_decoded(ours: bytes) -> None:
@@ -67,26 +67,26 @@ def test_only_the_needed_groups_are_decoded(ours: bytes) -> None:
     data = bytearray(ours)
     for number in (0, 5, 12, 38):
         data[packets.offsets[number] : packets.offsets[number] + packets.sizes[number]] = bytes(packets.sizes[number])
-    frames_fast = fast.decode(bytes(data), [17, 20, 33], channels=3)
+    frames_fast = fast_mp4.decode(bytes(data), [17, 20, 33], channels=3)
     assert np.array_equal(frames_fast, pyav.decode(ours, channels=3)[[17, 20, 33]])
 
 
 def test_an_out_of_another_shape_is_left_unchanged(ours: bytes) -> None:
     out = np.zeros((40, 10, 10, 3), np.uint8)
-    frames_fast = fast.decode(ours, None, channels=3, out=out)
+    frames_fast = fast_mp4.decode(ours, None, channels=3, out=out)
     assert frames_fast is not out
     assert not out.any()
 
 
 @pytest.mark.parametrize("name", [name for name in video_files.NAMES if name not in ("h264", "sound", "one-frame")])
 def test_files_of_another_kind_are_left_to_pyav(name: str) -> None:
-    assert fast.decode(video_files.make(name), None, channels=3) is None
+    assert fast_mp4.decode(video_files.make(name), None, channels=3) is None
 
 
 @pytest.mark.parametrize("name", ["h264", "one-frame"])
 def test_files_of_others_that_look_like_ours_have_the_pixels_of_pyav(name: str) -> None:
     data = video_files.make(name)
-    frames_fast = fast.decode(data, None, channels=3)
+    frames_fast = fast_mp4.decode(data, None, channels=3)
     assert frames_fast is None or np.array_equal(frames_fast, pyav.decode(data, channels=3))
 
 
@@ -95,15 +95,15 @@ def test_a_decoder_is_used_again_and_keeps_nothing_of_the_last_clip() -> None:
     want = [pyav.decode(data, channels=3) for data in clips]
     for number in (0, 1, 2, 3, 4, 3, 1, 0):
         # Not to its end, so that the next one finds a decoder in the middle of a group.
-        fast.decode(clips[number], [2], channels=3)
-        assert np.array_equal(fast.decode(clips[number], None, channels=3), want[number])
+        fast_mp4.decode(clips[number], [2], channels=3)
+        assert np.array_equal(fast_mp4.decode(clips[number], None, channels=3), want[number])
 
 
 def test_threads_do_not_disturb_one_another() -> None:
     clips = [clip(20), clip(12, 20, 20), clip(16)]
     want = [pyav.decode(data, channels=3) for data in clips]
     with ThreadPoolExecutor(4) as pool:
-        for number, frames_fast in enumerate(pool.map(lambda n: fast.decode(clips[n % 3], None, channels=3), range(60))):
+        for number, frames_fast in enumerate(pool.map(lambda n: fast_mp4.decode(clips[n % 3], None, channels=3), range(60))):
             assert np.array_equal(frames_fast, want[number % 3])
 
 
@@ -113,13 +113,13 @@ def test_a_damaged_packet_is_an_error_and_the_next_clip_is_whole(ours: bytes) ->
     data = bytearray(ours)
     data[packets.offsets[9] : packets.offsets[9] + packets.sizes[9]] = b"\x7f" * packets.sizes[9]
     with pytest.raises(DecodeError, match=r"FFmpeg|is damaged"):
-        fast.decode(bytes(data), None, channels=3)
-    assert np.array_equal(fast.decode(ours, None, channels=3), pyav.decode(ours, channels=3))
+        fast_mp4.decode(bytes(data), None, channels=3)
+    assert np.array_equal(fast_mp4.decode(ours, None, channels=3), pyav.decode(ours, channels=3))
 
 
 @pytest.mark.parametrize("kept", [0, 7, 40, 600, 1200, 2000])
 def test_a_file_that_is_cut_short_ends_in_the_error_of_pyav(ours: bytes, kept: int) -> None:
-    assert fast.decode(ours[:kept], None, channels=3) is None
+    assert fast_mp4.decode(ours[:kept], None, channels=3) is None
     with pytest.raises(DecodeError):
         selected.decode("mp4", ours[:kept], range(40), channels=3)
 
@@ -143,7 +143,7 @@ def test_any_byte_may_be_wrong(ours: bytes) -> None:
 
 def test_a_frame_beyond_the_end_is_an_error(ours: bytes) -> None:
     with pytest.raises(DecodeError, match="no frame 40: the file has 40"):
-        fast.decode(ours, [3, 40], channels=3)
+        fast_mp4.decode(ours, [3, 40], channels=3)
 
 
 def test_offsets_are_those_of_the_container(ours: bytes) -> None:

@@ -1,8 +1,9 @@
 """A decoder for the ``webdataset`` package, for your own pipelines.
 
-import webdataset, t2vdata.format.webdataset
+import webdataset
+from t2vdata.format.webdataset_decoder import decoder
 
-pipeline = webdataset.WebDataset(urls, shardshuffle=False).decode(t2vdata.format.webdataset.decoder())
+pipeline = webdataset.WebDataset(urls, shardshuffle=False).decode(decoder())
 """
 
 from __future__ import annotations
