@@ -160,7 +160,7 @@ def decode_ours(data: bytes, task: Task) -> Video:
 def _lossless() -> Callable[[str, bytes], Video | None]:
     import t2vdata.format.webdataset_decoder
 
-    return t2vdata.format.webdataset.decoder()
+    return t2vdata.format.webdataset_decoder.decoder()
 
 
 Decode = Callable[[bytes, Task], Video]

@@ -44,7 +44,9 @@ def test_webdataset_groups_and_counts_like_the_index(built: BuildResult, mp4s: B
 
 
 def test_webdataset_decodes_text_json_and_frames(built: BuildResult) -> None:
-    pipeline = webdataset.WebDataset(urls(built, "train"), shardshuffle=False).decode(t2vdata.format.webdataset.decoder())
+    pipeline = webdataset.WebDataset(urls(built, "train"), shardshuffle=False).decode(
+        t2vdata.format.webdataset_decoder.decoder()
+    )
     ours = open_dataset(built.out)["train"]
     for number, sample in enumerate(pipeline):
         assert (sample["npy.zst"] == ours[number].frames.data).all()
