@@ -158,9 +158,9 @@ def decode_ours(data: bytes, task: Task) -> Video:
 
 @functools.cache
 def _lossless() -> Callable[[str, bytes], Video | None]:
-    import t2vdata.format.webdataset_decoder
+    from t2vdata.format.webdataset_decoder import decoder
 
-    return t2vdata.format.webdataset_decoder.decoder()
+    return decoder()
 
 
 Decode = Callable[[bytes, Task], Video]

@@ -15,10 +15,10 @@ import webdataset
 import zstandard
 from support import TINY
 
-import t2vdata.format.webdataset_decoder
 from t2vdata.build.run import BuildResult, BuildSpec, build_dataset
 from t2vdata.format import tables
 from t2vdata.format.dataset import open_dataset
+from t2vdata.format.webdataset_decoder import decoder
 from t2vdata.media.encode import H264
 
 
@@ -44,9 +44,7 @@ def test_webdataset_groups_and_counts_like_the_index(built: BuildResult, mp4s: B
 
 
 def test_webdataset_decodes_text_json_and_frames(built: BuildResult) -> None:
-    pipeline = webdataset.WebDataset(urls(built, "train"), shardshuffle=False).decode(
-        t2vdata.format.webdataset_decoder.decoder()
-    )
+    pipeline = webdataset.WebDataset(urls(built, "train"), shardshuffle=False).decode(decoder())
     ours = open_dataset(built.out)["train"]
     for number, sample in enumerate(pipeline):
         assert (sample["npy.zst"] == ours[number].frames.data).all()
