@@ -130,36 +130,24 @@ def bench(
     uses_processes = bool(workers) if machine.has_proc() else resources.processes
     job = floor.Job(dataset.path, index.shards, clips, resources.cache, seconds)
     floor_rate = floor.clips_per_second(job, num_workers, in_processes=bool(uses_processes))
-    parts = run.clips_per_second_of_parts()
-    p50, p95 = (np.percentile(np.diff(run.times), [50, 95]) * 1000).tolist()
+    measured = run.report_fields()
     return BenchReport(
+        **measured,
         dataset=dataset.manifest.dataset,
         path=dataset.path,
         split=chosen.name,
         clips=len(chosen),
         batch_shape=shape,
         has_tokens=vocabulary is not None,
-        seconds=run.seconds,
-        clips_read=run.num_clips,
-        batches_read=run.num_batches,
-        clips_per_second=float(np.median(parts)),
-        clips_per_second_of_parts=parts,
-        clips_per_second_overall=run.num_clips / run.seconds,
         encoded_bytes_per_second=float(index.numbers["pixels_size"][rows].sum()) / run.seconds,
-        pixel_bytes_per_second=run.pixel_bytes / run.seconds,
         first_batch_seconds=first_seconds,
-        batch_milliseconds_p50=p50,
-        batch_milliseconds_p95=p95,
-        cpu_seconds_per_1000_clips=1000 * run.cpu_seconds / run.num_clips,
-        peak_bytes=run.peak_bytes,
         step_milliseconds=step_milliseconds,
-        waited_share=run.waited_seconds / run.seconds,
         workers=num_workers,
         processes=uses_processes,
         prefetch=resources.prefetch,
         backends=floor.backends(job),
         floor_clips_per_second=floor_rate,
-        share_of_floor=float(np.median(parts)) / floor_rate if step_milliseconds is None else None,
+        share_of_floor=measured["clips_per_second"] / floor_rate if step_milliseconds is None else None,
         cores=usable_cores(),
         versions=machine.versions(),
     )
@@ -227,6 +215,25 @@ class _Run:
         boundaries = np.linspace(self.times[0], self.times[-1], _PARTS + 1)
         counts = np.diff(np.interp(boundaries, self.times, self.clips))
         return tuple((counts / (self.seconds / _PARTS)).tolist())
+
+    def report_fields(self) -> dict[str, Any]:
+        """Return the fields of ``BenchReport`` that follow from the run alone."""
+        parts = self.clips_per_second_of_parts()
+        p50, p95 = (np.percentile(np.diff(self.times), [50, 95]) * 1000).tolist()
+        return {
+            "seconds": self.seconds,
+            "clips_read": self.num_clips,
+            "batches_read": self.num_batches,
+            "clips_per_second": float(np.median(parts)),
+            "clips_per_second_of_parts": parts,
+            "clips_per_second_overall": self.num_clips / self.seconds,
+            "pixel_bytes_per_second": self.pixel_bytes / self.seconds,
+            "batch_milliseconds_p50": p50,
+            "batch_milliseconds_p95": p95,
+            "cpu_seconds_per_1000_clips": 1000 * self.cpu_seconds / self.num_clips,
+            "peak_bytes": self.peak_bytes,
+            "waited_share": self.waited_seconds / self.seconds,
+        }
 
 
 def _measure(batches: Iterator[Batch], seconds: float, step_milliseconds: float | None, workers: Sequence[int]) -> _Run:
