@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option(
     "--captions",
     type=click.Path(),
-    help="Captions: a .txt with one per line, or a .csv or .jsonl with columns file and caption.",
+    help="Captions: a .csv or .jsonl with columns file and caption, or a .txt with one per line, in the order of the clips.",
 )
 @click.option("--data", type=click.Path(), help="A mnist-motion dataset; its real clips are scored too, as controls.")
 @click.option("--split", default="test", show_default=True, help="Split of --data.")
@@ -44,6 +44,7 @@ def command(
     """Check generated clips of moving digits against their captions.
 
     PATH is a folder of videos, GIFs and .npy files, or one .npy file of clips (N, T, H, W) or (N, T, H, W, C) uint8.
+    A folder's clips are in the order of the numbers in their names; an uncertain order is refused.
     Captions are those of mnist-motion with one digit. With --data, real clips are scored too, unchanged and degraded, and
     all clips are compared with the training clips.
     """
