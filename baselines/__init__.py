@@ -12,3 +12,7 @@ A model family is a package here, ``gan`` or ``glow``, that a recipe names. Ther
 
 docs/recipes.md shows how to add one.
 """
+
+from t2vdata import extras
+
+extras.require("the package baselines", "baselines", "torch", "safetensors", "pydantic", "yaml", "tensorboard")

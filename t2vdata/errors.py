@@ -3,6 +3,7 @@
     T2VError
     |-- RequestError            the request cannot be met: change it
     |   |-- UnknownNameError    no such dataset, split, key, option ...; the message suggests the nearest one
+    |   |-- MissingPackageError a package that an extra installs is missing
     |   |-- OtherSpecError      the output folder holds something else
     |   `-- RawDataError        the raw files of a dataset are missing or not as expected
     |-- DataError               data on disk is damaged or missing
@@ -41,6 +42,14 @@ class RequestError(T2VError, ValueError):
 
 class UnknownNameError(RequestError):
     """A name that does not exist; the message suggests the nearest one."""
+
+
+class MissingPackageError(RequestError, ModuleNotFoundError):
+    """A package is missing that an extra of t2vdata installs; the message has the pip command."""
+
+    def __init__(self, message: str, *, name: str | None = None) -> None:
+        super().__init__(message)
+        self.name = name
 
 
 class OtherSpecError(RequestError):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from t2vdata import storage
+from t2vdata import extras, storage
 from t2vdata.bench import floor, machine
 from t2vdata.errors import RequestError
 from t2vdata.format.dataset import Dataset, open_dataset
@@ -157,9 +157,10 @@ def _loader_class() -> type[Loader]:
     try:
         from t2vdata.loading.dataloader import Loader
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] != "torch":
+        missing = extras.explained(error, "making batches")
+        if missing is None:
             raise
-        raise RequestError("batches need torch, which is not installed: pip install 't2vdata[torch]'") from error
+        raise missing from error
     return Loader
 
 

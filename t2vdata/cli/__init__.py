@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from t2vdata import __version__
+from t2vdata import __version__, extras
 from t2vdata.errors import T2VError, nearest
 
 # One module each, imported only when the command runs: --help stays fast.
@@ -60,6 +60,12 @@ class Commands(click.Group):
             return super().main(*args, **extra)
         except T2VError as error:
             click.echo(f"t2vdata: {error}", err=True)
+            sys.exit(1)
+        except ModuleNotFoundError as error:
+            missing = extras.explained(error, "this command")
+            if missing is None:
+                raise
+            click.echo(f"t2vdata: {missing}", err=True)
             sys.exit(1)
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from t2vdata import extras
+
 __all__ = ["Batch", "CacheSpec", "LoadSpec", "Loader", "Resources", "epoch_order", "loader", "share"]
 
 if TYPE_CHECKING:
@@ -38,8 +40,8 @@ def __getattr__(name: str) -> Any:
     try:
         module = importlib.import_module(f"t2vdata.loading.{_HOMES[name]}")
     except ModuleNotFoundError as error:
-        if error.name != "torch":
+        missing = extras.explained(error, "making batches")
+        if missing is None:
             raise
-        hint = "batches need torch, which is not installed: pip install 't2vdata[torch]'"
-        raise ModuleNotFoundError(hint, name="torch") from error
+        raise missing from error
     return getattr(module, name)

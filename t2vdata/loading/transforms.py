@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from t2vdata import extras
 from t2vdata.errors import RequestError
 from t2vdata.loading.order import RandomNumbers, choose
 from t2vdata.loading.spec import LoadSpec, pair
@@ -180,14 +181,13 @@ def decisions(job: NDArray[Any]) -> Iterator[Decision]:
 
 def fit(frames: Array, decision: Decision, out: Array) -> None:
     """Resize, crop and flip frames (T, H, W, C) as decided, into ``out``."""
-    import cv2
-
     size, top, left = (decision.height, decision.width), decision.top, decision.left
     height, width = out.shape[1:3]
     if frames.shape[1:3] == size:
         part = frames[:, top : top + height, left : left + width]
         out[:] = part[:, :, ::-1] if decision.flip else part
         return
+    cv2 = extras.load("cv2", "resizing")
     # Shrinking averages areas, so that nothing flickers; growing interpolates.
     shrinks = size[0] * size[1] < frames.shape[1] * frames.shape[2]
     for position, frame in enumerate(frames):

@@ -15,3 +15,7 @@ and a small network trained on the training split classifies the digit. docs/ben
 Clips are (T, H, W) or (T, H, W, C) uint8. ``FullScore.as_json()`` is a row of `t2vdata score --json`. ``gam.gam`` compares two
 GANs by the decisions of their discriminators. ``train_digit_classifier`` and ``train_clip_classifier`` train the networks.
 """
+
+from t2vdata import extras
+
+extras.require("scoring", "torch", "torch", "safetensors")

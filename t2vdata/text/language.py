@@ -11,7 +11,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 
-from t2vdata.errors import RequestError, unknown_name
+from t2vdata import extras
+from t2vdata.errors import unknown_name
 
 # Minimum probability of a sentence, and of one or two words.
 _MIN_PROBABILITY, _MIN_PROBABILITY_SHORT = 0.02, 0.001
@@ -43,10 +44,7 @@ def version() -> str:
 @functools.cache
 def load_model() -> Callable[[str], Mapping[str, float]]:
     """Return a function from a text to {code: probability}."""
-    try:
-        from py3langid import langid
-    except ImportError:
-        raise RequestError("--language needs py3langid; pip install 't2vdata[language]'") from None
+    langid = extras.load("py3langid", "--language").langid
     model = langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)
     model.set_languages([code for code in model.labels if f" {code} " in _LANGUAGES])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 
-from t2vdata import storage
+from t2vdata import extras, storage
 from t2vdata.errors import DataError, RequestError
 from t2vdata.text.vocabulary import PAD, Encoded, padded
 
@@ -18,13 +18,10 @@ class TokenizersFile:
 
     def __init__(self, path: str | os.PathLike[str], *, pad: str | None = None) -> None:
         """Read the file. ``pad`` names the padding token, for files without padding settings or a common padding token."""
-        try:
-            from tokenizers import Tokenizer as Implementation
-        except ImportError as error:
-            raise RequestError("a tokenizers file needs the package tokenizers: pip install tokenizers") from error
+        tokenizers = extras.load("tokenizers", "a tokenizers file")
         path = os.fspath(path)
         try:
-            self._tokenizer = Implementation.from_str(storage.read_bytes(path).decode())
+            self._tokenizer = tokenizers.Tokenizer.from_str(storage.read_bytes(path).decode())
         except FileNotFoundError:
             raise DataError(f"no tokenizers file at {path}") from None
         except Exception as error:  # The library raises bare Exception for an unreadable file.

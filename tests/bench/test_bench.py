@@ -146,7 +146,9 @@ def test_without_torch_the_error_says_what_to_install(built: BuildResult, monkey
     monkeypatch.delitem(sys.modules, "t2vdata.loading.dataloader", raising=False)
     # As if it were not installed.
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(RequestError, match=r"batches need torch, which is not installed: pip install 't2vdata\[torch\]'"):
+    with pytest.raises(
+        RequestError, match=r"making batches needs torch, which is not installed: pip install 't2vdata\[torch\]'"
+    ):
         bench(built.out, seconds=SECONDS)
 
 

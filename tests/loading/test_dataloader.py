@@ -296,4 +296,6 @@ def test_an_empty_split_is_refused(copy: Path) -> None:
 def test_without_torch_the_error_says_what_to_install() -> None:
     code = "import sys; sys.modules['torch'] = None; from t2vdata.loading import LoadSpec, epoch_order, loader"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert "ModuleNotFoundError: batches need torch, which is not installed: pip install 't2vdata[torch]'" in done.stderr
+    assert (
+        "MissingPackageError: making batches needs torch, which is not installed: pip install 't2vdata[torch]'" in done.stderr
+    )

@@ -59,6 +59,8 @@ def test_an_unknown_language_is_named() -> None:
 def test_without_the_package_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     language.load_model.cache_clear()
     monkeypatch.setitem(sys.modules, "py3langid", None)
-    with pytest.raises(RequestError, match=r"--language needs py3langid; pip install 't2vdata\[language\]'"):
+    with pytest.raises(
+        RequestError, match=r"--language needs py3langid, which is not installed: pip install 't2vdata\[language\]'"
+    ):
         language.check("en")
     language.load_model.cache_clear()
