@@ -42,7 +42,8 @@ def tiny_spec(shard_size: int = 20, **options: object) -> BuildSpec:
 def patch_children(folder: Path, monkeypatch: pytest.MonkeyPatch, statements: str) -> None:
     """Have the child processes that t2vdata starts execute Python statements first."""
     (folder / "sitecustomize.py").write_text(statements)
-    monkeypatch.syspath_prepend(str(folder))
+    # Python runs it at its start, before a child has the path of its parent.
+    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
 
 
 def hashes(folder: Path) -> dict[str, str]:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import types
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 
 from t2vdata.errors import ShardError, StorageError, T2VError, UnknownNameError, WorkerDiedError
-from t2vdata.processes import Child, Message, NoAnswerError, describe_error, rebuild_error
+from t2vdata.processes import Child, Message, NoAnswerError, TimeLimit, describe_error, rebuild_error
 
 Run = Callable[[str], Child]
 
@@ -185,7 +186,7 @@ def test_a_child_that_does_not_answer_costs_the_time_that_was_set(run: Run) -> N
     child.send({})
     began = time.monotonic()
     with pytest.raises(NoAnswerError):
-        child.receive(deadline=began + 0.3)
+        child.receive(limit=TimeLimit(child.pid, 0.3))
     assert 0.3 <= time.monotonic() - began < 10
 
 
@@ -222,6 +223,133 @@ def test_a_child_whose_parent_is_killed_ends(tmp_path: Path) -> None:
     while Path(f"/proc/{int(done.stdout)}").exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def start(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> Child:
+    """Start a child that runs a module with this text."""
+    monkeypatch.syspath_prepend(str(folder))
+    (folder / f"{name}.py").write_text(textwrap.dedent(text))
+    return Child(name, name="a child", advice="use fewer")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (9, 9))\nkept = [open('/dev/null') for _ in range(9)]",
+            r"ended: .*Too many open files.*; raise the limit of open files \(ulimit -n\)$",
+        ),
+        ("open('/proc/1/mem/x')", "ended: .*Not a directory"),
+        (
+            "raise PermissionError(13, 'Permission denied', '/a/b')",
+            "ended: .*Permission denied: '/a/b'.*; give yourself access to",
+        ),
+        ("raise SystemExit(3)", r"ended: SystemExit: 3 .*does_not_start.*, line 1\); use fewer$"),
+        ("import os; os._exit(3)", "ended with status 3; use fewer$"),
+    ],
+    ids=["files", "path", "permission", "exit", "status"],
+)
+def test_a_child_that_does_not_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str) -> None:
+    child = start(tmp_path, monkeypatch, "does_not_start", text)
+    with pytest.raises(WorkerDiedError, match=message) as caught:
+        child.receive()
+    child.close()
+    assert "memory" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_program_that_cannot_be_started_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
+    with pytest.raises(WorkerDiedError, match="a child does not start: No such file or directory; use fewer"):
+        Child("anything", name="a child", advice="use fewer")
+
+
+STRAY = ("queue", "random", "numpy", "json", "struct", "select", "sitecustomize", "t2vdata")
+
+
+@pytest.mark.parametrize("where", ["script elsewhere", "PYTHONPATH", "PYTHONSAFEPATH"])
+def test_a_child_finds_modules_where_its_parent_finds_them_and_nowhere_else(tmp_path: Path, where: str) -> None:
+    """The current folder holds modules that the program never sees."""
+    current, own = tmp_path / "current", tmp_path / "own"
+    current.mkdir()
+    own.mkdir()
+    for name in STRAY:
+        (current / f"{name}.py").write_text("raise SystemExit('a stray module was run')")
+    (own / "tells.py").write_text(
+        "import queue, random, numpy, os, sys\n"
+        "def main(channel):\n    channel.send({'cwd': os.getcwd(), 'same': sys.path == channel.receive().header['path']})\n"
+    )
+    (own / "script.py").write_text(
+        f"import sys; sys.path.append({str(own)!r})\n"
+        "from t2vdata.processes import Child, search_path\n"
+        "child = Child('tells', name='a child', advice='')\n"
+        "child.send({'path': search_path()}); print(child.receive().header)\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= {"PYTHONPATH": {"PYTHONPATH": str(own)}, "PYTHONSAFEPATH": {"PYTHONSAFEPATH": "1"}}.get(where, {})
+    command = [sys.executable, own / "script.py"]
+    done = subprocess.run(command, cwd=current, capture_output=True, text=True, timeout=60, env=environment)
+    assert (done.stdout, done.returncode) == (f"{{'cwd': {str(current)!r}, 'same': True}}\n", 0), done.stderr
+
+
+def test_a_child_sees_modules_in_the_current_folder_if_its_parent_does(tmp_path: Path) -> None:
+    (tmp_path / "plugin.py").write_text("def main(channel):\n    channel.send({'is': 'found'})\n")
+    script = "from t2vdata.processes import Child; print(Child('plugin', name='', advice='').receive().header)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.returncode) == ("{'is': 'found'}\n", 0), done.stderr
+
+
+@pytest.mark.parametrize("closed", [(0,), (0, 1, 2)], ids=["stdin", "all"])
+def test_children_get_their_pipes_and_files_where_standard_descriptors_are_closed(
+    tmp_path: Path, closed: tuple[int, ...]
+) -> None:
+    (tmp_path / "maps.py").write_text(
+        "import mmap, os\n"
+        "def double(number):\n    return 2 * number\n"
+        "def main(channel):\n"
+        "    for message in channel:\n"
+        "        memory = mmap.mmap(message.header['file'], 4096); memory[0] += 1; memory.close()\n"
+        "        os.write(2, b'noise'); channel.send({})\n"
+    )
+    script = (
+        f"import sys; sys.path.append({str(tmp_path)!r})\n"
+        "import maps\n"
+        "from t2vdata.engines import local\n"
+        "from t2vdata.loading.buffers import BatchBuffers\n"
+        "from t2vdata.processes import Child\n"
+        "buffers = BatchBuffers(1, 4096)\n"
+        "child = Child('maps', name='a child', advice='', share_files=[buffers.file])\n"
+        "for _ in range(2): child.send({'file': buffers.file}); child.receive()\n"
+        "reports = sorted(local.processes(maps.double, range(3), num_workers=2))\n"
+        f"open({str(tmp_path / 'out')!r}, 'w').write(f'{{int(buffers.view(0, (1,))[0])}} {{reports}}')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, timeout=60, preexec_fn=lambda: [os.close(number) for number in closed]
+    )
+    assert done.returncode == 0
+    assert (tmp_path / "out").read_text() == "2 [0, 2, 4]"
+
+
+def stopped(pid: int, seconds: float) -> None:
+    """Stop a process for a while."""
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(seconds)
+    os.kill(pid, signal.SIGCONT)
+
+
+def test_the_time_in_which_a_child_is_stopped_does_not_count(run: Run) -> None:
+    child = run("time.sleep(0.2)\nchannel.send({})")
+    child.send({})
+    threading.Thread(target=stopped, args=(child.pid, 1.0)).start()
+    child.receive(limit=TimeLimit(child.pid, 0.8))
+
+
+def test_a_child_that_computes_or_sleeps_reaches_its_limit(run: Run) -> None:
+    for statement in ("while True: pass", "time.sleep(60)"):
+        child = run(statement)
+        child.send({})
+        with pytest.raises(NoAnswerError):
+            child.receive(limit=TimeLimit(child.pid, 0.3))
 
 
 def test_every_error_of_t2vdata_survives_the_journey() -> None:

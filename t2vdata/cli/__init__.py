@@ -13,6 +13,7 @@ import click
 
 from t2vdata import __version__, extras
 from t2vdata.errors import T2VError, nearest
+from t2vdata.processes import reserve_standard_descriptors
 
 # One module each, imported only when the command runs: --help stays fast.
 COMMANDS = {
@@ -56,6 +57,7 @@ class Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def main(self, *args: Any, **extra: Any) -> Any:
+        reserve_standard_descriptors()
         try:
             return super().main(*args, **extra)
         except T2VError as error:

@@ -65,7 +65,7 @@ class MediaOptions:
     max_file_mb: int = 2048
     """Maximum download per clip from a file behind a URL, in megabytes; a clip that needs more fails."""
     timeout: float = 60.0
-    """Maximum decoding time of a clip, in seconds; a clip that takes longer fails."""
+    """Maximum decoding time of a clip, in seconds of processor time or sleep; a clip that takes longer fails."""
 
 
 class MediaDataset(Dataset):

@@ -1,7 +1,7 @@
 """Engines for one machine: ``serial`` in this process, ``processes`` in several.
 
-``work`` is a function that workers find by name; plans and reports are plain data. If a worker crashes or runs out of memory,
-this is reported at once, with the plan that it was working on.
+``work`` is a function that workers find by name; plans and reports are plain data. A worker that is killed, by the kernel for
+lack of memory or by anybody, is replaced; if that happens repeatedly, it is reported with the plan that it was working on.
 """
 
 from __future__ import annotations
@@ -19,11 +19,15 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from t2vdata.errors import RequestError, WorkerDiedError
-from t2vdata.processes import describe_exit, usable_cores
+from t2vdata.processes import describe_exit, reserve_standard_descriptors, usable_cores
+from t2vdata.processes.start import leave_safe_path, without_current_folder
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnProcess
+
+# A plan whose workers were killed this often is given up: it may take more memory than there is.
+_MAX_KILLS = 4
 
 Plan = TypeVar("Plan")
 Report = TypeVar("Report")
@@ -52,8 +56,11 @@ def serial(work: Callable[[Plan], Report], plans: Iterable[Plan]) -> Generator[R
 def processes(work: Callable[[Plan], Report], plans: Iterable[Plan], *, num_workers: int) -> Generator[Report, None, None]:
     """Yield the report of each plan as a worker process finishes it.
 
-    A plan is taken from ``plans`` when a worker is free, so a long or lazy sequence is never held in memory. An error in a
-    worker is raised here with its traceback as a note. However this ends, no worker remains: unfinished workers are killed.
+    A plan is taken from ``plans`` when a worker is free, so a long or lazy sequence is never held in memory. A worker that was
+    killed is replaced, and its plan is worked on again: ``work`` must allow that. An error in a worker is raised here with its
+    traceback as a note. However this ends, no worker remains: unfinished workers are killed.
+
+    Raises WorkerDiedError when a worker ends by itself, or when the workers of one plan were killed repeatedly.
     """
     from multiprocessing import connection
 
@@ -68,7 +75,13 @@ def processes(work: Callable[[Plan], Report], plans: Iterable[Plan], *, num_work
         while workers:
             for pipe in connection.wait(list(workers)):
                 worker = workers[pipe]
-                report = worker.receive()
+                try:
+                    report = worker.receive()
+                except _KilledError as killed:
+                    del workers[pipe]
+                    worker = worker.replaced(killed)
+                    workers[worker.pipe] = worker
+                    continue
                 # Next plan first, so that the worker is busy while this process handles the report.
                 for plan in remaining:
                     worker.send(plan)
@@ -82,37 +95,59 @@ def processes(work: Callable[[Plan], Report], plans: Iterable[Plan], *, num_work
             worker.kill()
 
 
+class _KilledError(Exception):
+    """A worker was ended by a signal."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
 class _Worker:
     """A process that works on one plan at a time, at the other end of a pipe."""
 
-    def __init__(self, work: Callable[[Any], Any], plan: Any) -> None:
-        import multiprocessing
-
-        # Spawned, not forked: decoders keep threads, and forked copies of them hang.
-        context = multiprocessing.get_context("spawn")
-        self.pipe, far_end = context.Pipe()
-        self._process: SpawnProcess = context.Process(target=_serve, args=(work, far_end), daemon=True)
-        with _without_main_module(), _one_blas_thread(), _without_interrupts():
-            self._process.start()
-        far_end.close()
-        self._plan = plan
+    def __init__(self, work: Callable[[Any], Any], plan: Any, *, num_killed: int = 0) -> None:
+        # Else the pipe may become the standard input of the worker.
+        reserve_standard_descriptors()
+        self._work = work
+        self.pipe, self._process = _start(work)
         self.send(plan)
+        self._num_killed = num_killed
+        """How many workers were killed while they worked on this plan."""
 
     def send(self, plan: Any) -> None:
         self._plan = plan
+        self._num_killed = 0
         # A worker that died between two plans is reported by receive, which knows how it died.
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(ConnectionError):
             self.pipe.send(plan)
 
     def receive(self) -> Any:
+        """Return the report. Raises what the worker raised, _KilledError when it was killed, WorkerDiedError when it ended."""
         try:
             report, error = self.pipe.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):
             self._process.join()
-            raise WorkerDiedError(f"a worker {self._cause_of_death()} on {self._plan}; run the same command again") from None
+            self.pipe.close()
+            code = self._process.exitcode or 0
+            if code < 0:
+                raise _KilledError(describe_exit(code)) from None
+            raise WorkerDiedError(
+                f"a worker ended with {describe_exit(code)} on {self._plan}; run the same command again"
+            ) from None
         if error is not None:
             raise error
         return report
+
+    def replaced(self, killed: _KilledError) -> _Worker:
+        """Return a new worker for the plan of this one, which was killed. Raises WorkerDiedError if that is too often."""
+        num_killed = self._num_killed + 1
+        if num_killed == _MAX_KILLS:
+            hint = " (out of memory? try fewer --workers)" if killed.cause == "SIGKILL" else ""
+            raise WorkerDiedError(
+                f"{num_killed} workers in a row were ended by {killed.cause}{hint} on {self._plan}; run the same command again"
+            )
+        return _Worker(self._work, self._plan, num_killed=num_killed)
 
     def stop(self) -> None:
         self.pipe.close()
@@ -123,11 +158,29 @@ class _Worker:
         self._process.join()
         self.pipe.close()
 
-    def _cause_of_death(self) -> str:
-        code = self._process.exitcode or 0
-        if code == -signal.SIGKILL:
-            return "was killed (out of memory? try fewer --workers)"
-        return f"died of {describe_exit(code)}" if code < 0 else f"ended with {describe_exit(code)}"
+
+def _start(work: Callable[[Any], Any]) -> tuple[Connection, SpawnProcess]:
+    """Start a process that works on plans; return the pipe to it, and the process."""
+    import multiprocessing
+
+    # Spawned, not forked: decoders keep threads, and forked copies of them hang.
+    context = multiprocessing.get_context("spawn")
+    for attempt in range(_MAX_KILLS):
+        pipe, far_end = context.Pipe()
+        process = context.Process(target=_serve, args=(work, far_end), daemon=True)
+        try:
+            with _without_main_module(), _one_blas_thread(), _without_interrupts(), without_current_folder():
+                process.start()
+        except OSError as error:
+            pipe.close()
+            # Killed before it had read what to do.
+            if not isinstance(error, BrokenPipeError) or attempt == _MAX_KILLS - 1:
+                raise WorkerDiedError(f"a worker does not start: {error.strerror or error}; try fewer --workers") from error
+        else:
+            return pipe, process
+        finally:
+            far_end.close()
+    raise AssertionError
 
 
 @contextlib.contextmanager
@@ -168,6 +221,7 @@ def _without_interrupts() -> Iterator[None]:
 
 
 def _serve(work: Callable[[Any], Any], pipe: Connection) -> None:
+    leave_safe_path()
     # Ctrl-C reaches the whole process group; the parent decides when the workers end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

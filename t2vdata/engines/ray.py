@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from t2vdata.engines import local
 from t2vdata.errors import BuildError, RequestError, WorkerDiedError
-from t2vdata.processes import child_environment
+from t2vdata.processes import search_path
 
 Plan = TypeVar("Plan")
 Report = TypeVar("Report")
@@ -155,7 +155,7 @@ def connected(address: str | None, num_workers: int) -> Iterator[tuple[Any, bool
     try:
         if address is None:
             # Workers find modules where this process finds them.
-            variables = {name: child_environment()[name] for name in ("PYTHONPATH",)}
+            variables = {"PYTHONPATH": os.pathsep.join(search_path())}
             ray.init("local", num_cpus=num_workers, include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES,
                      runtime_env={"env_vars": variables}, **quiet)  # fmt: skip
         else:

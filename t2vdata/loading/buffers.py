@@ -14,6 +14,8 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from t2vdata.processes import reserve_standard_descriptors
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -83,6 +85,8 @@ def buffer_view(memory: NDArray[np.uint8], slot: int, slot_bytes: int, shape: tu
 
 def _unnamed_file() -> int:
     """Return the descriptor of a file that is in no folder."""
+    # Else it may become the standard input of a worker.
+    reserve_standard_descriptors()
     if hasattr(os, "memfd_create"):
         return os.memfd_create("t2vdata-batches")
     with tempfile.TemporaryFile() as file:

@@ -9,14 +9,16 @@ from __future__ import annotations
 import atexit
 import dataclasses
 import os
+import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from t2vdata.errors import DecodeError, WorkerDiedError
 from t2vdata.media.clip_request import ClipRequest
-from t2vdata.processes import Child, Message, NoAnswerError, describe_exit
+from t2vdata.processes import Child, NoAnswerError, TimeLimit, describe_exit
 from t2vdata.types import Frames
 
 if TYPE_CHECKING:
@@ -27,6 +29,13 @@ if TYPE_CHECKING:
 MEMORY_GIGABYTES = 4
 # A compromised helper must not make this process allocate without bound; real headers take less than a kilobyte.
 _MAX_HEADER_BYTES = 1 << 20
+# How often fresh helpers may die on a file before the file is given up: of a fault of their own, and of a signal that only
+# others send, such as the kernel when memory is short.
+_MAX_CRASHES, _MAX_KILLS = 3, 5
+_FAULTS = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS}
+# A helper that is killed while it starts has seen no file.
+_MAX_STARTS = 20
+_PAUSE_SECONDS = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +50,11 @@ class Ranged:
 
 
 class Sandbox:
-    """A helper process that decodes for this one, started when it is first needed. One thread at a time uses it."""
+    """A helper process that decodes for this one, started when it is first needed. One thread at a time uses it.
+
+    What happens to a clip depends on its file, not on what happens to the helper: a helper that dies is replaced, and the file
+    decoded again. Only a file on which fresh helpers die repeatedly is given up.
+    """
 
     def __init__(self, memory_gigabytes: int = MEMORY_GIGABYTES) -> None:
         self._memory_gigabytes = memory_gigabytes
@@ -54,33 +67,32 @@ class Sandbox:
         return None if self._helper is None else self._helper.pid
 
     def take(self, source: bytes | str | Ranged, request: ClipRequest, *, timeout_seconds: float) -> Frames:
-        """Return what ``clip_reader.read_clip`` does. Raises DecodeError if the file is unusable or kills the helper."""
+        """Return what ``clip_reader.read_clip`` does.
+
+        Raises DecodeError if the file is unusable, takes too long, or repeatedly kills the helper; WorkerDiedError if no helper
+        starts, which says nothing about the file.
+        """
         with self._lock:
-            is_fresh = self._helper is None
-            try:
-                return self._ask(source, request, timeout_seconds)
-            except (WorkerDiedError, MemoryError) as error:
-                reason = self._reason(error)
-                self.close()
-            if not is_fresh:
-                # Once more in a new helper: the result for a clip must not depend on the clips before it.
+            deaths = Counter[str]()
+            while True:
+                # The first attempt may fail for what earlier clips left in the helper.
+                is_fresh = self._helper is None
                 try:
                     return self._ask(source, request, timeout_seconds)
-                except (WorkerDiedError, MemoryError) as error:
-                    reason = self._reason(error)
+                except _HelperDiedError as death:
                     self.close()
-            raise DecodeError(reason)
+                    if is_fresh:
+                        deaths[death.how] += 1
+                        if deaths[death.how] == death.max_times:
+                            raise DecodeError(death.verdict) from None
+                        # The kernel may have killed it for lack of memory, which may soon be better.
+                        time.sleep(_PAUSE_SECONDS * deaths.total())
 
     def close(self) -> None:
         """Kill the helper; the next clip starts another."""
         helper, self._helper = self._helper, None
         if helper is not None:
             helper.close()
-
-    def _reason(self, error: Exception) -> str:
-        if isinstance(error, MemoryError):
-            return f"decoding takes over {self._memory_gigabytes} GiB of memory"
-        return f"the decoder crashed ({describe_exit(0 if self._helper is None else self._helper.wait())})"
 
     def _ask(self, source: bytes | str | Ranged, request: ClipRequest, timeout_seconds: float) -> Frames:
         helper = self._helper = self._helper or _start(self._memory_gigabytes)
@@ -89,19 +101,21 @@ class Sandbox:
             question["path"] = source
         elif isinstance(source, Ranged):
             question |= {"name": source.name, "num_bytes": source.num_bytes}
-        deadline = time.monotonic() + timeout_seconds
+        limit = TimeLimit(helper.pid, timeout_seconds)
         try:
             helper.send(question, source if isinstance(source, bytes) else b"")
-            answer = _receive(helper, deadline)
+            answer = helper.receive(limit=limit, allocate=_empty)
             while "range" in answer.header:
-                began = time.monotonic()
+                # Nothing is counted while this process waits for the store.
                 helper.send({}, self._read_range(source, *answer.header["range"]))
-                # Time spent waiting for the store does not count as decoding time.
-                deadline += time.monotonic() - began
-                answer = _receive(helper, deadline)
+                answer = helper.receive(limit=limit, allocate=_empty)
         except NoAnswerError:
             self.close()
             raise DecodeError(f"timed out after {timeout_seconds:g} s") from None
+        except MemoryError:
+            raise _HelperDiedError(f"decoding takes over {self._memory_gigabytes} GiB of memory", max_times=1) from None
+        except WorkerDiedError:
+            raise _HelperDiedError.of(helper.wait()) from None
         except (KeyboardInterrupt, SystemExit):
             # Else the answer to this clip would be read as the answer to the next.
             self.close()
@@ -132,22 +146,53 @@ def take(source: bytes | str | Ranged, request: ClipRequest, *, timeout_seconds:
     return sandbox.take(source, request, timeout_seconds=timeout_seconds)
 
 
+class _HelperDiedError(Exception):
+    """The helper died while it decoded a file."""
+
+    def __init__(self, how: str, *, max_times: int) -> None:
+        super().__init__(how)
+        self.how, self.max_times = how, max_times
+
+    @classmethod
+    def of(cls, returncode: int) -> _HelperDiedError:
+        if -returncode in _FAULTS or returncode >= 0:
+            return cls(f"the decoder crashed ({describe_exit(returncode)})", max_times=_MAX_CRASHES)
+        return cls(f"the decoder was killed ({describe_exit(returncode)})", max_times=_MAX_KILLS)
+
+    @property
+    def verdict(self) -> str:
+        """The reason for giving up the file."""
+        return self.how if self.max_times == 1 else f"{self.how} {self.max_times} times"
+
+
 def _start(memory_gigabytes: int) -> Child:
-    helper = Child(
-        "t2vdata.media.sandbox_main",
-        name="the decoder",
-        advice="leave out the file",
-        # The threads of BLAS would spin and take address space.
-        environment={"OPENBLAS_NUM_THREADS": "1"},
-        max_header_bytes=_MAX_HEADER_BYTES,
-        quiet=True,
-    )
-    helper.send({"memory_gigabytes": memory_gigabytes})
-    return helper
-
-
-def _receive(helper: Child, deadline: float) -> Message:
-    return helper.receive(deadline=deadline, allocate=_empty)
+    """Start a helper, and wait until it can decode. Raises WorkerDiedError if none starts."""
+    for attempt in range(_MAX_STARTS):
+        helper = Child(
+            "t2vdata.media.sandbox_main",
+            name="the decoder",
+            advice=f"it needs {memory_gigabytes} GiB of address space: check the limits of this process (ulimit -a)",
+            # The threads of BLAS would spin and take address space.
+            environment={"OPENBLAS_NUM_THREADS": "1"},
+            max_header_bytes=_MAX_HEADER_BYTES,
+            quiet=True,
+        )
+        try:
+            helper.send({"memory_gigabytes": memory_gigabytes})
+            helper.receive()
+        except WorkerDiedError:
+            returncode = helper.wait()
+            helper.close()
+            # A signal came from outside: it has seen no file yet.
+            if returncode >= 0 or attempt == _MAX_STARTS - 1:
+                raise
+            time.sleep(min(1.0, _PAUSE_SECONDS * attempt))
+        except BaseException:
+            helper.close()
+            raise
+        else:
+            return helper
+    raise AssertionError
 
 
 def _empty(num_bytes: int) -> NDArray[np.uint8]:

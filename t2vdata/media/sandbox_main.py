@@ -1,6 +1,6 @@
 """The helper process of sandbox.py: decodes media files under limits of memory, time and file access.
 
-An alarm ends it if it hangs after its parent has died. FFmpeg is given its demuxer by name, and may use no protocol
+It ends with its parent, even while it hangs. FFmpeg is given its demuxer by name, and may use no protocol
 but ``file``.
 """
 
@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-import signal
+import os
+import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from t2vdata.errors import DecodeError
 from t2vdata.media.clip_request import ClipRequest
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 # Of a remote file, each block is a request to the store.
 BLOCK_BYTES = 4 << 20
-# A living parent stops waiting before this alarm.
-_ALARM_MARGIN_SECONDS = 5
 
 
 def main(channel: Channel) -> None:
@@ -35,9 +34,12 @@ def main(channel: Channel) -> None:
         return
     _import_decoders()
     reader = ClipReader()
+    # Before the limit of address space, which a thread takes from.
+    threading.Thread(target=_leave_with_parent, args=(channel,), daemon=True).start()
     _limit(setup.header["memory_gigabytes"])
+    channel.send({})
     for question in channel:
-        with channel.reporting_errors(), _alarm(question.header["seconds"] + _ALARM_MARGIN_SECONDS):
+        with channel.reporting_errors():
             try:
                 frames = reader.read(_source(question, channel), ClipRequest(**question.header["request"]))
                 header = {"shape": frames.data.shape, "fps": frames.fps, "about": frames.about}
@@ -53,30 +55,23 @@ def _source(question: Message, channel: Channel) -> probe.Source:
     if "path" in header:
         return str(header["path"])
     if "name" in header:
-        seconds = header["seconds"] + _ALARM_MARGIN_SECONDS
-        return _RemoteFile(header["name"], header["num_bytes"], functools.partial(_read_range, channel, seconds))
+        return _RemoteFile(header["name"], header["num_bytes"], functools.partial(_read_range, channel))
     return cast("bytes", question.payload)
 
 
-def _read_range(channel: Channel, seconds: float, start: int, end: int) -> bytes:
-    """Ask the parent for a range of its file, and restart the alarm: waiting for a store is not decoding."""
-    signal.setitimer(signal.ITIMER_REAL, 0)
+def _read_range(channel: Channel, start: int, end: int) -> bytes:
+    """Ask the parent for a range of its file."""
     channel.send({"range": [start, end]})
     answer = channel.receive()
     if answer is None:
         raise SystemExit
-    signal.setitimer(signal.ITIMER_REAL, seconds)
     return cast("bytes", answer.payload)
 
 
-@contextlib.contextmanager
-def _alarm(seconds: float) -> Any:
-    """End this process if the ``with`` block takes longer."""
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+def _leave_with_parent(channel: Channel) -> None:
+    """End this process when its parent has ended; the main thread notices only between two clips."""
+    channel.wait_for_end()
+    os._exit(1)
 
 
 def _limit(memory_gigabytes: int) -> None:

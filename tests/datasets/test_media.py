@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from media import video_files
-from support import patch_children
 
 from t2vdata import filters
 from t2vdata.datasets.media import MediaDataset, MediaOptions, check_media_options
@@ -103,94 +98,6 @@ def test_the_larger_frames_for_matching_count_too_once_each(tmp_path: Path) -> N
 def test_a_span_after_the_end_says_where_the_file_ends(tmp_path: Path) -> None:
     with pytest.raises(DecodeError, match=r"no frame from 9 s on: the file ends at 0\.96 s"):
         read_clip(file(tmp_path, "h264"), ClipRequest(start_seconds=9.0, fps=5.0))
-
-
-def test_a_helper_gives_what_this_process_would(tmp_path: Path) -> None:
-    path = file(tmp_path, "h264")
-    request = ClipRequest(fps=5.0, size=16)
-    assert (sandbox.take(path, request).data == read_clip(path, request).data).all()
-    assert (sandbox.take(Path(path).read_bytes(), request).data == read_clip(path, request).data).all()
-
-
-def test_a_helper_that_dies_is_replaced(tmp_path: Path) -> None:
-    path = file(tmp_path, "h264")
-    own = sandbox.Sandbox()
-    own.take(path, ClipRequest(), timeout_seconds=20)
-    os.kill(own.pid, signal.SIGSEGV)
-    assert own.take(path, ClipRequest(), timeout_seconds=20).num_frames == 24
-    own.close()
-
-
-def test_a_file_that_hangs_costs_its_clip_alone(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "hangs.mp4")
-    own = sandbox.Sandbox()
-    begun = time.monotonic()
-    with pytest.raises(DecodeError, match="timed out after 1 s"):
-        own.take(str(tmp_path / "hangs.mp4"), ClipRequest(), timeout_seconds=1)
-    assert time.monotonic() - begun < 5
-    assert own.take(file(tmp_path, "h264"), ClipRequest(), timeout_seconds=20).num_frames == 24
-    own.close()
-
-
-def test_after_an_interrupt_the_next_clip_gets_its_own_frames(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "slow.mp4")
-    own = sandbox.Sandbox()
-    # SIGINT may be ignored here, as in a background job.
-    before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
-    timer = threading.Timer(1, os.kill, (os.getpid(), signal.SIGUSR1))
-    try:
-        timer.start()
-        with pytest.raises(KeyboardInterrupt):
-            own.take(str(tmp_path / "slow.mp4"), ClipRequest(), timeout_seconds=20)
-    finally:
-        timer.cancel()
-        signal.signal(signal.SIGUSR1, before)
-    assert own.pid is None
-    assert own.take(file(tmp_path, "h264"), ClipRequest(), timeout_seconds=20).num_frames == 24
-    own.close()
-
-
-def test_a_file_that_crashes_or_eats_memory_costs_its_clip_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    patch_children(
-        tmp_path,
-        monkeypatch,
-        "import os, signal\n"
-        "from t2vdata.media.clip_reader import ClipReader\n"
-        "read = ClipReader.read\n"
-        "def misbehave(self, source, request):\n"
-        "    if str(source).endswith('crash.mp4'): os.kill(os.getpid(), signal.SIGSEGV)\n"
-        "    if str(source).endswith('eats.mp4'): bytearray(8 << 30)\n"
-        "    return read(self, source, request)\n"
-        "ClipReader.read = misbehave\n",
-    )
-    own = sandbox.Sandbox()
-    for name, message in (("crash", r"the decoder crashed \(SIGSEGV\)"), ("eats", "decoding takes over 4 GiB of memory")):
-        with pytest.raises(DecodeError, match=message):
-            own.take(str(tmp_path / f"{name}.mp4"), ClipRequest(), timeout_seconds=20)
-        assert own.take(file(tmp_path, "h264"), ClipRequest(), timeout_seconds=20).num_frames == 24
-    own.close()
-
-
-def test_a_bug_in_the_helper_is_raised_as_that_bug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    patch_children(
-        tmp_path,
-        monkeypatch,
-        "from t2vdata.media.clip_reader import ClipReader\n"
-        "read = ClipReader.read\n"
-        "def fail(self, source, request):\n"
-        "    if str(source).endswith('bug.mp4'): {}['missing']\n"
-        "    return read(self, source, request)\n"
-        "ClipReader.read = fail\n",
-    )
-    own = sandbox.Sandbox()
-    with pytest.raises(KeyError) as caught:
-        own.take(str(tmp_path / "bug.mp4"), ClipRequest(), timeout_seconds=20)
-    assert caught.value.args == ("missing",)
-    assert "sitecustomize.py" in caught.value.__notes__[-1]
-    helper = own.pid
-    assert own.take(file(tmp_path, "h264"), ClipRequest(), timeout_seconds=20).num_frames == 24
-    assert own.pid == helper, "a bug does not end the helper"
-    own.close()
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,20 @@ def die_on_three(plan):
 def crash(plan):
     os.kill(os.getpid(), signal.SIGSEGV)
 
+def killed_once(plan):
+    folder, number, name = plan
+    if number in (2, 3):
+        try:
+            Path(folder, str(number)).touch(exist_ok=False)
+            os.kill(os.getpid(), signal.Signals[name])
+        except FileExistsError:
+            pass
+    return number
+
+def imports_random(plan):
+    import random
+    return os.environ.get("PYTHONSAFEPATH")
+
 def leave(plan):
     sys.exit(3)
 
@@ -183,14 +197,31 @@ def test_an_error_while_planning_ends_the_workers(work: Any) -> None:
         list(local.processes(work.double, plans(), num_workers=2))
 
 
-def test_a_killed_worker_is_reported_with_its_plan(work: Any) -> None:
-    with pytest.raises(WorkerDiedError, match=r"a worker was killed \(out of memory\? try fewer --workers\) on 3; run the "):
+def test_a_plan_that_gets_its_workers_killed_again_and_again_is_reported(work: Any) -> None:
+    message = r"4 workers in a row were ended by SIGKILL \(out of memory\? try fewer --workers\) on 3; run the same command"
+    with pytest.raises(WorkerDiedError, match=message):
         list(local.processes(work.die_on_three, range(1000), num_workers=2))
 
 
 def test_a_crashed_worker_is_reported_with_its_signal(work: Any) -> None:
-    with pytest.raises(BuildError, match="a worker died of SIGSEGV on 7; run the same command again"):
+    with pytest.raises(BuildError, match="4 workers in a row were ended by SIGSEGV on 7; run the same command again"):
         list(local.processes(work.crash, [7], num_workers=2))
+
+
+@pytest.mark.parametrize("killed_by", ["SIGKILL", "SIGTERM"])
+def test_the_plan_of_a_worker_that_was_killed_is_worked_on_again(work: Any, tmp_path: Path, killed_by: str) -> None:
+    plans = [(str(tmp_path), number, killed_by) for number in range(6)]
+    assert sorted(local.processes(work.killed_once, plans, num_workers=2)) == list(range(6))
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_stray_module_in_the_current_folder_is_not_run_by_workers(
+    work: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("random", "queue", "threading", "sitecustomize"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a stray module was run')")
+    monkeypatch.chdir(tmp_path)
+    assert list(local.processes(work.imports_random, range(3), num_workers=2)) == [os.environ.get("PYTHONSAFEPATH")] * 3
 
 
 def test_a_worker_that_exits_is_reported(work: Any) -> None:

@@ -51,7 +51,7 @@ class VisdialCocoOptions:
     min_size: int | None = None
     """Reject pictures with fewer pixels than this on their shorter side."""
     timeout: float = 60.0
-    """Maximum decoding time of a picture, in seconds; a picture that takes longer fails."""
+    """Maximum decoding time of a picture, in seconds of processor time or sleep; a slower one fails."""
 
 
 class VisdialCoco(MediaDataset):
