@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from t2vdata.errors import DecodeError
-from t2vdata.media import frame_matching
+from t2vdata.media import bt2020, frame_matching
 from t2vdata.media.clip_request import ClipRequest
-from t2vdata.media.decode import probe as probing
+from t2vdata.media.display_geometry import SQUARE
 from t2vdata.media.geometry import crop_or_pad, scaled_size
+from t2vdata.media.rgb import RgbConverter
 from t2vdata.media.timed_frames import TimedFrame
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class SpanFrames:
     """(T, H, W, 3) uint8."""
     fps: float
     original: dict[str, Any]
-    """Height, width, rate and codec of the file, and whether it is HDR."""
+    """Height and width of the file as it is shown, its rate and codec, whether it is HDR, and the ratio of its pixels."""
     greys: list[Array]
     """The same frames in grey and larger, if they are to be matched; a repeated frame is the same object."""
     seconds: float
@@ -49,7 +50,7 @@ def select_frames(timed_frames: Iterator[TimedFrame], request: ClipRequest, *, m
     start, end = request.start_seconds or 0.0, _end_seconds(request)
     selection = _Selection(request, max_pixels)
     previous: TimedFrame | None = None
-    for current in timed_frames:
+    for current in _until_size_changes(timed_frames):
         selection.note_original(current)
         if request.fps is None:
             if start - _ROUNDING_SECONDS <= current.seconds < end and not selection.is_full:
@@ -71,6 +72,16 @@ def select_frames(timed_frames: Iterator[TimedFrame], request: ClipRequest, *, m
     return SpanFrames(np.stack(selection.frames), fps, selection.original, selection.greys, seconds)
 
 
+def _until_size_changes(timed_frames: Iterator[TimedFrame]) -> Iterator[TimedFrame]:
+    """Yield frames up to the first whose size, orientation or pixel ratio differs from those before: all else is damage."""
+    geometry = None
+    for timed in timed_frames:
+        geometry = geometry or timed.geometry
+        if timed.geometry != geometry:
+            return
+        yield timed
+
+
 def _end_seconds(request: ClipRequest) -> float:
     return math.inf if request.end_seconds is None else request.end_seconds
 
@@ -79,15 +90,13 @@ class _Selection:
     """The frames selected so far, as pixels of the final size."""
 
     def __init__(self, request: ClipRequest, max_pixels: int) -> None:
-        from av.video.reformatter import VideoReformatter
-
         self.frames: list[Array] = []
         self.greys: list[Array] = []
         self.original: dict[str, Any] = {}
         self._request = request
         self._max_pixels = max_pixels
         self._enough = math.inf if request.needs_whole_span or request.num_frames is None else request.num_frames
-        self._reformatter = VideoReformatter()
+        self._converter = RgbConverter()
         self._last: tuple[TimedFrame, Array, Array | None] | None = None
         self._bytes = 0
 
@@ -99,10 +108,11 @@ class _Selection:
         """Record what the file is, from its first frame."""
         if self.original:
             return
-        frame = timed.frame
-        height, width = (frame.width, frame.height) if timed.turns % 2 else (frame.height, frame.width)
-        self.original = {"height": height, "width": width, "fps": timed.fps, "codec": timed.codec}
-        self.original["hdr"] = probing.is_hdr(frame)
+        geometry = timed.geometry
+        self.original = {"height": geometry.height, "width": geometry.width, "fps": timed.fps, "codec": timed.codec}
+        self.original["hdr"] = bt2020.is_hdr(timed.frame)
+        if geometry.pixel_ratio != SQUARE:
+            self.original["pixel_ratio"] = f"{geometry.pixel_ratio.numerator}:{geometry.pixel_ratio.denominator}"
 
     def add_until(self, until_seconds: float, timed: TimedFrame, start_seconds: float) -> None:
         """Add a frame for every time of the requested rate that comes before ``until_seconds``."""
@@ -130,25 +140,16 @@ class _Selection:
             raise DecodeError(f"over {self._max_pixels} pixels in one {_limit_hint(self._request)}")
 
     def _pixels_of(self, timed: TimedFrame) -> Array:
-        import numpy as np
-
-        frame, request = timed.frame, self._request
-        if frame.width * frame.height != self.original["width"] * self.original["height"]:
-            raise DecodeError("the size changes within the file")
-        height, width = scaled_size(self.original["height"], self.original["width"], request.size, request.resize)
-        if timed.turns % 2:
+        geometry, request = timed.geometry, self._request
+        height, width = scaled_size(geometry.height, geometry.width, request.size, request.resize)
+        if geometry.orientation.is_transposed:
             height, width = width, height
-        # Bicubic is FFmpeg's default. The range is passed on, as PyAV would assume the limited one.
-        rgb = self._reformatter.reformat(
-            frame, width, height, "rgb24", interpolation="BICUBIC", src_color_range=frame.color_range or None, threads=1
-        )
-        return crop_or_pad(np.rot90(rgb.to_ndarray(), timed.turns), request.size, request.resize)
+        pixels = self._converter.rgb(timed.frame, height, width)
+        return crop_or_pad(geometry.orientation.upright(pixels[None])[0], request.size, request.resize)
 
     def _grey_of(self, timed: TimedFrame) -> Array:
-        height, width = scaled_size(timed.frame.height, timed.frame.width, frame_matching.SIDE)
-        grey = self._reformatter.reformat(timed.frame, width, height, "gray", interpolation="AREA", threads=1)
-        pixels: Array = grey.to_ndarray()  # type: ignore[assignment]
-        return pixels
+        height, width = scaled_size(timed.geometry.coded_height, timed.geometry.square_width, frame_matching.SIDE)
+        return self._converter.grey(timed.frame, height, width)
 
 
 def _limit_hint(request: ClipRequest) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from t2vdata.media.decode import probe as probing
 from t2vdata.media.decode.probe import Source
+from t2vdata.media.display_geometry import DisplayGeometry
 
 if TYPE_CHECKING:
     import av
@@ -22,15 +23,14 @@ SEEKABLE_DEMUXERS = ("mov", "matroska")
 
 @dataclass(frozen=True, slots=True)
 class TimedFrame:
-    """A decoded frame and its start, with the rate, codec and rotation of its file."""
+    """A decoded frame and its start, with the rate and codec of its file."""
 
     seconds: float
     """From the file's first frame."""
     frame: av.VideoFrame
     fps: float
     codec: str
-    turns: int
-    """Counterclockwise quarter turns that make the frame upright."""
+    geometry: DisplayGeometry
 
 
 class OutOfOrderError(Exception):
@@ -57,7 +57,7 @@ def stream(source: Source, demuxer: str, start_seconds: float | None) -> Iterato
                     if frame.pts is None or frame.pts <= last:
                         raise OutOfOrderError
                     last = frame.pts
-                    yield TimedFrame((frame.pts - origin) * base, frame, fps, codec, round(frame.rotation / 90) % 4)
+                    yield TimedFrame((frame.pts - origin) * base, frame, fps, codec, probing.geometry_of(frame, video))
                 if packet.is_corrupt:
                     break
         except av.FFmpegError:
@@ -70,7 +70,7 @@ def read_all(source: Source) -> Iterator[TimedFrame]:
     probe = probing.probe(source)
     frames = iter(probe.frames) if probe.frames is not None else _decode_again(probe)
     for seconds, frame in zip(probe.seconds, frames, strict=False):
-        yield TimedFrame(seconds - probe.seconds[0], frame, probe.fps, probe.codec, probe.turns)
+        yield TimedFrame(seconds - probe.seconds[0], frame, probe.fps, probe.codec, probe.geometry)
 
 
 def _decode_again(probe: probing.Probe) -> Iterator[av.VideoFrame]:

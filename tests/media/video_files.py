@@ -142,13 +142,47 @@ def of_pictures(frames: NDArray[np.uint8], *, quality: int = 20) -> bytes:
 
 
 def rotated(data: bytes, turns: int) -> bytes:
-    """Return an MP4 file whose header rotates its frames: the display matrix of its track."""
+    """Return an MP4 file whose header rotates its frames by quarter turns against the clock."""
+    return with_matrix(data, {1: (0, -1, 1, 0), 2: (-1, 0, 0, -1), 3: (0, 1, -1, 0)}[turns])
+
+
+def with_matrix(data: bytes, matrix: tuple[int, int, int, int]) -> bytes:
+    """Return an MP4 file with the display matrix (a, b, c, d) in the header of its track."""
     at = data.index(b"tkhd") + 4 + 40
-    plus, minus = (1 << 16).to_bytes(4, "big"), (-1 << 16).to_bytes(4, "big", signed=True)
+    a, b, c, d = ((value << 16).to_bytes(4, "big", signed=True) for value in matrix)
     none, unit = bytes(4), (1 << 30).to_bytes(4, "big")
-    matrix = {1: [none, minus, plus, none], 2: [minus, none, none, minus], 3: [none, plus, minus, none]}[turns]
-    a, b, c, d = matrix
     return data[:at] + b"".join([a, b, none, c, d, none, none, none, unit]) + data[at + 36 :]
+
+
+def anamorphic(ratio: Fraction, container: str = "mp4", codec: str = "libx264") -> bytes:
+    """Return 4 frames of 64x48 whose pixels have this ratio of width to height."""
+    file = io.BytesIO()
+    with av.open(file, "w", format=container) as out:
+        stream = out.add_stream(codec, rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = ratio
+        stream.codec_context.thread_count = 1
+        for picture in pictures(4, 64, 48):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        out.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def changing(sizes: Sequence[tuple[int, int]], *, num_frames: int = 5) -> bytes:
+    """Return Motion JPEG in Matroska with ``num_frames`` in each size (width, height), one after the other."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as out:
+        stream = out.add_stream("mjpeg", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = *sizes[0], "yuvj420p"
+        for part, (width, height) in enumerate(sizes):
+            encoder = av.CodecContext.create("mjpeg", "w")
+            encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = width, height, "yuvj420p", Fraction(1, RATE)
+            for number, picture in enumerate(pictures(num_frames, width, height)):
+                for packet in encoder.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")):
+                    packet.pts = packet.dts = part * num_frames + number
+                    packet.stream, packet.time_base = stream, Fraction(1, RATE)
+                    out.mux(packet)
+    return file.getvalue()
 
 
 def in_front(data: bytes, tmp_path: Path) -> bytes:

@@ -16,7 +16,7 @@ from t2vdata.media.decode import probe as probing
 from t2vdata.media.decode.installed import installed_version, why_not_imported
 from t2vdata.media.decode.probe import AV1_DECODERS
 from t2vdata.media.decode.remux import Readable, readable
-from t2vdata.media.decode.video import Video, VideoInfo, cpu_only, upright
+from t2vdata.media.decode.video import Video, VideoInfo, cpu_only
 
 # After a seek in HEVC or MPEG-4, decord returns a nearby frame. Any codec but these is read from the start.
 _SEEKABLE_CODECS = ("h264", "vp8", "vp9")
@@ -63,7 +63,7 @@ class _Reader:
         except _decord().DECORDError as error:
             raise DecodeError(f"decord: {_sentence(error)}; use backend='pyav'") from error
         row_of = {number: row for row, number in enumerate(distinct)}
-        return upright(frames[[row_of[index + self._file.first] for index in indices]], self._file.turns)
+        return self._file.orientation.upright(frames[[row_of[index + self._file.first] for index in indices]])
 
     def _read_from_start(self, rising: Sequence[int]) -> Any:
         """Return the frames (T, H, W, 3) at rising numbers, reading every frame up to the last."""

@@ -14,7 +14,7 @@ from t2vdata.media.decode import probe as probing
 from t2vdata.media.decode.installed import installed_version, why_not_imported
 from t2vdata.media.decode.probe import AV1_DECODERS
 from t2vdata.media.decode.remux import Readable, readable
-from t2vdata.media.decode.video import Video, VideoInfo, cpu_only, upright
+from t2vdata.media.decode.video import Video, VideoInfo, cpu_only
 
 
 def why_not(device: str) -> str | None:
@@ -71,7 +71,7 @@ class _Reader:
         frames: dict[int, Any] = {}
         for index in sorted({index + self._file.first for index in indices}):
             frames[index] = self._read(index)
-        return upright(np.stack([frames[index + self._file.first] for index in indices]), self._file.turns)
+        return self._file.orientation.upright(np.stack([frames[index + self._file.first] for index in indices]))
 
     def close(self) -> None:
         if self._capture is not None:

@@ -1,8 +1,9 @@
 """Find out what really decodes in a video file, in one pass with PyAV, whichever backend then gives the pixels.
 
 The rule for damaged files: the frames before the first damage count. Damage is a packet that the container marks as cut
-short, a packet that FFmpeg refuses, or a frame whose size differs from the first. If no frame comes before it, the file is
-refused. (Damage that a decoder conceals silently, such as flipped bits inside a picture, goes unnoticed.)
+short, a packet that FFmpeg refuses, or a frame whose size, orientation or pixel ratio differs from the first. If no frame
+comes before it, the file is refused. (Damage that a decoder conceals silently, such as flipped bits inside a picture, goes
+unnoticed.)
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from t2vdata.errors import DecodeError
+from t2vdata.media import bt2020, display_geometry, rgb
 from t2vdata.media.decode import containers
+from t2vdata.media.display_geometry import DisplayGeometry
 
 if TYPE_CHECKING:
     import av
@@ -53,15 +56,15 @@ class Probe:
     """Time stamp of each packet, as stored in the container."""
     key_packets: tuple[int, ...]
     """Numbers of the packets at which decoding can begin."""
-    coded_height: int
-    coded_width: int
-    turns: int
-    """Counterclockwise quarter turns that make the frames upright."""
+    geometry: DisplayGeometry
+    """Of the first frame, and so of all."""
     fps: float
     is_plain: bool
     """Whether every demuxer counts the same frames in the same order: none damaged, hidden, out of order or without a time."""
     is_hdr: bool
-    """Whether the colours are tagged as BT.2020 primaries or a high dynamic range transfer."""
+    """Whether the colours have a high dynamic range."""
+    only_pyav: str | None
+    """Why other backends would show other pixels, or None."""
     is_interlaced: bool
     """Whether any frame consists of two fields of different times."""
     damage: str | None = None
@@ -74,11 +77,11 @@ class Probe:
 
     @property
     def height(self) -> int:
-        return self.coded_width if self.turns % 2 else self.coded_height
+        return self.geometry.height
 
     @property
     def width(self) -> int:
-        return self.coded_height if self.turns % 2 else self.coded_width
+        return self.geometry.width
 
 
 @dataclass(slots=True)
@@ -87,6 +90,7 @@ class _Pass:
 
     stamps: list[int | None] = field(default_factory=list)
     """Of each packet."""
+    geometry: DisplayGeometry | None = None
     key_packets: list[int] = field(default_factory=list)
     hidden: int = 0
     order: list[int] = field(default_factory=list)
@@ -96,11 +100,12 @@ class _Pass:
     is_interlaced: bool = False
     damage: str | None = None
 
-    def add(self, frame: av.VideoFrame) -> None:
+    def add(self, frame: av.VideoFrame, stream: VideoStream) -> None:
+        geometry = geometry_of(frame, stream)
         if self.first is None:
-            self.first = frame
-        if (frame.width, frame.height) != (self.first.width, self.first.height):
-            raise DecodeError(f"the size changes to {frame.width}x{frame.height} at frame {len(self.order)}")
+            self.first, self.geometry = frame, geometry
+        if geometry != self.geometry:
+            raise DecodeError(f"the size changes to {geometry} at frame {len(self.order)}")
         self.order.append(len(self.order) if frame.pts is None else frame.pts)
         self.is_interlaced |= frame.interlaced_frame
         self.pixels += frame.width * frame.height
@@ -197,7 +202,7 @@ def _walk(container: InputContainer, stream: VideoStream, *, decodes: bool) -> _
                 packet.pts = ordinal
             if decodes or state.first is None:
                 for frame in stream.codec_context.decode(None if state.damage else packet):
-                    state.add(frame)
+                    state.add(frame, stream)
             if state.damage:
                 break
     except av.FFmpegError as error:
@@ -211,9 +216,10 @@ def _walk(container: InputContainer, stream: VideoStream, *, decodes: bool) -> _
 def _summary(
     source: Source, name: str, container: InputContainer, stream: VideoStream, state: _Pass, *, decodes: bool
 ) -> Probe:
-    if state.first is None:
+    if state.first is None or state.geometry is None:
         raise DecodeError(f"no frame decodes: {state.damage}" if state.damage else "no frame decodes")
     first, stamps = state.first, state.stamps
+    rgb.check_matrix(first)
     order = state.order if decodes else list(range(len(stamps)))
     shown = [stamps[ordinal] if ordinal < len(stamps) else None for ordinal in order]
     rising = sorted(stamp for stamp in shown if stamp is not None)
@@ -227,9 +233,7 @@ def _summary(
         order=tuple(order) if decodes else (),
         stamps=tuple(stamps),
         key_packets=tuple(state.key_packets),
-        coded_height=first.height,
-        coded_width=first.width,
-        turns=round(first.rotation / 90) % 4,
+        geometry=state.geometry,
         fps=fps,
         is_plain=(
             state.damage is None
@@ -241,7 +245,8 @@ def _summary(
             and (shown == rising or not decodes)
             and name in _EXACT_DEMUXERS
         ),
-        is_hdr=is_hdr(first),
+        is_hdr=bt2020.is_hdr(first),
+        only_pyav=_why_only_pyav(first, stream.codec_context.name, state.geometry),
         is_interlaced=state.is_interlaced,
         damage=state.damage,
         frames=state.frames if decodes else None,
@@ -259,13 +264,17 @@ def _seconds(stream: VideoStream, stamps: list[int], num_frames: int, fps: float
     return tuple(stamp * base.numerator / base.denominator for stamp in stamps)
 
 
-# FFmpeg's AVColorPrimaries and AVColorTransferCharacteristic (PQ and hybrid log-gamma).
-_BT2020, _HDR_TRANSFERS = 9, (16, 18)
+def geometry_of(frame: av.VideoFrame, stream: VideoStream) -> DisplayGeometry:
+    """Return how a frame is to be shown, right after the decoder returned it."""
+    # The decoder's ratio changes within a stream; that of the container comes first, as for FFmpeg.
+    return display_geometry.of_frame(frame, stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio)
 
 
-def is_hdr(frame: av.VideoFrame) -> bool:
-    """Return whether the colours are tagged as BT.2020 primaries or a high dynamic range transfer."""
-    return frame.color_primaries == _BT2020 or frame.color_trc in _HDR_TRANSFERS
+def _why_only_pyav(frame: av.VideoFrame, codec: str, geometry: DisplayGeometry) -> str | None:
+    if geometry.pixel_ratio != display_geometry.SQUARE:
+        return f"its pixels are not square ({geometry.pixel_ratio.numerator}:{geometry.pixel_ratio.denominator})"
+    # FFmpeg's decoder makes the transparent parts of a GIF white itself.
+    return None if codec == "gif" else rgb.why_only_pyav(frame)
 
 
 def average_fps(stream: VideoStream, stamps: list[int]) -> float:

@@ -13,7 +13,8 @@ from t2vdata.errors import DecodeError
 from t2vdata.media.color import full_range
 from t2vdata.media.decode import probe as probing
 from t2vdata.media.decode.probe import MAX_PIXELS, Probe
-from t2vdata.media.decode.video import Video, VideoInfo, cpu_only, upright
+from t2vdata.media.decode.video import Video, VideoInfo, cpu_only
+from t2vdata.media.rgb import RgbConverter
 
 if TYPE_CHECKING:
     import av
@@ -134,16 +135,16 @@ class _Reader:
     """Converts the frames that the probe kept, or decodes them again on request."""
 
     def __init__(self, probe: Probe) -> None:
-        from av.video.reformatter import VideoReformatter
-
         self._probe: Probe = probe
-        self._reformatter: Any = VideoReformatter()
+        self._converter: RgbConverter | None = RgbConverter()
         self._ranks = {ordinal: rank for rank, ordinal in enumerate(probe.order)} if probe.frames is None else {}
 
     def frames_at(self, indices: Sequence[int]) -> NDArray[np.uint8]:
         import numpy as np
 
-        pixels: NDArray[np.uint8] = np.empty((len(indices), self._probe.coded_height, self._probe.coded_width, 3), np.uint8)
+        geometry, converter = self._probe.geometry, self._converter or RgbConverter()
+        height, width = geometry.coded_height, geometry.square_width
+        pixels: NDArray[np.uint8] = np.empty((len(indices), height, width, 3), np.uint8)
         rows: dict[int, list[int]] = {}
         for row, index in enumerate(indices):
             rows.setdefault(index, []).append(row)
@@ -151,20 +152,13 @@ class _Reader:
         distinct = sorted(rows)
         decoded = self._decoded(distinct) if kept is None else ((index, kept[index]) for index in distinct)
         for index, frame in decoded:
-            pixels[rows.pop(index)] = self._rgb(frame)
+            pixels[rows.pop(index)] = converter.rgb(frame, height, width)
         if rows:
             raise DecodeError(f"frame {min(rows)} did not decode again; the file has changed since it was opened")
-        return cast("NDArray[np.uint8]", upright(pixels, self._probe.turns))
+        return geometry.orientation.upright(pixels)
 
     def close(self) -> None:
-        self._reformatter = None
-
-    def _rgb(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
-        # Bicubic is FFmpeg's default, and so that of the other backends. PyAV would assume limited range.
-        rgb = self._reformatter.reformat(
-            frame, format="rgb24", interpolation="BICUBIC", src_color_range=frame.color_range or None, threads=1
-        )
-        return cast("NDArray[np.uint8]", rgb.to_ndarray())
+        self._converter = None
 
     def _decoded(self, rising: list[int]) -> Iterator[tuple[int, av.VideoFrame]]:
         """Yield (index, frame) at the rising indices, one group of pictures after the other."""

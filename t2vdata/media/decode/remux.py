@@ -17,6 +17,7 @@ from fractions import Fraction
 from t2vdata.errors import DecodeError
 from t2vdata.media.decode import probe as probing
 from t2vdata.media.decode.probe import Probe
+from t2vdata.media.display_geometry import UPRIGHT, Orientation
 
 # Only the order matters. One frame a second, because decord refuses files that it measures at under a second.
 _STEP_SECONDS = 1
@@ -31,17 +32,19 @@ class Readable:
     """The number of frames that a decoder should count."""
     first: int = 0
     """Index of the original's first frame; the frames before it are decoded but not shown."""
-    turns: int = 0
-    """Counterclockwise quarter turns still to apply: a copy has no rotation tag."""
+    orientation: Orientation = UPRIGHT
+    """The orientation still to apply: a copy has no tag of it."""
 
 
 def readable(probe: Probe, containers: Sequence[str] = ("nut",)) -> Readable:
     """Return the file itself, or a clean copy in memory, in the first of ``containers`` that can hold its codec.
 
-    Raises DecodeError if the file cannot be copied.
+    Raises DecodeError if the file cannot be copied, or if only PyAV shows its pixels as they are meant.
     """
     # Rotated files are turned here: decord's own rotation fails for widths that are not a multiple of 16.
-    if probe.is_plain and not probe.turns:
+    if probe.only_pyav:
+        raise DecodeError(f"{probe.only_pyav}; use backend='pyav'")
+    if probe.is_plain and probe.geometry.orientation == UPRIGHT:
         assert isinstance(probe.source, bytes | str)  # noqa: S101  # only PyAV gets open files
         return Readable(probe.source, probe.num_frames)
     positions = _positions(probe)
@@ -81,4 +84,4 @@ def _copy(probe: Probe, positions: dict[int, int], into: str) -> Readable:
                 out.mux(packet)
     except (av.FFmpegError, ValueError) as error:
         raise DecodeError(f"its {probe.codec} stream cannot be copied ({error}); use backend='pyav'") from error
-    return Readable(file.getvalue(), len(positions), min(probe.order), probe.turns)
+    return Readable(file.getvalue(), len(positions), min(probe.order), probe.geometry.orientation)

