@@ -5,6 +5,7 @@
     |   |-- UnknownNameError    no such dataset, split, key, option ...; the message suggests the nearest one
     |   |-- MissingPackageError a package that an extra installs is missing
     |   |-- OtherSpecError      the output folder holds something else
+    |   |-- StoppedError        reading was stopped: its reader was closed meanwhile
     |   `-- RawDataError        the raw files of a dataset are missing or not as expected
     |-- DataError               data on disk is damaged or missing
     |   |-- NotADatasetError    no readable manifest there
@@ -54,6 +55,10 @@ class MissingPackageError(RequestError, ModuleNotFoundError):
 
 class OtherSpecError(RequestError):
     """The output folder belongs to another build, or to no build at all."""
+
+
+class StoppedError(RequestError):
+    """Reading was stopped because its reader was closed meanwhile."""
 
 
 class RawDataError(RequestError):

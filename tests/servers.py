@@ -313,3 +313,49 @@ def unreliable_proxy(upstream: str, *, refuse: Callable[[int], bool], delay_seco
         yield proxy
     finally:
         proxy.close()
+
+
+class ScriptedServer:
+    """An HTTP server whose answers a test writes itself; counts the requests for each path."""
+
+    def __init__(self, answer: Callable[[http.server.BaseHTTPRequestHandler], None]) -> None:
+        self.requests: list[str] = []
+        self.ended = threading.Event()
+        """Set when the test is over: an answer that waits ends."""
+        scripted = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *arguments: Any) -> None:
+                """Do not log."""
+
+            def do_GET(self) -> None:  # named by http.server
+                scripted.requests.append(self.path)
+                with contextlib.suppress(ConnectionError):
+                    answer(self)
+                self.close_connection = True
+
+            do_HEAD = do_GET  # noqa: N815
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._server.block_on_close = False
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self.ended.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@contextlib.contextmanager
+def scripted_server(answer: Callable[[http.server.BaseHTTPRequestHandler], None]) -> Iterator[ScriptedServer]:
+    server = ScriptedServer(answer)
+    try:
+        yield server
+    finally:
+        server.close()

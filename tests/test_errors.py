@@ -28,7 +28,7 @@ def drawn_parents(text: str) -> dict[str, str | None]:
 
 
 def test_everything_raised_on_purpose_is_one_family() -> None:
-    assert len(EVERY) == 22
+    assert len(EVERY) == 23
     assert all(issubclass(error, T2VError) for error in EVERY)
 
 
@@ -66,7 +66,7 @@ def test_the_tree_in_the_docstring_shows_every_error_under_its_parent() -> None:
 def test_standard_handlers_catch_them_too(parent: type[Exception]) -> None:
     caught = {error.__name__ for error in EVERY if issubclass(error, parent)}
     expected = {
-        ValueError: {"RequestError", "UnknownNameError", "OtherSpecError", "RawDataError"},
+        ValueError: {"RequestError", "UnknownNameError", "OtherSpecError", "RawDataError", "StoppedError"},
         OSError: {"StorageError", "ScratchError", "StoreAwayError", "TransientError"},
     }
     assert caught == expected[parent]

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 import zlib
 from collections.abc import Generator, Iterator
 
 from t2vdata import storage
-from t2vdata.errors import DamagedError, TransientError
+from t2vdata.errors import DamagedError
+from t2vdata.storage.resuming import resumed_blocks
 
 # Passed to zlib, and taken from it, at a time: an archive that unpacks to a thousand times its size needs no memory.
 _CHUNK = 1 << 18
-# Pauses before a broken connection to a web server is opened again.
-_PAUSES_SECONDS = (0.1, 1.0, 5.0)
 
 
 class ArchiveStream:
@@ -27,7 +25,7 @@ class ArchiveStream:
         self.path = path
         self.position = 0
         """Offset of the next byte, in the unpacked archive."""
-        self._source = _ResumingSource(path)
+        self._source = _Source(path)
         self._unzipped: Iterator[bytes] | None = None
         self._buffer = b""
         self._is_open = False
@@ -114,20 +112,22 @@ class SharedStream:
             self._stream = stream
 
 
-def file_blocks(path: str, start: int = 0, end: int | None = None) -> Generator[bytes, None, None]:
+def file_blocks(
+    path: str, start: int = 0, end: int | None = None, *, stop: threading.Event | None = None
+) -> Generator[bytes, None, None]:
     """Yield the bytes of a local file or URL from ``start`` to ``end``, in blocks. Raises as ``storage.blocks``."""
     if storage.is_url(path):
-        yield from storage.blocks(path, start, end)
+        yield from storage.blocks(path, start, end, stop=stop)
         return
-    with storage.open_read(path) as file:
+    with storage.reading(path), storage.open_read(path) as file:
         file.seek(start)
         while (end is None or start < end) and (block := file.read(_CHUNK if end is None else min(_CHUNK, end - start))):
             start += len(block)
             yield block
 
 
-class _ResumingSource:
-    """The stored bytes of a file, in blocks; a broken connection is opened again where it broke."""
+class _Source:
+    """The stored bytes of a file, in blocks; a broken connection to a web server is opened again where it broke."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -138,22 +138,13 @@ class _ResumingSource:
         return self
 
     def __next__(self) -> bytes:
-        for pause in (*_PAUSES_SECONDS, None):
-            if self._blocks is None:
-                self._blocks = file_blocks(self._path, self._position)
-            try:
-                block = next(self._blocks)
-            except TransientError:
-                # Only for web servers; ``blocks`` has waited for stores already. One broken connection must not waste
-                # gigabytes.
-                self._blocks = None
-                if pause is None:
-                    raise
-                time.sleep(pause)
-            else:
-                self._position += len(block)
-                return block
-        raise AssertionError
+        if self._blocks is None:
+            # One broken connection must not waste gigabytes. ``file_blocks`` waits for stores already.
+            is_web = self._path.startswith(("http://", "https://"))
+            self._blocks = (resumed_blocks if is_web else file_blocks)(self._path, self._position)
+        block = next(self._blocks)
+        self._position += len(block)
+        return block
 
     def skip(self, num_bytes: int) -> None:
         self.close()

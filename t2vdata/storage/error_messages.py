@@ -13,6 +13,22 @@ def storage_error(error: OSError, path: str) -> StorageError:
     return StorageError(_sentence(error, path))
 
 
+def read_error(error: OSError, path: str) -> StorageError:
+    """Return a StorageError that says why the file at ``path`` could not be read and what to do next."""
+    match error.errno:
+        case errno.EACCES | errno.EPERM:
+            sentence = f"no permission to read {path}; give yourself access to it, or run as its owner"
+        case errno.EISDIR:
+            sentence = f"{path} is a folder; expected a file"
+        case errno.EMFILE | errno.ENFILE:
+            sentence = f"cannot open {path}: {error.strerror}; allow more open files with `ulimit -n`"
+        case errno.EIO:
+            sentence = f"cannot read {path}: {error.strerror}; check the disk, and restore the file from a copy"
+        case _:
+            sentence = f"cannot read {path}: {error.strerror or error}"
+    return StorageError(sentence)
+
+
 def _sentence(error: OSError, path: str) -> str:
     folder = os.path.dirname(path) or "."
     match error.errno:

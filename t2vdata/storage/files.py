@@ -1,6 +1,8 @@
 """Reading files, local or at a URL.
 
-Only ``blocks`` and ``copy_here``, which read the raw files of a build, wait for an unavailable store; the others fail at once.
+``blocks`` and ``copy_here``, which read the raw files of a build, wait for an unavailable store for minutes. ``fetched`` and
+``read_range``, which read the index and the clips of a dataset, resume for a minute at most (``retry.READING``). The others
+fail at once.
 """
 
 from __future__ import annotations
@@ -10,15 +12,21 @@ import functools
 import hashlib
 import mmap
 import os
+import stat
+import threading
 from collections.abc import Generator, Iterator
 from typing import IO
 
 from t2vdata.errors import StorageError
 from t2vdata.storage import remote, retry
-from t2vdata.storage.error_messages import storage_error
+from t2vdata.storage.error_messages import read_error, storage_error
 from t2vdata.storage.filesystem import ask
 from t2vdata.storage.paths import is_url
+from t2vdata.storage.resuming import resumed_blocks
 from t2vdata.storage.scratch import scratch, scratch_errors
+
+# Limit of a file at a URL that is read into memory as a whole, such as a manifest (200 bytes for each shard).
+MAX_BYTES_IN_MEMORY = 256 << 20
 
 
 def open_read(path: str) -> IO[bytes]:
@@ -26,20 +34,61 @@ def open_read(path: str) -> IO[bytes]:
 
     Raises FileNotFoundError or NotADirectoryError when it does not exist, StorageError when it cannot be read.
     """
+    if is_url(path):
+        return remote.open_read(path)
+    with reading(path):
+        return open_regular(path)
+
+
+def open_regular(path: str) -> IO[bytes]:
+    """Open a regular file: a pipe would block, and a device may never end. Raises OSError as ``open``, and StorageError."""
+    file = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115
+    mode = os.fstat(file.fileno()).st_mode
+    if not stat.S_ISREG(mode):
+        file.close()
+        raise StorageError(f"{path} is a {_kind(mode)}; expected a regular file")
+    return file
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    # Opening a pipe would wait for its writer; for a regular file O_NONBLOCK changes nothing.
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISFIFO(mode):
+        return "pipe (FIFO)"
+    return "socket" if stat.S_ISSOCK(mode) else "device"
+
+
+@contextlib.contextmanager
+def reading(path: str) -> Iterator[None]:
+    """Raise an OSError of reading a local file as StorageError, except that the file does not exist."""
     try:
-        return remote.open_read(path) if is_url(path) else open(path, "rb")
+        yield
     except (FileNotFoundError, NotADirectoryError, StorageError):
         raise
     except OSError as error:
-        raise storage_error(error, path) from error
+        raise read_error(error, path) from error
 
 
-def read_bytes(path: str) -> bytes:
-    """Return the content of a local file or URL."""
+def read_bytes(path: str, *, is_bounded: bool = True) -> bytes:
+    """Return the content of a local file or URL. Raises StorageError for a file over ``MAX_BYTES_IN_MEMORY`` at a URL."""
     if is_url(path):
-        return b"".join(remote.blocks(path))
-    with open_read(path) as file:
+        blocks = remote.blocks(path)
+        return b"".join(_bounded(path, blocks, MAX_BYTES_IN_MEMORY) if is_bounded else blocks)
+    with reading(path), open_read(path) as file:
         return file.read()
+
+
+def _bounded(url: str, blocks: Iterator[bytes], max_bytes: int) -> Iterator[bytes]:
+    """Yield blocks. Raises StorageError when there are more than ``max_bytes``: a server may send without end."""
+    num_bytes = 0
+    for block in blocks:
+        num_bytes += len(block)
+        if num_bytes > max_bytes:
+            raise StorageError(f"{url} sends more than {max_bytes} bytes; expected a smaller file there")
+        yield block
 
 
 def read_first_line(path: str) -> bytes:
@@ -47,31 +96,34 @@ def read_first_line(path: str) -> bytes:
     if is_url(path):
         # One request for all of it; opening the file would take two.
         return read_bytes(path).split(b"\n", 1)[0]
-    with open_read(path) as file:
+    with reading(path), open_read(path) as file:
         return file.readline()
 
 
-def blocks(url: str, start: int = 0, end: int | None = None) -> Generator[bytes, None, None]:
+def blocks(
+    url: str, start: int = 0, end: int | None = None, *, stop: threading.Event | None = None
+) -> Generator[bytes, None, None]:
     """Yield the bytes of the file at a URL from ``start`` on, in blocks, waiting for an unavailable store before each.
 
     It does not wait for web servers: a dead server costs only its own files and may never return, while an unavailable store
-    blocks every clip and usually returns. Raises as ``remote.blocks``, and StoreAwayError.
+    blocks every clip and usually returns. Raises as ``remote.blocks``, and StoreAwayError; StoppedError soon after ``stop``
+    is set.
     """
     if url.startswith(("http://", "https://")):
-        yield from remote.blocks(url, start, end)
+        yield from remote.blocks(url, start, end, stop=stop)
         return
     while end is None or start < end:
-        stop = start + remote.BLOCK if end is None else min(start + remote.BLOCK, end)
-        block = retry.retry(functools.partial(_range, url, start, stop), retry.PATIENCE_SECONDS)
+        block_end = start + remote.BLOCK if end is None else min(start + remote.BLOCK, end)
+        block = retry.retry(functools.partial(_range, url, start, block_end, stop), retry.PATIENCE_SECONDS, stop=stop)
         if block:
             yield block
         start += len(block)
-        if start < stop:
+        if start < block_end:
             return
 
 
-def _range(url: str, start: int, end: int) -> bytes:
-    return b"".join(remote.blocks(url, start, end))
+def _range(url: str, start: int, end: int, stop: threading.Event | None) -> bytes:
+    return b"".join(remote.blocks(url, start, end, stop=stop))
 
 
 def copy_here(url: str, path: str) -> None:
@@ -89,9 +141,9 @@ def files_below(folder: str) -> Iterator[tuple[str, int | None]]:
 def read_range(path: str, offset: int, size: int, *, timeout_seconds: float = remote.TIMEOUT_SECONDS) -> bytes:
     """Return ``size`` bytes from ``offset``, in a single read. Raises StorageError when the file is shorter."""
     if is_url(path):
-        data = b"".join(remote.blocks(path, offset, offset + size, timeout_seconds=timeout_seconds))
+        data = b"".join(resumed_blocks(path, offset, offset + size, timeout_seconds=timeout_seconds))
     else:
-        with open_read(path) as file:
+        with reading(path), open_read(path) as file:
             file.seek(offset)
             data = file.read(size)
     if len(data) != size:
@@ -115,7 +167,7 @@ def fetched(url: str, *, max_bytes: int) -> Iterator[IO[bytes]]:
             yield file
         return
     with scratch(url, "while it is read") as file:
-        for block in remote.blocks(url):
+        for block in resumed_blocks(url, 0, num_bytes):
             file.write(block)
         file.seek(0)
         yield file
@@ -124,9 +176,9 @@ def fetched(url: str, *, max_bytes: int) -> Iterator[IO[bytes]]:
 def map_file(path: str) -> memoryview:
     """Return the bytes of a local file, mapped into memory while any view of them is alive.
 
-    If the file is truncated meanwhile, reading beyond its new end kills the process (SIGBUS).
+    If the file is truncated meanwhile, reading beyond its new end kills the process (SIGBUS). Raises as ``open_read``.
     """
-    with open(path, "rb") as file:
+    with reading(path), open_regular(path) as file:
         # An empty file cannot be mapped.
         is_empty = os.fstat(file.fileno()).st_size == 0
         return memoryview(b"" if is_empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
@@ -202,7 +254,7 @@ def sha256(path: str) -> str:
         for block in remote.blocks(path):
             digest.update(block)
         return digest.hexdigest()
-    with open_read(path) as file:
+    with reading(path), open_read(path) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

@@ -5,25 +5,40 @@ fsspec's own reading takes the whole body of a server without ranges for the ran
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
+import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
 from t2vdata.errors import StorageError, TransientError
 from t2vdata.storage.filesystem import ask, mapped_errors
+from t2vdata.storage.waiting import result_of
 
 # Bytes that one read takes from a connection. aiohttp buffers twice as much, and drops it when the connection breaks.
 _CHUNK = 1 << 18
-# Maximum time that a server may send nothing.
-TIMEOUT_SECONDS = 60.0
+# Maximum time that a server may send nothing, or take for the header of its answer.
+TIMEOUT_SECONDS = 30.0
+# A server that sends less, averaged over such a time, counts as broken: a slow modem sends seven times as much.
+MIN_BYTES_PER_SECOND = 1000
 
 
 class _Response:
     """The response to an HTTP request, whose body is read as it arrives."""
 
-    def __init__(self, url: str, method: str, headers: dict[str, str], timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self,
+        url: str,
+        method: str,
+        headers: dict[str, str],
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        stop: threading.Event | None = None,
+    ) -> None:
         self._url = url
+        self._stop = stop
+        self._pace = _Pace(timeout_seconds)
         self._system = ask(url, lambda system: system)
         with mapped_errors(url):
             answer = self._run(self._send, method, headers, timeout_seconds)
@@ -33,9 +48,14 @@ class _Response:
         self.status_text = f"HTTP {answer.status} {answer.reason or ''}".rstrip()
 
     def read(self) -> bytes:
-        """Return the next bytes of the body that have arrived; empty at its end."""
+        """Return the next bytes of the body that have arrived; empty at its end. Raises TransientError if they trickle."""
         with mapped_errors(self._url):
+            began = time.monotonic()
             block: bytes = self._run(self._answer.content.read, _CHUNK)
+            if block and self._pace.is_too_slow(len(block), time.monotonic() - began):
+                raise TransientError(
+                    f"cannot read {self._url}: the server sends less than {MIN_BYTES_PER_SECOND} bytes per second"
+                )
             return block
 
     def close(self) -> None:
@@ -44,7 +64,7 @@ class _Response:
         async def close() -> None:
             self._answer.close()
 
-        self._run(close)
+        result_of(self._system.loop, close)
 
     async def _send(self, method: str, headers: dict[str, str], timeout_seconds: float) -> Any:
         import aiohttp
@@ -55,12 +75,34 @@ class _Response:
         options = {"allow_redirects": True, "timeout": limit, **self._system.kwargs}
         # In a compressed body the bytes have other offsets.
         options["headers"] = {**options.get("headers", {}), "Accept-Encoding": "identity", **headers}
-        return await session.request(method, self._system.encode_url(self._url), **options)
+        request = session.request(method, self._system.encode_url(self._url), **options)
+        try:
+            return await asyncio.wait_for(request, timeout_seconds)
+        except aiohttp.ServerTimeoutError:
+            raise
+        except TimeoutError as error:
+            raise TimeoutError(f"Timeout: no answer within {timeout_seconds:g} s") from error
 
     def _run(self, work: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any) -> Any:
-        from fsspec.asyn import sync
+        return result_of(self._system.loop, work, *arguments, stop=self._stop)
 
-        return sync(self._system.loop, work, *arguments)
+
+class _Pace:
+    """Measures whether a server sends enough, over windows of time spent waiting for it."""
+
+    def __init__(self, window_seconds: float) -> None:
+        self._window_seconds = window_seconds
+        self._num_bytes, self._seconds = 0, 0.0
+
+    def is_too_slow(self, num_bytes: int, seconds: float) -> bool:
+        """Count bytes that took some time; return True if a window ends in which too few arrived."""
+        self._num_bytes += num_bytes
+        self._seconds += seconds
+        if self._seconds < self._window_seconds:
+            return False
+        is_slow = self._num_bytes < MIN_BYTES_PER_SECOND * self._seconds
+        self._num_bytes, self._seconds = 0, 0.0
+        return is_slow
 
 
 def size(url: str) -> int | None:
@@ -81,11 +123,13 @@ def _size_by(url: str, method: str) -> int | None:
         return int(text) if is_plain and text.isdecimal() else None
 
 
-def blocks(url: str, start: int, end: int | None, timeout_seconds: float) -> Iterator[bytes]:
+def blocks(
+    url: str, start: int, end: int | None, timeout_seconds: float, stop: threading.Event | None = None
+) -> Iterator[bytes]:
     """Yield the bytes of a file from ``start`` until ``end`` or its own end, as they arrive. Raises as ``remote.blocks``."""
     is_range = start > 0 or end is not None
     headers = {"Range": f"bytes={start}-{'' if end is None else end - 1}"} if is_range else {}
-    with contextlib.closing(_Response(url, "GET", headers, timeout_seconds)) as response:
+    with contextlib.closing(_Response(url, "GET", headers, timeout_seconds, stop)) as response:
         if response.status == 416:
             return  # The file ends at ``start`` or before.
         _check_status(response, url)

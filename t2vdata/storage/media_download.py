@@ -110,6 +110,7 @@ class Download:
         self._after = after
         """A gzipped archive is read in one direction: the download of the file before this one in the archive."""
         self._done = threading.Event()
+        self._stop = threading.Event()
         self._lock = threading.Lock()
         self._file: IO[bytes] = io.BytesIO()
         self._scratch: contextlib.ExitStack | None = None
@@ -150,6 +151,8 @@ class Download:
     def discard(self) -> None:
         """Stop the download and release its bytes."""
         self._budget.discard(self)
+        # Ends its wait for a server, so that its thread serves another.
+        self._stop.set()
         with self._lock:
             self._file.close()
             if self._scratch is not None:
@@ -210,8 +213,9 @@ class Download:
     def _blocks(self, position: int) -> Generator[bytes, None, None]:
         media = self._media
         if media.offset is None:
-            return storage.blocks(media.path, position)
-        return file_blocks(media.path, media.offset + position, media.offset + (media.size_bytes or 0))
+            return storage.blocks(media.path, position, stop=self._stop)
+        end = media.offset + (media.size_bytes or 0)
+        return file_blocks(media.path, media.offset + position, end, stop=self._stop)
 
     def _too_large(self) -> DecodeError:
         return DecodeError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import functools
 import io
+import threading
 import urllib.parse
 from collections.abc import Iterator
 from typing import IO, Any
@@ -15,6 +16,7 @@ from typing import IO, Any
 from t2vdata.storage import http
 from t2vdata.storage.filesystem import ask, is_http
 from t2vdata.storage.http import TIMEOUT_SECONDS
+from t2vdata.storage.waiting import result_of
 
 __all__ = ["BLOCK", "TIMEOUT_SECONDS", "blocks", "files_below", "open_read", "size"]
 
@@ -22,15 +24,22 @@ __all__ = ["BLOCK", "TIMEOUT_SECONDS", "blocks", "files_below", "open_read", "si
 BLOCK = 4 << 20
 
 
-def blocks(url: str, start: int = 0, end: int | None = None, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Iterator[bytes]:
+def blocks(
+    url: str,
+    start: int = 0,
+    end: int | None = None,
+    *,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+    stop: threading.Event | None = None,
+) -> Iterator[bytes]:
     """Yield the bytes of a file from ``start`` until ``end`` or its own end, in blocks; fewer when it ends earlier.
 
-    ``timeout_seconds`` of silence end an http(s) request; other stores keep their own limit (S3: 60 seconds).
-    Raises FileNotFoundError, TransientError, StorageError or RequestError.
+    ``timeout_seconds`` of silence end an http(s) request; other stores keep their own limit (S3: see filesystem.py).
+    Raises FileNotFoundError, TransientError, StorageError or RequestError, and StoppedError soon after ``stop`` is set.
     """
     if end is not None and end <= start:
         return iter(())
-    return http.blocks(url, start, end, timeout_seconds) if is_http(url) else _store_blocks(url, start, end)
+    return http.blocks(url, start, end, timeout_seconds, stop) if is_http(url) else _store_blocks(url, start, end, stop)
 
 
 def size(url: str) -> int | None:
@@ -133,23 +142,29 @@ class _SeekableFile(io.RawIOBase):
         return filled
 
 
-def _store_blocks(url: str, start: int, end: int | None) -> Iterator[bytes]:
+def _store_blocks(url: str, start: int, end: int | None, stop: threading.Event | None) -> Iterator[bytes]:
     """Yield blocks from an object store, one request each."""
     while end is None or start < end:
-        stop = start + BLOCK if end is None else min(start + BLOCK, end)
-        block = ask(url, functools.partial(_store_range, url=url, start=start, stop=stop))
+        block_end = start + BLOCK if end is None else min(start + BLOCK, end)
+        block = ask(url, functools.partial(_store_range, url=url, start=start, end=block_end, stop=stop))
         if block:
             yield block
         start += len(block)
-        if start < stop:
+        if start < block_end:
             return
 
 
-def _store_range(system: Any, *, url: str, start: int, stop: int) -> bytes:
+def _store_range(system: Any, *, url: str, start: int, end: int, stop: threading.Event | None) -> bytes:
     try:
-        return bytes(system.cat_file(url, start=start, end=stop))
+        if getattr(system, "async_impl", False) and not system.asynchronous:
+            return bytes(result_of(system.loop, _cat_file, system, url, start, end, stop=stop))
+        return bytes(system.cat_file(url, start=start, end=end))
     except OSError as error:
         # S3 rejects a range that begins at the end of the file or after it.
         if error.errno == errno.EINVAL and "range" in str(error):
             return b""
         raise
+
+
+async def _cat_file(system: Any, url: str, start: int, end: int) -> Any:
+    return await system._cat_file(url, start=start, end=end)

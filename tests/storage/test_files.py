@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import resource
@@ -13,6 +14,7 @@ import pytest
 
 from t2vdata import storage
 from t2vdata.errors import RequestError, StorageError, T2VError
+from t2vdata.storage.error_messages import read_error
 
 
 @pytest.fixture
@@ -247,3 +249,38 @@ def test_storage_errors_are_sentences_without_a_number() -> None:
     assert str(error) == "no space left"
     assert isinstance(error, OSError)
     assert isinstance(error, T2VError)
+
+
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for read in (storage.read_bytes, storage.read_first_line, storage.sha256, storage.map_file, storage.open_read):
+        with pytest.raises(StorageError, match=r"pipe is a pipe \(FIFO\); expected a regular file"):
+            read(str(tmp_path / "pipe"))
+        with pytest.raises(StorageError, match=r"/dev/zero is a device; expected a regular file"):
+            read("/dev/zero")
+        with pytest.raises(StorageError, match="is a folder; expected a file"):
+            read(str(tmp_path))
+
+
+def test_a_read_error_of_the_disk_names_the_file_and_the_next_move() -> None:
+    # Address 0 of a process is never mapped: the kernel answers EIO.
+    with pytest.raises(StorageError, match=r"cannot read /proc/self/mem: Input/output error; check the disk, and restore"):
+        storage.read_range("/proc/self/mem", 0, 10)
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.EACCES, "no permission to read /data/a.tar; give yourself access to it, or run as its owner"),
+        (errno.EMFILE, "cannot open /data/a.tar: Too many open files; allow more open files with `ulimit -n`"),
+    ],
+)
+def test_errors_of_reading_say_what_to_do(number: int, message: str) -> None:
+    assert str(read_error(OSError(number, os.strerror(number)), "/data/a.tar")) == message
+
+
+def test_absolute_paths_mean_the_same_after_a_change_of_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert storage.absolute("data") == str(tmp_path / "data")
+    assert storage.absolute("file://data") == f"file://{tmp_path}/data"
+    assert storage.absolute("s3://bucket/data") == "s3://bucket/data"

@@ -30,9 +30,9 @@ def requested(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     urls: list[str] = []
     real = storage.blocks
 
-    def blocks(url: str, *positions: int) -> object:
+    def blocks(url: str, *positions: int, **options: object) -> object:
         urls.append(url)
-        return real(url, *positions)
+        return real(url, *positions, **options)
 
     monkeypatch.setattr(storage, "blocks", blocks)
     return urls

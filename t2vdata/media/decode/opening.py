@@ -47,7 +47,7 @@ def _content(source: bytes | str | os.PathLike[str]) -> bytes | str:
     path = os.fspath(source)
     try:
         if storage.is_url(path):
-            return storage.read_bytes(path)
+            return storage.read_bytes(path, is_bounded=False)
         # Opened here so that a missing file gives the same error in every backend.
         storage.open_read(path).close()
     except (FileNotFoundError, NotADirectoryError) as error:
