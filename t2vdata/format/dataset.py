@@ -26,9 +26,12 @@ _COLUMNS = ("key", "shard", "extension", "pixels_offset", "pixels_size", "txt_of
 
 
 def open_dataset(path: str | os.PathLike[str]) -> Dataset:
-    """Open a built dataset in a local folder or at a URL. Raises NotADatasetError if there is none."""
+    """Open a built dataset in a local folder or at a URL. Raises NotADatasetError if there is none.
+
+    A later change of the working directory does no harm: ``Dataset.path`` is absolute.
+    """
     folder = os.fspath(path)
-    return Dataset(folder, manifest.read(folder))
+    return Dataset(storage.absolute(folder), manifest.read(folder))
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,11 @@
     t2vdata-<sha256>.tar         a whole shard: its bytes had this hash when they were written
     t2vdata-<sha256>.tar.part    a shard being downloaded, at its full size from the start
     t2vdata-<sha256>.tar.lock    held by the process that downloads it
+    t2vdata-<sha256>.tar.bad     a note that the object is missing or wrong, see shard_failures.py
     t2vdata.lock                 held during eviction
 
-Locks are ``flock``s, which end with the process that holds them, however it ends. No other file is ever touched.
+Locks are ``flock``s, which end with the process that holds them, however it ends. No other file is ever touched. A folder
+that cannot be written to is read: only a shard that it lacks is an error.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import hashlib
 import os
 import re
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,21 +27,36 @@ from typing import IO, Protocol
 from t2vdata import storage
 from t2vdata.errors import RequestError, ShardError, StorageError
 from t2vdata.format.manifest import ShardEntry
-from t2vdata.loading.download import check_not_stopped, download_blocks
+from t2vdata.loading.download import download_blocks
 from t2vdata.loading.locks import locked, try_lock, unlock
+from t2vdata.loading.shard_failures import REMEMBER_SECONDS, ShardFailures
 from t2vdata.loading.spec import CacheSpec
+from t2vdata.storage.resuming import check_not_stopped
 
-_FILE_NAMES = re.compile(r"t2vdata-[0-9a-f]{64}\.tar(|\.part|\.lock)")
+_FILE_NAMES = re.compile(r"t2vdata-[0-9a-f]{64}\.tar(|\.part|\.lock|\.bad)")
 # How often to look for free space while others download.
 _POLL_SECONDS = 0.02
 _FREE_SPACE = "free space there, lower max_bytes, or give CacheSpec another folder"
+_OTHER_FOLDER = "give CacheSpec another folder, or set XDG_CACHE_HOME"
 
 
 def default_folder() -> str:
-    """Return the user's cache folder: $XDG_CACHE_HOME/t2vdata, or ~/.cache/t2vdata."""
+    """Return the user's cache folder: $XDG_CACHE_HOME/t2vdata, or ~/.cache/t2vdata.
+
+    Raises StorageError for a user without a home folder. A folder of temporary files would not do: it is others' too.
+    """
     base = os.environ.get("XDG_CACHE_HOME", "")
     # The XDG specification says to ignore relative paths.
-    return os.path.join(base if os.path.isabs(base) else str(Path.home() / ".cache"), "t2vdata")
+    if os.path.isabs(base):
+        return os.path.join(base, "t2vdata")
+    try:
+        home = Path.home()
+    except RuntimeError as error:
+        raise StorageError(
+            "no folder for the cache of remote shards: this user has no home folder; name one with CacheSpec(folder=...) or "
+            "XDG_CACHE_HOME"
+        ) from error
+    return str(home / ".cache" / "t2vdata")
 
 
 class Holder(Protocol):
@@ -69,12 +87,15 @@ class ShardCache:
     to disk, and is not computed again.
     """
 
-    def __init__(self, spec: CacheSpec) -> None:
+    def __init__(self, spec: CacheSpec, *, since: float | None = None) -> None:
+        """``since``: when the loader was opened (time.time()), see ``ShardFailures``; default: now."""
         self._spec = spec
-        self.folder = spec.folder or default_folder()
+        self.folder = os.path.abspath(spec.folder or default_folder())
+        self._failures = ShardFailures(time.time() if since is None else since)
         with self._storage_errors():
             os.makedirs(self.folder, exist_ok=True)
-            self._sweep()
+            if os.access(self.folder, os.W_OK):
+                self._sweep()
 
     def path(self, entry: ShardEntry) -> str:
         """Return where the shard is or will be cached."""
@@ -85,10 +106,11 @@ class ShardCache:
 
         Raises ShardError if the object differs from the manifest, StorageError if it cannot be downloaded or stored.
         """
-        # Another process may have evicted it right after the download.
-        while (view := self._find(entry)) is None:
-            self.download(entry, url, stop=stop, required=True)
-        return view
+        with self._storage_errors():
+            # Another process may have evicted it right after the download.
+            while (view := self._find(entry)) is None:
+                self.download(entry, url, stop=stop, required=True)
+            return view
 
     def download(self, entry: ShardEntry, url: str, *, stop: threading.Event, required: bool = False) -> bool:
         """Download the shard into the folder unless it is cached; return False if there is no space and it is not ``required``.
@@ -96,21 +118,30 @@ class ShardCache:
         One thread of one process downloads, the others wait for it. Shards that this process uses are never evicted; if they
         fill the cache, a ``required`` shard exceeds ``max_bytes``.
         """
-        path = self.path(entry)
+        path, bad, began = self.path(entry), f"{self.path(entry)}.bad", time.time()
         with self._storage_errors():
+            # Before the lock, which a folder that cannot be written to does not have.
+            if self._is_whole(entry):
+                return True
             os.makedirs(self.folder, exist_ok=True)
+            self._failures.check(bad, url, waited_since=began)
             with locked(f"{path}.lock", while_waiting=lambda: check_not_stopped(stop, url)):
                 if self._is_whole(entry):
                     return True
+                self._failures.check(bad, url, waited_since=began)
                 part = f"{path}.part"
                 try:
-                    while not self._reserve(part, entry, required=required):
+                    while not self._reserve(part, entry, required=required, stop=stop, url=url):
                         if not required:
                             return False
                         stop.wait(_POLL_SECONDS)
                         check_not_stopped(stop, url)
                     self._write_shard(part, entry, url, stop)
                     os.replace(part, path)
+                    Path(bad).unlink(missing_ok=True)
+                except (ShardError, StorageError) as error:
+                    self._failures.remember(bad, url, error)
+                    raise
                 finally:
                     Path(part).unlink(missing_ok=True)
         return True
@@ -158,14 +189,14 @@ class ShardCache:
             "built; copy it again"
         )
 
-    def _reserve(self, part: str, entry: ShardEntry, *, required: bool) -> bool:
+    def _reserve(self, part: str, entry: ShardEntry, *, required: bool, stop: threading.Event, url: str) -> bool:
         """Evict until a shard fits, and reserve its space with an empty file of its size; return False if it does not fit."""
         if entry.num_bytes > self._spec.max_bytes:
             raise RequestError(
                 f"max_bytes of the cache: {self._spec.max_bytes} bytes cannot hold {entry.name} of {entry.num_bytes}; raise "
                 "it, or use mode='ranges'"
             )
-        with locked(os.path.join(self.folder, "t2vdata.lock")):
+        with locked(os.path.join(self.folder, "t2vdata.lock"), while_waiting=lambda: check_not_stopped(stop, url)):
             self._sweep()
             if not self._evict(self._spec.max_bytes - entry.num_bytes):
                 # A shard that is being downloaded can be evicted once it is complete: a required shard waits for that. If
@@ -196,7 +227,10 @@ class ShardCache:
         return total <= max_bytes
 
     def _sweep(self) -> None:
-        """Remove the partial files of downloads that were killed."""
+        """Remove the partial files of downloads that were killed, and old notes of bad shards."""
+        for path, status in self._files(".bad"):
+            if time.time() - status.st_mtime > REMEMBER_SECONDS:
+                Path(path).unlink(missing_ok=True)
         for path in {path.rpartition(".")[0] for path, _ in self._files(".part", ".lock")}:
             lock = try_lock(f"{path}.lock")
             if lock is not None:
@@ -219,9 +253,7 @@ class ShardCache:
         except StorageError:
             raise
         except OSError as error:
-            advice = (
-                _FREE_SPACE if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "give CacheSpec another folder"
-            )
+            advice = _FREE_SPACE if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else _OTHER_FOLDER
             raise StorageError(f"cannot store shards in {self.folder}: {error.strerror or error}; {advice}") from error
 
 

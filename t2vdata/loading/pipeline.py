@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -91,6 +92,7 @@ class Pipeline:
         self._batch_bytes = batch_bytes
         pixels = self._clip_bytes // self.shape[3]
         self._decodes_on_device = decodes_on_device(resources.device, self.index.extensions, pixels, resources.decode_on_device)
+        self._since = time.time()
         self._in_progress: set[int] = set()
         self._state: _ProcessState | None = None
 
@@ -177,13 +179,14 @@ class Pipeline:
         state, self._state = self._state, None
         # After a fork, the workers are the parent's.
         if state is not None and state.process == os.getpid():
-            state.workers.close()
+            # The reader first: a worker may be waiting for a server.
             state.reader.close()
+            state.workers.close()
 
     def _running(self) -> _ProcessState:
         if self._state is None or self._state.process != os.getpid():
             self._in_progress.clear()
-            reader = open_reader(self.split.path, self.index.shards, cache=self.resources.cache)
+            reader = open_reader(self.split.path, self.index.shards, cache=self.resources.cache, since=self._since)
             self._state = _ProcessState(os.getpid(), *self._start_workers(reader), reader)
         return self._state
 
@@ -201,6 +204,7 @@ class Pipeline:
             "folder": self.split.path,
             "shards": [asdict(entry) for entry in index.shards],
             "cache": None if resources.cache is None else asdict(resources.cache),
+            "since": self._since,
             "extensions": index.extensions,
             "shape": self.shape,
             "slot_bytes": buffers.slot_bytes,

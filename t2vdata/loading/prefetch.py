@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
+
+from t2vdata.errors import T2VError
 
 
 class Prefetcher:
@@ -16,7 +19,6 @@ class Prefetcher:
         self._scheduled: list[int] = []
         self._held: set[int] = set()
         """Being downloaded, or downloaded and not taken."""
-        self._failed: dict[int, Exception] = {}
         self._threads: list[threading.Thread] = []
         self._closed = False
 
@@ -25,20 +27,16 @@ class Prefetcher:
         with self._changed:
             self._held.intersection_update(shards)
             self._scheduled = [shard for shard in dict.fromkeys(shards) if shard not in self._held]
-            for shard in shards:
-                self._failed.pop(shard, None)
             self._start_threads()
             self._changed.notify_all()
 
     def take(self, shard: int) -> None:
-        """Mark a shard as being read from now on. Raises what its download raised."""
+        """Mark a shard as being read from now on."""
         with self._changed:
             if shard in self._scheduled:
                 self._scheduled.remove(shard)
             self._held.discard(shard)
             self._changed.notify_all()
-            if (error := self._failed.pop(shard, None)) is not None:
-                raise error
 
     def close(self) -> None:
         """Start no more downloads; one in progress ends by itself."""
@@ -56,12 +54,9 @@ class Prefetcher:
 
     def _work(self) -> None:
         while (shard := self._next()) is not None:
-            try:
+            # Whoever reads the shard asks for it again, and gets the error of that: this server may be back by then.
+            with contextlib.suppress(T2VError):
                 self._download(shard)
-            except Exception as error:
-                # Raised to whoever reads the shard.
-                with self._changed:
-                    self._failed[shard] = error
 
     def _next(self) -> int | None:
         with self._changed:

@@ -15,7 +15,9 @@ from t2vdata.errors import RequestError, ShardError
 from t2vdata.format.manifest import ShardEntry
 from t2vdata.loading.cache import ShardCache, add_holder
 from t2vdata.loading.download import download_blocks
+from t2vdata.loading.mappings import Mappings, make_room
 from t2vdata.loading.prefetch import Prefetcher
+from t2vdata.loading.shard_failures import REMEMBER_SECONDS
 from t2vdata.loading.spec import CacheSpec
 
 
@@ -35,16 +37,23 @@ class Reader(Protocol):
         """Release files and threads. Views returned earlier stay valid; reading again raises RequestError."""
 
 
-def open_reader(folder: str, shards: Sequence[ShardEntry], *, cache: CacheSpec | None = None) -> Reader:
-    """Open the shards of a dataset in a local folder or at a URL; ``cache`` applies to URLs."""
+def open_reader(
+    folder: str, shards: Sequence[ShardEntry], *, cache: CacheSpec | None = None, since: float | None = None
+) -> Reader:
+    """Open the shards of a dataset in a local folder or at a URL; ``cache`` applies to URLs.
+
+    ``since`` is when the loader was opened (time.time()), if this is one of several readers: see shard_failures.py.
+    """
     if not storage.is_url(folder):
         return MappedShards(folder, shards)
     spec = CacheSpec() if cache is None else cache
-    return RemoteRanges(folder, shards, spec) if spec.mode == "ranges" else CachedShards(folder, shards, spec)
+    if spec.mode == "ranges":
+        return RemoteRanges(folder, shards, spec)
+    return CachedShards(folder, shards, spec, since=since)
 
 
 class MappedShards:
-    """Shards in a local folder, each memory-mapped when first read: reads copy nothing.
+    """Shards in a local folder, each memory-mapped when first read: reads copy nothing. See ``Mappings`` for their number.
 
     Truncating a mapped shard kills the process (SIGBUS), as with any mapped file; builds never do that.
     """
@@ -52,14 +61,15 @@ class MappedShards:
     def __init__(self, folder: str, shards: Sequence[ShardEntry]) -> None:
         self._folder = folder
         self._shards = tuple(shards)
-        self._views: list[memoryview | None] = [None] * len(self._shards)
+        self._mappings = Mappings(len(self._shards))
         self._lock = threading.Lock()
         self._closed = False
 
     def read(self, shard: int, offset: int, size: int) -> memoryview:
-        view = self._views[shard]
+        view = self._mappings.views[shard]
         if view is None:
             view = self._map(shard)
+        self._mappings.was_read[shard] = 1
         end = offset + size
         if not 0 <= offset <= end <= len(view):
             raise _beyond(self._folder, self._shards[shard], offset, size)
@@ -71,16 +81,18 @@ class MappedShards:
     def close(self) -> None:
         with self._lock:
             self._closed = True
-            # A mapping lives as long as its last view, which may be in a batch that is still in use.
-            self._views = [None] * len(self._shards)
+            # A mapping lives as long as its last view, which a thread may still be decoding.
+            self._mappings.clear()
 
     def _map(self, shard: int) -> memoryview:
         with self._lock:
             if self._closed:
                 raise _closed(self._folder)
-            view = self._views[shard]
+            view = self._mappings.views[shard]
             if view is None:
-                view = self._views[shard] = self._mapped(self._shards[shard])
+                make_room()
+                view = self._mapped(self._shards[shard])
+                self._mappings.add(shard, view)
             return view
 
     def _mapped(self, entry: ShardEntry) -> memoryview:
@@ -103,14 +115,14 @@ class MappedShards:
 class CachedShards:
     """Shards at a URL, downloaded whole into a cache folder and mapped there; those read next download in the background."""
 
-    def __init__(self, folder: str, shards: Sequence[ShardEntry], spec: CacheSpec) -> None:
+    def __init__(self, folder: str, shards: Sequence[ShardEntry], spec: CacheSpec, *, since: float | None = None) -> None:
         self._folder = folder
         self._shards = tuple(shards)
-        self._cache = ShardCache(spec)
+        self._cache = ShardCache(spec, since=since)
         self._shard_at = {self._cache.path(entry): shard for shard, entry in enumerate(self._shards)}
-        self._views: list[memoryview | None] = [None] * len(self._shards)
-        # Weak references to the mappings: a view in a batch keeps one alive after ours is gone.
-        self._mappings: list[Callable[[], object | None]] = [_nothing] * len(self._shards)
+        self._mappings = Mappings(len(self._shards))
+        # Weak references to the mappings: a view that is being decoded keeps one alive after ours is gone.
+        self._mapped: list[Callable[[], object | None]] = [_nothing] * len(self._shards)
         self._read_at = [0.0] * len(self._shards)
         self._locks = [threading.Lock() for _ in self._shards]
         self._stop = threading.Event()
@@ -122,9 +134,10 @@ class CachedShards:
         add_holder(self)
 
     def read(self, shard: int, offset: int, size: int) -> memoryview:
-        view = self._views[shard]
+        view = self._mappings.views[shard]
         if view is None:
             view = self._map(shard)
+        self._mappings.was_read[shard] = 1
         self._read_at[shard] = time.time()
         end = offset + size
         if not 0 <= offset <= end <= len(view):
@@ -133,16 +146,16 @@ class CachedShards:
 
     def prefetch(self, shards: Sequence[int]) -> None:
         self._check_usable()
-        self._prefetcher.schedule([shard for shard in shards if self._views[shard] is None])
+        self._prefetcher.schedule([shard for shard in shards if self._mappings.views[shard] is None])
 
     def close(self) -> None:
         self._finish()
-        self._views = [None] * len(self._shards)
+        self._mappings.clear()
 
     def last_read(self, path: str) -> float | None:
         """Return when this reader last read a shard of the cache, None if it is not mapped here."""
         shard = self._shard_at.get(path)
-        return None if shard is None or self._mappings[shard]() is None else self._read_at[shard]
+        return None if shard is None or self._mapped[shard]() is None else self._read_at[shard]
 
     def release(self, path: str) -> bool:
         """Unmap a shard of the cache; return False if its bytes are in use."""
@@ -153,22 +166,23 @@ class CachedShards:
         if not self._locks[shard].acquire(blocking=False):
             return False
         try:
-            self._views[shard] = None
-            return self._mappings[shard]() is None
+            self._mappings.drop(shard)
+            return self._mapped[shard]() is None
         finally:
             self._locks[shard].release()
 
     def _map(self, shard: int) -> memoryview:
         self._check_usable()
         with self._locks[shard]:
-            view = self._views[shard]
+            view = self._mappings.views[shard]
             if view is None:
                 self._prefetcher.take(shard)
+                make_room()
                 entry = self._shards[shard]
                 view = self._cache.open(entry, storage.join(self._folder, entry.name), stop=self._stop)
-                self._mappings[shard] = weakref.ref(view.obj)
+                self._mapped[shard] = weakref.ref(view.obj)
                 self._read_at[shard] = time.time()
-                self._views[shard] = view
+                self._mappings.add(shard, view)
             return view
 
     def _check_usable(self) -> None:
@@ -187,6 +201,8 @@ class RemoteRanges:
         self._shards = tuple(shards)
         self._spec = spec
         self._stop = threading.Event()
+        self._missing: dict[int, tuple[float, ShardError]] = {}
+        """When a shard was missing, and the error; see shard_failures.py."""
 
     def read(self, shard: int, offset: int, size: int) -> bytes:
         entry = self._shards[shard]
@@ -194,8 +210,16 @@ class RemoteRanges:
             raise _closed(self._folder)
         if not 0 <= offset <= offset + size <= entry.num_bytes:
             raise _beyond(self._folder, entry, offset, size)
+        at, missing = self._missing.get(shard, (0.0, None))
+        if missing is not None and time.monotonic() - at < REMEMBER_SECONDS:
+            raise ShardError(str(missing))
         url = storage.join(self._folder, entry.name)
-        return b"".join(download_blocks(url, entry, offset, offset + size, spec=self._spec, stop=self._stop))
+        try:
+            return b"".join(download_blocks(url, entry, offset, offset + size, spec=self._spec, stop=self._stop))
+        except ShardError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                self._missing[shard] = (time.monotonic(), error)
+            raise
 
     def prefetch(self, shards: Sequence[int]) -> None:
         """Do nothing: nothing is cached."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Literal
 
@@ -117,13 +118,16 @@ class CacheSpec:
     fetch_ahead: int = 2
     """How many shards are downloaded in the background at once."""
     retries: int = 5
-    """How often in a row to resume a broken download without a byte of progress."""
+    """How often in a row to resume a broken download without progress, for 150 seconds at most."""
     back_off_seconds: float = 0.5
     """Delay before the first retry; it doubles with each retry, up to 30 seconds."""
-    timeout_seconds: float = 60.0
-    """How long a server may send nothing before the connection counts as broken."""
+    timeout_seconds: float = 30.0
+    """How long a server may send nothing, or less than 1000 bytes per second, before the connection counts as broken."""
 
     def __post_init__(self) -> None:
+        if self.folder is not None:
+            # The working directory may change before the first shard is read, and differ in a worker process.
+            object.__setattr__(self, "folder", os.path.abspath(self.folder))
         if self.mode not in _CACHE_MODES:
             raise RequestError(f"mode of the cache: expected 'shards' or 'ranges', got {self.mode!r}")
         for name, minimum in (("max_bytes", 1), ("fetch_ahead", 0), ("retries", 0)):

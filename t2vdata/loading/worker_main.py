@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -9,10 +12,12 @@ import numpy as np
 from t2vdata.format.manifest import ShardEntry
 from t2vdata.loading.buffers import buffer_view, map_buffers
 from t2vdata.loading.decoding import BatchDecoder
-from t2vdata.loading.reader import open_reader
+from t2vdata.loading.reader import Reader, open_reader
 from t2vdata.loading.spec import CacheSpec
 from t2vdata.loading.transforms import job_type
 from t2vdata.processes import Channel
+
+_POLL_SECONDS = 1.0
 
 
 def main(channel: Channel) -> None:
@@ -23,6 +28,7 @@ def main(channel: Channel) -> None:
     setup = message.header
     buffers = map_buffers(setup["buffers_file"], setup["buffers_bytes"])
     decoder = _open_decoder(setup)
+    threading.Thread(target=_close_with_parent, args=(decoder.reader, os.getppid()), daemon=True).start()
     shape = tuple(setup["shape"])
     for request in channel:
         with channel.reporting_errors():
@@ -35,6 +41,12 @@ def main(channel: Channel) -> None:
 
 def _open_decoder(setup: dict[str, Any]) -> BatchDecoder:
     cache = CacheSpec(**setup["cache"]) if setup["cache"] is not None else None
-    return BatchDecoder(
-        open_reader(setup["folder"], [ShardEntry(**entry) for entry in setup["shards"]], cache=cache), setup["extensions"]
-    )
+    shards = [ShardEntry(**entry) for entry in setup["shards"]]
+    return BatchDecoder(open_reader(setup["folder"], shards, cache=cache, since=setup["since"]), setup["extensions"])
+
+
+def _close_with_parent(reader: Reader, parent: int) -> None:
+    """Close the reader when the parent has ended, however it ended: a read may be waiting for a server."""
+    while os.getppid() == parent:
+        time.sleep(_POLL_SECONDS)
+    reader.close()

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol
 
 from t2vdata.loading.buffers import BatchBuffers
 from t2vdata.loading.decoding import Failure
+from t2vdata.loading.thread_pool import ThreadPool
 from t2vdata.processes import Child
 
 if TYPE_CHECKING:
@@ -47,14 +48,14 @@ class ThreadWorkers:
 
     def __init__(self, decoder: Decoder, buffers: Buffers, shape: tuple[int, ...], num_workers: int) -> None:
         self._decoder, self._buffers, self._shape = decoder, buffers, shape
-        self._pool = ThreadPoolExecutor(num_workers, thread_name_prefix="t2vdata-load")
+        self._pool = ThreadPool(num_workers, name="t2vdata-load")
 
     def start(self, slot: int, first: int, job: NDArray[Any]) -> Future[list[Failure]]:
         batch = self._buffers.view(slot, (first + len(job), *self._shape))
         return self._pool.submit(self._decoder.decode, batch[first:], job)
 
     def close(self) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.close()
 
 
 class ProcessWorkers:
@@ -65,7 +66,7 @@ class ProcessWorkers:
         self._children = [_start(setup, buffers) for _ in range(num_workers)]
         self._idle = list(self._children)
         self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(num_workers, thread_name_prefix="t2vdata-load")
+        self._pool = ThreadPool(num_workers, name="t2vdata-load")
 
     def start(self, slot: int, first: int, job: NDArray[Any]) -> Future[list[Failure]]:
         return self._pool.submit(self._decode, slot, first, job)
@@ -84,7 +85,7 @@ class ProcessWorkers:
     def close(self) -> None:
         for child in self._children:
             child.kill()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.close()
         for child in self._children:
             child.close()
 

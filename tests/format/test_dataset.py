@@ -68,6 +68,16 @@ def test_the_index_is_a_pandas_frame(built: BuildResult) -> None:
     assert index.groupby("split").size().to_dict() == {"compositional": 6, "test": 6, "train": 60, "val": 6}
 
 
+def test_a_dataset_survives_a_change_of_the_working_directory(
+    built: BuildResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(built.out).parent)
+    by_path, by_url = t2vdata.open_dataset(Path(built.out).name), t2vdata.open_dataset(f"file://{Path(built.out).name}")
+    monkeypatch.chdir(tmp_path)
+    assert by_path["train"][0].key == by_url["train"][0].key
+    assert len(by_path.index) == len(by_url.index)
+
+
 def test_a_clip_is_found_by_its_key(built: BuildResult) -> None:
     dataset = t2vdata.open_dataset(built.out)
     assert dataset.find("test-00000003").key == "test-00000003"

@@ -72,6 +72,37 @@ def test_the_cache_is_in_the_platforms_cache_folder(monkeypatch: pytest.MonkeyPa
         assert default_folder() == str(Path.home() / ".cache" / "t2vdata")
 
 
+def test_without_a_home_folder_the_error_names_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    # A container that runs as a number has no entry in passwd.
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)
+    with pytest.raises(StorageError, match=r"this user has no home folder; name one with CacheSpec\(folder=.*XDG_CACHE_HOME"):
+        default_folder()
+
+
+def test_the_cache_stays_where_it_was_when_the_working_directory_changes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec = CacheSpec(folder="cache")
+    monkeypatch.chdir("/")
+    assert spec.folder == str(tmp_path / "cache")
+
+
+def test_a_full_cache_is_read_without_writing_to_its_folder(shards: Shards, spec: MakeSpec) -> None:
+    folder, entries = shards
+    settings = spec()
+    for _ in range(2):
+        reader = open_reader(f"file://{folder}", entries, cache=settings)
+        before = os.stat(str(settings.folder)).st_mtime_ns
+        reader.prefetch([0, 1, 2, 3])
+        assert [len(reader.read(shard, 0, 9)) for shard in range(4)] == [9] * 4
+        reader.close()
+    # A lock file would have changed it.
+    assert os.stat(str(settings.folder)).st_mtime_ns == before
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
