@@ -1,7 +1,7 @@
 """The checkpoints of a run: the newest ones and the best, each a folder that appears complete or not at all.
 
 A checkpoint has ``state.safetensors`` with all tensors, and ``state.json`` with everything else and the tensors' names in
-their positions.
+their positions. A run that was asked to end between two of them leaves one more, ``interrupted-STEP``, until the next.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -20,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from t2vdata import storage
 from t2vdata.errors import DataError, RequestError
 
-_NAME = re.compile(r"step-(\d{8})")
+_SCHEDULED, _INTERRUPTED = "step", "interrupted"
 _TENSOR = "$tensor"
 _BEST = "best.json"
 
@@ -32,11 +33,12 @@ class Checkpoints:
         self.folder, self._keep = folder, keep
 
     def steps(self) -> list[int]:
-        """Return the steps of all checkpoints, oldest first."""
-        if not self.folder.is_dir():
-            return []
-        matches = (_NAME.fullmatch(name) for name in os.listdir(self.folder))
-        return sorted(int(match[1]) for match in matches if match)
+        """Return the steps of all scheduled checkpoints, oldest first."""
+        return self._steps_of(_SCHEDULED)
+
+    def newest_step(self) -> int | None:
+        """Return the step of the newest checkpoint, scheduled or not."""
+        return max(self.steps() + self._steps_of(_INTERRUPTED), default=None)
 
     def best(self) -> dict[str, Any] | None:
         """Return {step, value} of the best checkpoint, or None."""
@@ -45,12 +47,30 @@ class Checkpoints:
 
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Write a checkpoint, then delete those that are neither among the newest nor the best."""
+        self._write(self._path(step), state)
+        for interrupted in self._steps_of(_INTERRUPTED):
+            shutil.rmtree(self._path(interrupted, _INTERRUPTED))
+        self._delete_old()
+
+    def save_interrupted(self, step: int, state: dict[str, Any]) -> None:
+        """Write a checkpoint beside the scheduled ones; the next scheduled one replaces it."""
+        self._write(self._path(step, _INTERRUPTED), state)
+        for interrupted in self._steps_of(_INTERRUPTED):
+            if interrupted != step:
+                shutil.rmtree(self._path(interrupted, _INTERRUPTED))
+
+    def mark_best(self, step: int, value: float) -> None:
+        """Record an existing checkpoint as the best, with the value that made it so."""
+        storage.write_whole(str(self.folder / _BEST), json.dumps({"step": step, "value": value}).encode())
+        self._delete_old()
+
+    def _write(self, path: Path, state: dict[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in os.listdir(self.folder):
             # Left behind by a run that was killed while writing.
-            if name.startswith(".step-"):
+            if name.startswith((f".{_SCHEDULED}-", f".{_INTERRUPTED}-")):
                 shutil.rmtree(self.folder / name)
-        partial = self.folder / f".step-{step:08d}"
+        partial = path.with_name(f".{path.name}")
         partial.mkdir()
         tensors: dict[str, torch.Tensor] = {}
         values = _without_tensors(state, "", tensors)
@@ -58,25 +78,18 @@ class Checkpoints:
         storage.write_whole(str(partial / "state.json"), json.dumps(values, indent=1).encode())
         with open(partial / "state.safetensors", "rb") as file:
             os.fsync(file.fileno())
-        path = self._path(step)
         if path.exists():
             # The same step again, after a return to an earlier checkpoint.
             shutil.rmtree(path)
         os.replace(partial, path)
-        self._delete_old()
-
-    def mark_best(self, step: int, value: float) -> None:
-        """Record an existing checkpoint as the best, with the value that made it so."""
-        storage.write_whole(str(self.folder / _BEST), json.dumps({"step": step, "value": value}).encode())
-        self._delete_old()
 
     def load(self, which: str = "last", *, device: torch.device | str = "cpu") -> tuple[int, dict[str, Any]]:
-        """Return step and state of a checkpoint: ``last``, ``best`` or a step.
+        """Return step and state of a checkpoint: ``last``, ``best``, a step, or ``scheduled``, the last of the scheduled ones.
 
         Raises RequestError for a missing checkpoint, DataError for a damaged one.
         """
-        step = self._step(which)
-        path = self._path(step)
+        step, kind = self._find(which)
+        path = self._path(step, kind)
         try:
             tensors = load_file(path / "state.safetensors", device=str(device))
             values = json.loads((path / "state.json").read_bytes())
@@ -84,19 +97,30 @@ class Checkpoints:
         except (OSError, SafetensorError, ValueError, KeyError) as error:
             raise DataError(f"{path} is damaged ({error}); delete it to resume from the checkpoint before") from error
 
-    def _path(self, step: int) -> Path:
-        return self.folder / f"step-{step:08d}"
+    def _path(self, step: int, kind: str = _SCHEDULED) -> Path:
+        return self.folder / f"{kind}-{step:08d}"
 
-    def _step(self, which: str) -> int:
-        steps, best = self.steps(), self.best()
-        if not steps:
+    def _steps_of(self, kind: str) -> list[int]:
+        if not self.folder.is_dir():
+            return []
+        matches = (re.fullmatch(f"{kind}-([0-9]{{8,}})", name) for name in os.listdir(self.folder))
+        return sorted(int(match[1]) for match in matches if match)
+
+    def _find(self, which: str) -> tuple[int, str]:
+        """Return step and kind of a checkpoint."""
+        steps, interrupted, best = self.steps(), self._steps_of(_INTERRUPTED), self.best()
+        if not steps and not interrupted:
             raise RequestError(f"no checkpoint in {self.folder}; train first")
         if which == "last" or (which == "best" and best is None):
-            return steps[-1]
-        step = int(best["step"]) if which == "best" and best else int(which) if which.isdecimal() else -1
-        if step not in steps:
-            raise RequestError(f"no checkpoint {which!r}; choose from last, best, {', '.join(map(str, steps))}")
-        return step
+            # One of the same step was written later: the run had returned to the scheduled one.
+            return max([(step, _SCHEDULED) for step in steps] + [(step, _INTERRUPTED) for step in interrupted], key=_by_age)
+        if which == "scheduled":
+            return steps[-1], _SCHEDULED
+        step = int(best["step"]) if which == "best" and best else int(which) if re.fullmatch("[0-9]{1,18}", which) else -1
+        if step not in steps + interrupted:
+            choices = ", ".join(map(str, sorted({*steps, *interrupted})))
+            raise RequestError(f"no checkpoint {which!r}; choose from last, best, {choices}")
+        return step, _SCHEDULED if step in steps else _INTERRUPTED
 
     def _delete_old(self) -> None:
         best = self.best()
@@ -104,6 +128,11 @@ class Checkpoints:
         for step in self.steps():
             if step not in kept:
                 shutil.rmtree(self._path(step))
+
+
+def _by_age(checkpoint: tuple[int, str]) -> tuple[int, bool]:
+    step, kind = checkpoint
+    return step, kind == _INTERRUPTED
 
 
 def _without_tensors(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:
@@ -118,6 +147,8 @@ def _without_tensors(value: Any, name: str, tensors: dict[str, torch.Tensor]) ->
         return {key: _without_tensors(item, f"{name}/{key}" if name else key, tensors) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_without_tensors(item, f"{name}/{index}", tensors) for index, item in enumerate(value)]
+    if isinstance(value, np.generic):
+        value = value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(f"{name}: a state holds tensors, numbers and strings, not {type(value).__name__}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +31,19 @@ class ProcessGroup:
         total = torch.tensor([*numbers.values()], device=device)
         torch.distributed.all_reduce(total)
         return dict(zip(numbers, (total / self.world).tolist(), strict=True))
+
+    def gather(self, numbers: Sequence[float], device: torch.device) -> list[list[float]]:
+        """Return the numbers of each rank; every rank must pass as many."""
+        if self.world == 1:
+            return [list(numbers)]
+        own = torch.tensor([*numbers], dtype=torch.float64, device=device)
+        parts = [torch.empty_like(own) for _ in range(self.world)]
+        torch.distributed.all_gather(parts, own)
+        return [part.tolist() for part in parts]
+
+    def maximum(self, number: int, device: torch.device) -> int:
+        """Return the largest of the ranks' numbers."""
+        return int(max(rank[0] for rank in self.gather([number], device)))
 
     def barrier(self) -> None:
         """Wait for all ranks."""

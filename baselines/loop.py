@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+import signal
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from baselines.checkpoints import Checkpoints
 from baselines.devices import choose_device, configure_torch
 from baselines.distributed import ProcessGroup
 from baselines.family import TrainerSetup
+from baselines.interruption import InterruptedRunError, Interruption
 from baselines.learner import DivergedError
 from baselines.metrics import MetricsLog, RunningMeans, Stopwatch
 from baselines.randomness import StepRandom
@@ -39,16 +41,21 @@ class RunFailedError(T2VError):
 
 
 def train(recipe: Recipe, path: Path, group: ProcessGroup) -> None:
-    """Train to ``recipe.run.steps``, from the last checkpoint in the run's folder if it has one."""
+    """Train to ``recipe.run.steps``, from the last checkpoint in the run's folder if it has one.
+
+    After Ctrl-C or SIGTERM, on any rank, all ranks end after the running step; raises InterruptedRunError.
+    """
     run = Run(recipe, path, group)
     run.start_or_resume()
     try:
-        while run.step < recipe.run.steps:
-            run.update()
-            run.log()
-            run.draw()
-            run.evaluate()
-            run.save()
+        with Interruption() as interruption:
+            while run.step < recipe.run.steps:
+                run.update()
+                run.log()
+                run.draw()
+                run.evaluate()
+                run.save()
+                run.end_if_asked(interruption)
     finally:
         run.close()
 
@@ -73,7 +80,7 @@ class Run:
         """Only the main process has one."""
         self.latest_evaluation: dict[str, float] = {}
         # False after a return to a checkpoint, whose step has been logged already.
-        self._has_moved = False
+        self._has_moved = self._is_saved = False
         self._batches, self._means, self._stopwatch = endless(self.reading), RunningMeans(), Stopwatch(self.reading)
         self._evaluated = self._held_out(self.spec.num_judged, _EVALUATION_SEED) if self.spec.judge_every else []
         self._pictured = self._held_out(self.spec.num_pictured, _PICTURE_SEED) if self.spec.picture_every else []
@@ -85,10 +92,13 @@ class Run:
             if not self.checkpoints.steps():
                 self.checkpoints.save(0, self._state(0))
         self.group.barrier()
-        state = self._load_last()
+        state = self._load("last")
         self.reading.load_state_dict(state["loader"])
         self.num_returns = state["num_returns"]
+        self._load_means(state.get("means", []))
         self._open_metrics_log(state)
+        if self.metrics_log is not None and self.step:
+            self.metrics_log.print(f"resumes at step {self.step + 1:,} of {self.spec.steps:,}: {self.folder.path}")
 
     def update(self) -> None:
         """Run one step; if it diverges, return to the last checkpoint."""
@@ -102,7 +112,7 @@ class Run:
                 self._return(reason)
                 return
             self.step += 1
-            self._has_moved = True
+            self._has_moved, self._is_saved = True, False
 
     def log(self) -> None:
         """Log the means of the losses since the last line, the speed, and the share of time spent waiting for data."""
@@ -144,6 +154,26 @@ class Run:
             self._mark_best()
         # The checkpoint must exist before any rank may return to it.
         self.group.barrier()
+        self._is_saved = True
+
+    def end_if_asked(self, interruption: Interruption) -> None:
+        """If a signal asked any rank to end, save what the last step left, so that nothing is trained twice.
+
+        Raises InterruptedRunError then, on every rank.
+        """
+        number = self.group.maximum(interruption.number, self.device)
+        if not number or self.step == self.spec.steps:
+            return
+        if not self._is_saved:
+            means = self._means_of_ranks()
+            if self.metrics_log is not None:
+                self.checkpoints.save_interrupted(self.step, self._state(self.metrics_log.size_bytes) | {"means": means})
+        self.group.barrier()
+        raise InterruptedRunError(
+            f"{signal.Signals(number).name} after step {self.step:,} of {self.spec.steps:,}: saved in {self.folder.path}; "
+            f"resumes at step {self.step + 1:,}",
+            number,
+        )
 
     def close(self) -> None:
         self.reading.close()
@@ -156,22 +186,23 @@ class Run:
     def _return(self, reason: DivergedError) -> None:
         """Restore the weights of the last checkpoint. The data continues, because the same batches would diverge again."""
         self.num_returns += 1
-        self._has_moved = False
+        self._has_moved = self._is_saved = False
         failed_step = self.step + 1
         if self.num_returns > self.spec.max_returns:
             raise RunFailedError(
                 f"step {failed_step}: {reason}, after {self.spec.max_returns} returns to a checkpoint; "
                 "lower lr, or set clip_norm"
             ) from reason
-        state = self._load_last()
+        # Not one of an interruption: a run that was interrupted returns to where an undisturbed run does.
+        state = self._load("scheduled")
         self._means, self._stopwatch = RunningMeans(), Stopwatch(self.reading)
         self._open_metrics_log(state)
         if self.metrics_log is not None:
             self.metrics_log.write(self.step, {"returned_from": failed_step, "why": str(reason)})
             self.metrics_log.print(f"step {failed_step:,}: {reason}; back to step {self.step:,}")
 
-    def _load_last(self) -> dict[str, Any]:
-        self.step, state = self.checkpoints.load("last")
+    def _load(self, which: str) -> dict[str, Any]:
+        self.step, state = self.checkpoints.load(which)
         self.trainer.load_state_dict(state["trainer"])
         return state
 
@@ -183,6 +214,18 @@ class Run:
             "journal_bytes": metrics_bytes,
             "num_returns": self.num_returns,
         }
+
+    def _means_of_ranks(self) -> list[dict[str, list[float]]]:
+        """Return the means since the last line of metrics.jsonl: {name: [sum, count]} of each rank."""
+        state = self._means.state()
+        ranks = self.group.gather([number for pair in state.values() for number in pair], self.device)
+        pairs = [zip(numbers[::2], numbers[1::2], strict=True) for numbers in ranks]
+        return [dict(zip(state, map(list, of_rank), strict=True)) for of_rank in pairs]
+
+    def _load_means(self, ranks: Sequence[Mapping[str, Sequence[float]]]) -> None:
+        # On another number of ranks, each line until the next checkpoint averages over the rank 0 of before.
+        if ranks:
+            self._means.load(ranks[self.group.rank if len(ranks) == self.group.world else 0], self.device)
 
     def _open_metrics_log(self, state: dict[str, Any]) -> None:
         if self.metrics_log is not None:

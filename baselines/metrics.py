@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,16 @@ class RunningMeans:
             value = value.detach().double() if value.device.type != "mps" else value.detach().float()
             self._sums[name] = self._sums[name] + value if name in self._sums else value
             self._counts[name] = self._counts.get(name, 0) + 1
+
+    def state(self) -> dict[str, tuple[float, int]]:
+        """Return {name: (sum, count)} so far, exactly."""
+        return {name: (float(total), self._counts[name]) for name, total in self._sums.items()}
+
+    def load(self, state: Mapping[str, Sequence[float]], device: torch.device) -> None:
+        """Continue from an earlier ``state``."""
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        self._sums = {name: torch.tensor(total, dtype=dtype, device=device) for name, (total, _) in state.items()}
+        self._counts = {name: int(count) for name, (_, count) in state.items()}
 
     def take(self) -> dict[str, float]:
         """Return the means and reset. A scalar that some steps lack is averaged over the steps that have it."""

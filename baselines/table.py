@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import statistics
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +22,13 @@ import yaml
 from baselines import recipe_file
 from baselines.checkpoints import Checkpoints
 from baselines.command import run
+from baselines.interruption import InterruptedRunError, Interruption
 from baselines.run_folder import RunFolder
 from t2vdata import storage
 from t2vdata.errors import RequestError
+
+# How often the main thread looks for a signal while runs are in progress.
+_POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -88,12 +95,51 @@ def run_missing(spec: TableSpec, out: Path, jobs: int = 1) -> list[str]:
     All rows of the first seed come first, so that a complete table exists early.
     """
     runs = [(name, row, seed) for seed in spec.seeds for name, row in spec.rows.items()]
-    with ThreadPoolExecutor(jobs) as pool:
-        failures = pool.map(lambda run: _run_row(spec, out, *run), runs)
-        return [failure for failure in failures if failure is not None]
+    commands = Commands()
+    with Interruption() as interruption, ThreadPoolExecutor(jobs) as pool:
+        results = [pool.submit(_run_row, spec, out, *run, commands) for run in runs]
+        running = set(results)
+        while running:
+            _, running = futures.wait(running, timeout=_POLL_SECONDS)
+            if interruption.number:
+                commands.stop()
+    if interruption.number:
+        name = signal.Signals(interruption.number).name
+        raise InterruptedRunError(f"{name}: every started run is saved; resumes", interruption.number)
+    return [failure for result in results if (failure := result.result()) is not None]
 
 
-def _run_row(spec: TableSpec, out: Path, name: str, row: Row, seed: int) -> str | None:
+class Commands:
+    """Commands that run side by side in processes of their own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self.is_stopped = False
+
+    def run(self, words: Sequence[str]) -> int:
+        """Run a module with this Python; return its exit status, or that of SIGTERM after ``stop``."""
+        with self._lock:
+            if self.is_stopped:
+                return -signal.SIGTERM
+            process = subprocess.Popen([sys.executable, "-m", *words], stdout=sys.stderr)
+            self._running.add(process)
+        try:
+            return process.wait()
+        finally:
+            with self._lock:
+                self._running.remove(process)
+
+    def stop(self) -> None:
+        """Ask every running command to end, once, and start no more."""
+        with self._lock:
+            running = () if self.is_stopped else tuple(self._running)
+            self.is_stopped = True
+            for process in running:
+                process.terminate()
+
+
+def _run_row(spec: TableSpec, out: Path, name: str, row: Row, seed: int, running: Commands) -> str | None:
     """Train and evaluate a run; return the command that failed, if any."""
     folder = run_folder_of(out, name, seed)
     train = ["baselines.train", row.recipe, *row.set, f"seed={seed}", "--out", str(folder.path)]
@@ -101,8 +147,10 @@ def _run_row(spec: TableSpec, out: Path, name: str, row: Row, seed: int) -> str 
     commands = [] if is_trained(folder) else [train]
     commands += [] if folder.evaluation(spec.split).exists() and not commands else [evaluate]
     for words in commands:
+        if running.is_stopped:
+            return f"{name}, seed {seed}: not started"
         click.echo(f"{name}, seed {seed}: {' '.join(words)}", err=True)
-        if subprocess.run([sys.executable, "-m", *words], stdout=sys.stderr).returncode:
+        if running.run(words):
             return f"{name}, seed {seed}: {words[0]}"
     return None
 

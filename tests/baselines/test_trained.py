@@ -133,10 +133,7 @@ def test_a_table_runs_only_what_is_missing_and_prints_means(table_path: Path, tm
 
 
 def test_a_failed_run_does_not_stop_the_table(table_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Failed:
-        returncode = 1
-
-    monkeypatch.setattr(table.subprocess, "run", lambda *_, **__: Failed)
+    monkeypatch.setattr(table.Commands, "run", lambda *_: 1)
     with pytest.raises(
         RequestError, match=r"2 runs failed: Wide, by far, seed 0: baselines.train; .*run the same command again to resume"
     ):
@@ -146,12 +143,12 @@ def test_a_failed_run_does_not_stop_the_table(table_path: Path, tmp_path: Path, 
 def test_two_jobs_run_side_by_side(table_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     both, commands = threading.Barrier(2, timeout=20), []
 
-    def meet(words: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+    def meet(self: object, words: list[str]) -> int:
         both.wait()
-        commands.append(words[2])
-        return subprocess.CompletedProcess(words, 0)
+        commands.append(words[0])
+        return 0
 
-    monkeypatch.setattr(table.subprocess, "run", meet)
+    monkeypatch.setattr(table.Commands, "run", meet)
     assert table.run_missing(table.read(str(table_path)), tmp_path / "runs", jobs=2) == []
     assert sorted(commands) == ["baselines.evaluate"] * 2 + ["baselines.train"] * 2
 
