@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 from t2vdata import storage
 from t2vdata.errors import DamagedError, DecodeError, ScratchError, StorageError, StoreAwayError
@@ -25,8 +27,10 @@ def decode(clip: Clip, request: ClipRequest, *, max_megabytes: int, timeout_seco
 
 
 def media_bytes(clip: Clip, max_megabytes: int) -> bytes:
-    """Return the content of a clip's media file. Raises as ``storage.read_bytes``, DecodeError above ``max_megabytes``."""
-    return prefetch.read(clip, max_megabytes) if prefetch.needs_download(clip) else storage.read_bytes(_path(clip))
+    """Return the content of a clip's media file. Raises DecodeError if it cannot be read, or is over ``max_megabytes``."""
+    path = _path(clip)
+    with _unreadable_media(path):
+        return prefetch.read(clip, max_megabytes) if prefetch.needs_download(clip) else storage.read_bytes(path)
 
 
 def _path(clip: Clip) -> str:
@@ -38,20 +42,32 @@ def _path(clip: Clip) -> str:
 def _input(clip: Clip, max_megabytes: int) -> bytes | str | sandbox.Ranged:
     """Return a file's absolute path, its bytes, or a reader of its ranges: the decoding process has no network access."""
     path = _path(clip)
-    try:
+    with _unreadable_media(path):
         if prefetch.needs_download(clip):
             return _limited(prefetch.fetch(clip, max_megabytes), max_megabytes)
         if not os.path.isfile(path):
             # Reading a pipe might never end.
             raise DecodeError(f"no file {path}")
         storage.open_read(path).close()
-    except FileNotFoundError:
-        raise DecodeError(f"no file {path}") from None
+    return os.path.abspath(path)
+
+
+@contextlib.contextmanager
+def _unreadable_media(path: str) -> Iterator[None]:
+    """Turn failures to read one media file into DecodeError: they cost its clip, and ``--retry-failed`` tries it again.
+
+    A store or a folder of temporary files that is gone concerns all clips, and stops the build.
+    """
+    try:
+        yield
     except (StoreAwayError, ScratchError):
         raise
-    except (NotADirectoryError, StorageError, DamagedError) as error:
+    except FileNotFoundError:
+        raise DecodeError(f"no file {path}") from None
+    except (StorageError, DamagedError) as error:
         raise DecodeError(str(error)) from error
-    return os.path.abspath(path)
+    except OSError as error:
+        raise DecodeError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _limited(source: bytes | str | RangedFile, max_megabytes: int) -> bytes | str | sandbox.Ranged:
@@ -67,11 +83,7 @@ def _limited(source: bytes | str | RangedFile, max_megabytes: int) -> bytes | st
             raise DecodeError(
                 f"over {max_megabytes} MB of {span.url} for one clip; allow more with --max-file-mb, or fetch it first"
             )
-        try:
+        with _unreadable_media(span.url):
             return span.read(start, end)
-        except (StoreAwayError, ScratchError):
-            raise
-        except (FileNotFoundError, StorageError) as error:
-            raise DecodeError(str(error)) from error
 
     return sandbox.Ranged(span.url, span.num_bytes, read)

@@ -9,13 +9,15 @@ import dataclasses
 import os
 from typing import Any
 
-from t2vdata.media import frame_matching, shots, timed_frames
+from t2vdata.media import animation, frame_matching, shots, timed_frames
 from t2vdata.media.clip_request import ClipRequest
 from t2vdata.media.decode import containers
 from t2vdata.media.decode import probe as probing
 from t2vdata.media.decode.probe import Source
 from t2vdata.media.frame_selection import SpanFrames, select_frames
-from t2vdata.media.stills import picture_format, read_still
+from t2vdata.media.library_errors import file_errors
+from t2vdata.media.picture_files import picture_format
+from t2vdata.media.stills import read_still
 from t2vdata.types import Frames
 
 # Pixels of three bytes in memory for one span: 30 s at 30 fps in 640x360.
@@ -41,7 +43,7 @@ class ClipReader:
         height, width, rate, codec, and whether it is HDR. Raises DecodeError if there is no frame.
         """
         kind = picture_format(probing.head_of(source))
-        if kind is not None:
+        if kind is not None and not animation.is_animated(source, kind, max_pixels=self._max_pixels):
             return read_still(source, kind, request, max_pixels=self._max_pixels)
         needs_choice = request.num_windows > 1 or request.shot == "longest"
         # All windows of a clip are cut from the same span.
@@ -75,7 +77,12 @@ class ClipReader:
         return self._last[1]
 
     def _span(self, source: Source, request: ClipRequest) -> SpanFrames:
-        demuxer = containers.demuxer(probing.head_of(source))
+        head = probing.head_of(source)
+        kind = picture_format(head)
+        if kind is not None:
+            frames = timed_frames.read_animation(source, kind, max_pixels=self._max_pixels)
+            return select_frames(frames, request, max_pixels=self._max_pixels)
+        demuxer = containers.demuxer(head)
         if demuxer in timed_frames.SEEKABLE_DEMUXERS:
             try:
                 frames = timed_frames.stream(source, demuxer, request.start_seconds)
@@ -89,5 +96,6 @@ def _file_version(source: Source) -> tuple[int, ...]:
     """Return what distinguishes a file from a later one at the same path: scratch files may reuse paths."""
     if not isinstance(source, str):
         return ()
-    status = os.stat(source)
+    with file_errors():
+        status = os.stat(source)
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

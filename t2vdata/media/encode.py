@@ -6,13 +6,14 @@ version is part of ``Encoding.identity`` and so of a build's fingerprint: builds
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from t2vdata.errors import EncodeError, RequestError, unknown_name
-from t2vdata.media import encode_h264, jpeg_sheet, npy
+from t2vdata.media import encode_h264, jpeg_sheet, npy, picture_files
+from t2vdata.media.decode import containers
+from t2vdata.media.display_geometry import UPRIGHT
 from t2vdata.types import Frames
 
 
@@ -134,21 +135,17 @@ class Jpeg:
 Encoding = Lossless | H264 | Jpeg
 ENCODINGS: dict[str, type[Lossless] | type[H264] | type[Jpeg]] = {"lossless": Lossless, "h264": H264, "jpeg": Jpeg}
 
-# EXIF's tag for the orientation of a picture.
-_ORIENTATION = 0x0112
-
 
 def keep_original(data: bytes, frames: Frames) -> Encoded:
     """Return a JPEG file unchanged, as the encoding of ``frames``, which were decoded from it.
 
     Raises EncodeError for any other format, and for a picture with an EXIF rotation, which readers of shards would ignore.
     """
-    from PIL import Image
-
-    with Image.open(io.BytesIO(data)) as picture:
-        if picture.format != "JPEG":
-            raise EncodeError(f"a {picture.format} file, but --keep-original keeps only JPEG; leave out --keep-original")
-        if picture.size != (frames.width, frames.height) or picture.getexif().get(_ORIENTATION, 1) != 1:
+    kind = picture_files.picture_format(data[: containers.HEAD_BYTES])
+    if kind != "JPEG":
+        raise EncodeError(f"a {kind or 'video'} file, but --keep-original keeps only JPEG; leave out --keep-original")
+    with picture_files.opened(data, kind, max_pixels=frames.height * frames.width) as picture:
+        if picture.size != (frames.width, frames.height) or picture_files.orientation(picture) != UPRIGHT:
             raise EncodeError("a picture that its EXIF tag rotates cannot be kept as it is; leave out --keep-original")
     return Encoded(data, frames.num_frames)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from t2vdata.errors import DecodeError
 from t2vdata.media.clip_request import Resize
 
 if TYPE_CHECKING:
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[np.uint8]
+
+# FFmpeg's limit is twice that. A strip of 4096x16 would become 262144x1024 with --size 1024.
+MAX_SCALED_PIXELS = 1 << 27
 
 
 def scaled_size(height: int, width: int, size: int | None, resize: Resize = "shorter") -> tuple[int, int]:
@@ -22,6 +26,13 @@ def scaled_size(height: int, width: int, size: int | None, resize: Resize = "sho
     side = min(height, width) if resize == "shorter" else max(height, width)
     # Halves round up: Python's round would take the even side.
     return max(1, (2 * height * size + side) // (2 * side)), max(1, (2 * width * size + side) // (2 * side))
+
+
+def check_scaled_size(coded: tuple[int, int], scaled: tuple[int, int]) -> None:
+    """Raise DecodeError if a picture (height, width) becomes too large to be scaled: a strip grows with its shorter side."""
+    if scaled[0] * scaled[1] > MAX_SCALED_PIXELS:
+        size = f"{coded[1]}x{coded[0]} would be scaled to {scaled[1]}x{scaled[0]}, over {MAX_SCALED_PIXELS} pixels"
+        raise DecodeError(f"{size}; use a smaller --size, or --resize pad")
 
 
 def crop_or_pad(picture: Array, size: int | None, resize: Resize = "shorter") -> Array:

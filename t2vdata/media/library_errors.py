@@ -1,4 +1,4 @@
-"""What FFmpeg and Pillow raise about the content of a file, as DecodeError: one context manager for each library."""
+"""What the system, FFmpeg and Pillow raise about one media file, as DecodeError: a context manager for each of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from t2vdata.errors import DecodeError
+
+
+@contextmanager
+def file_errors() -> Iterator[None]:
+    """Turn the system's errors about a media file, such as those of a failing disk, into DecodeError."""
+    try:
+        yield
+    except OSError as error:
+        raise DecodeError(f"the file cannot be read: {error.strerror or error}") from error
 
 
 @contextmanager

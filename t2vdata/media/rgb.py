@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from t2vdata.errors import DecodeError
 from t2vdata.media import bt2020
+from t2vdata.media.geometry import check_scaled_size
 from t2vdata.media.library_errors import ffmpeg_errors
 
 if TYPE_CHECKING:
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[np.uint8]
-
-# FFmpeg takes sizes up to 2**31 / 8 bytes; a strip of 4096x16 would be scaled to 262144x1024 by --size 1024.
-MAX_SCALED_PIXELS = 1 << 27
 
 # FFmpeg's AVColorSpace and AVColorRange: what libswscale converts. The other numbers up to 17 have names, and no conversion.
 _CONVERTED_MATRICES = (0, 1, 2, 4, 5, 6, 7, 9)
@@ -69,9 +67,7 @@ class RgbConverter:
 
     def rgb(self, frame: av.VideoFrame, height: int, width: int) -> Array:
         """Return a frame as RGB, (height, width, 3). Raises DecodeError for colours or sizes that cannot be converted."""
-        if height * width > MAX_SCALED_PIXELS:
-            size = f"{frame.width}x{frame.height} is scaled to {width}x{height}, over {MAX_SCALED_PIXELS} pixels"
-            raise DecodeError(f"{size}; use a smaller --size")
+        check_scaled_size((frame.height, frame.width), (height, width))
         check_matrix(frame)
         _forget_reserved_tags(frame)
         with ffmpeg_errors():

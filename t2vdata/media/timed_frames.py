@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from t2vdata.media import animation
 from t2vdata.media.decode import probe as probing
 from t2vdata.media.decode.probe import Source
 from t2vdata.media.display_geometry import DisplayGeometry
@@ -85,3 +86,15 @@ def _decode_again(probe: probing.Probe) -> Iterator[av.VideoFrame]:
                     yield frame
             if packet.is_corrupt or not remaining:
                 return
+
+
+def read_animation(source: Source, kind: str, *, max_pixels: int) -> Iterator[TimedFrame]:
+    """Yield the frames of an animated picture, whose format is ``kind``."""
+    import av
+
+    frames = animation.frames(source, kind, max_pixels=max_pixels)
+    seconds = [end for _, end, _ in frames]
+    fps = len(seconds) / seconds[-1]
+    for start, _, pixels in animation.frames(source, kind, max_pixels=max_pixels):
+        frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+        yield TimedFrame(start, frame, fps, animation.CODECS[kind], DisplayGeometry(*pixels.shape[:2]))

@@ -19,6 +19,7 @@ from t2vdata.errors import DecodeError
 from t2vdata.media import bt2020, display_geometry, rgb
 from t2vdata.media.decode import containers
 from t2vdata.media.display_geometry import DisplayGeometry
+from t2vdata.media.library_errors import file_errors
 
 if TYPE_CHECKING:
     import av
@@ -179,7 +180,7 @@ def head_of(source: Source) -> bytes:
     if isinstance(source, io.BufferedIOBase):
         source.seek(0)
         return source.read(containers.HEAD_BYTES)
-    with open(source, "rb") as file:
+    with file_errors(), open(source, "rb") as file:
         return file.read(containers.HEAD_BYTES)
 
 

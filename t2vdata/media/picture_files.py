@@ -1,0 +1,115 @@
+"""Picture files that Pillow reads: JPEG, PNG, WebP and AVIF, of any pixel format, as RGB."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, cast
+
+from t2vdata.errors import DecodeError
+from t2vdata.media.decode.probe import Source
+from t2vdata.media.display_geometry import UPRIGHT, Orientation
+from t2vdata.media.library_errors import pillow_errors
+
+if TYPE_CHECKING:
+    from PIL import Image, ImageFile
+
+# EXIF's tag for the orientation of a picture.
+_ORIENTATION = 0x0112
+# Magic number and Pillow's name. Checked here, as Pillow would otherwise try all of its formats.
+_FORMATS = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"))
+# Pillow's modes of 16 bits, and the type of their bytes. PNG files of 16 bits were "I" before Pillow 11.
+_SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+# Levels of 8 bits from one level of PNG's smaller depths to the next: `tRNS` counts in the latter.
+_LEVEL_STEPS = {"L;2": 85, "L;4": 17}
+
+
+def picture_format(head: bytes) -> str | None:
+    """Return Pillow's name of the picture format that begins with ``head``, or None."""
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    if head[4:8] == b"ftyp" and _is_avif(head):
+        return "AVIF"
+    return next((name for magic, name in _FORMATS if head.startswith(magic)), None)
+
+
+def _is_avif(head: bytes) -> bool:
+    # The brand of a still or animated picture, or one of those that it is compatible with.
+    brands = head[8 : min(int.from_bytes(head[:4], "big"), len(head))]
+    return bool({b"avif", b"avis"} & {brands[start : start + 4] for start in range(0, len(brands), 4)})
+
+
+@contextmanager
+def opened(source: Source, kind: str, *, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
+    """Open a picture file of this format. Raises DecodeError for one that is damaged or over ``max_pixels``."""
+    from PIL import Image, features
+
+    if kind == "AVIF" and not features.check("avif"):
+        raise DecodeError("an AVIF picture, which this Pillow cannot read; pip install 'pillow>=11.3'")
+    # The limit is checked here, on each picture's own number of pixels.
+    Image.MAX_IMAGE_PIXELS = None
+    with contextlib.ExitStack() as stack:
+        with pillow_errors(kind):
+            file = stack.enter_context(Image.open(_file(source), formats=[kind]))
+        if file.width * file.height > max_pixels:
+            raise DecodeError(f"a picture of {file.width}x{file.height}, over the limit of {max_pixels} pixels")
+        yield file
+
+
+def orientation(file: Image.Image) -> Orientation:
+    """Return how EXIF says that a loaded picture is to be turned; upright if the tags are missing or damaged."""
+    try:
+        with pillow_errors("EXIF"):
+            return Orientation.of_exif(file.getexif().get(_ORIENTATION))
+    except DecodeError:
+        return UPRIGHT
+
+
+def rgb(file: ImageFile.ImageFile, kind: str) -> Image.Image:
+    """Return the current frame of a picture file as RGB of 8 bits: ``value >> 8`` of 16 bits, transparent parts on white."""
+    from PIL import Image
+
+    with pillow_errors(kind):
+        level_step = _LEVEL_STEPS.get(_raw_mode(file), 1)
+        file.load()
+        picture = _eight_bits(file) if file.mode in _SIXTEEN_BITS else file
+        key = picture.info.get("transparency")
+        if isinstance(key, tuple) and max(key) > 255:
+            # Pillow keeps the upper byte of each value of RGB in 16 bits, but both of its transparent colour.
+            picture.info["transparency"] = tuple(value >> 8 for value in key)
+        elif isinstance(key, int) and picture.mode == "L":
+            picture.info["transparency"] = key * level_step
+        if picture.has_transparency_data:
+            background = Image.new("RGBA", picture.size, "white")
+            picture = Image.alpha_composite(background, picture.convert("RGBA"))
+        return picture.convert("RGB")
+
+
+def _raw_mode(file: ImageFile.ImageFile) -> str:
+    """Return how pixels are packed in a file that is not loaded yet."""
+    arguments = file.tile[0].args if file.tile else ""
+    return arguments if isinstance(arguments, str) else ""
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """Return grey of 16 bits as grey of 8 bits, with transparency if the picture has any."""
+    import numpy as np
+    from PIL import Image
+
+    values = np.asarray(picture).astype(np.int64).clip(0, 65535)
+    grey = Image.fromarray((values >> 8).astype(np.uint8))
+    key = picture.info.get("transparency")
+    if not isinstance(key, int):
+        return grey
+    return Image.merge("LA", (grey, Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8))))
+
+
+def _file(source: Source) -> str | IO[bytes]:
+    """Return what Pillow opens: a path, or a file at its start."""
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    if not isinstance(source, str):
+        source.seek(0)
+    return cast("str | IO[bytes]", source)
