@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -33,6 +34,25 @@ def test_the_wheel_holds_the_digits_and_their_licence(wheel: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("options", [(), ("-e",)], ids=["installed", "editable"])
+def test_the_package_is_found_from_the_folder_above_its_checkout(options: tuple[str, ...], tmp_path: Path) -> None:
+    checkout = tmp_path / "t2vdata"
+    checkout.mkdir()
+    for name in ("t2vdata", "baselines", "pyproject.toml", "README.md", "LICENSE", "NOTICE"):
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, checkout / name)
+    venv.create(tmp_path / "env", with_pip=True)
+    python = tmp_path / "env" / "bin" / "python"
+    install = [python, "-m", "pip", "install", "-q", "--no-deps", *options, checkout]
+    done = subprocess.run(install, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    code = "import t2vdata, t2vdata.errors; print(t2vdata.__version__)"
+    for folder in (tmp_path, checkout, tmp_path / "env"):
+        done = subprocess.run([python, "-c", code], cwd=folder, env=clean, capture_output=True, text=True)
+        assert done.returncode == 0, (folder, done.stderr)
+
+
+@pytest.mark.long
 def test_the_wheel_builds_clips_in_a_clean_environment(wheel: Path, tmp_path: Path) -> None:
     venv.create(tmp_path / "env", with_pip=True)
     python = tmp_path / "env" / "bin" / "python"
@@ -51,6 +71,11 @@ def test_the_wheel_builds_clips_in_a_clean_environment(wheel: Path, tmp_path: Pa
     ):
         done = subprocess.run([program, *words], cwd=tmp_path, env=clean, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
+    # What a plain install lacks is named with the command that installs it.
+    for words in (["score", "--data", "data/mnist-motion"], ["bench", "data/mnist-motion"]):
+        done = subprocess.run([program, *words], cwd=tmp_path, env=clean, capture_output=True, text=True)
+        assert done.returncode == 1
+        assert done.stderr.endswith("needs torch, which is not installed: pip install 't2vdata[torch]'\n")
     assert (tmp_path / "mnist-motion.png").exists()
     listed = subprocess.run([python, "-m", "pip", "list"], capture_output=True, text=True, check=True).stdout
     assert "torch" not in listed
