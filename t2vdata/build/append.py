@@ -40,7 +40,7 @@ def retry_failed(
     """
     job = Job.prepare(spec, out, engine, num_workers)
     checkpoint = job.checkpoint
-    finished = checkpoint.open_folder(job.spec_json)
+    finished = checkpoint.open_folder()
     if finished is None:
         raise RequestError(
             f"no finished dataset in {job.folder}, so there is nothing to retry; run the command without --retry-failed first"
@@ -60,9 +60,9 @@ def retry_failed(
             raise BuildError(f"{len(retried)} clips to retry, but not all were seen; this is a bug in {spec.dataset}")
         remaining = [reject for reject in rejects if (reject.split, reject.key) not in retried]
         check_still_ours()
-        appended = _append(job, before, reports, remaining)
+        appended, kept = _append(job, before, reports, remaining)
         checkpoint.close()
-    return BuildResult(job.folder.url, appended, clips_built)
+    return BuildResult(job.folder.url, appended, clips_built, kept)
 
 
 def _is_worth_retrying(reject: Reject) -> bool:
@@ -97,7 +97,7 @@ def _build_missing(
             name = shard_name(job.spec, plan.split, plan.index)
             report_of[name] = existing.report(name)
             if report_of[name] is None:
-                job.checkpoint.write_plan(name, plan)
+                job.checkpoint.records.write_plan(name, plan)
                 yield plan
 
     with job.build_shards(missing()) as reports:
@@ -109,7 +109,9 @@ def _build_missing(
     return [report for report in report_of.values() if report is not None], num_tried
 
 
-def _append(job: Job, before: Folder, reports: Sequence[ShardReport], remaining: Sequence[Reject]) -> Manifest:
+def _append(
+    job: Job, before: Folder, reports: Sequence[ShardReport], remaining: Sequence[Reject]
+) -> tuple[Manifest, tuple[str, ...]]:
     """Write tables and manifest of the old shards and the new ones, split after split."""
     old = Manifest.of_folder(before)
     rejects = [*remaining, *(reject for report in reports for reject in report.rejects)]
@@ -125,7 +127,7 @@ def _append(job: Job, before: Folder, reports: Sequence[ShardReport], remaining:
             for report in new:
                 if report.num_samples:
                     shards.append(ShardEntry(report.name, report.num_samples, report.num_bytes, report.sha256))
-                writer.add(job.checkpoint.read_rows(report.name), ())
+                writer.add(job.checkpoint.records.read_rows(report.name), ())
             tally = Tally.of(
                 sum(shard.num_samples for shard in shards), (reject for reject in rejects if reject.split == split)
             )
@@ -136,4 +138,4 @@ def _append(job: Job, before: Folder, reports: Sequence[ShardReport], remaining:
         **{report.name: report.sha256 for report in reports if report.num_samples},
     }
     spec_json = {**job.spec_json, **({manifest.APPENDED: appended} if appended else {})}
-    return finish(job.folder, job.spec, spec_json, splits, writer.files)
+    return finish(job.folder, job.spec, spec_json, splits, writer.files, before=old)

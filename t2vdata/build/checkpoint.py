@@ -1,63 +1,75 @@
-"""`Checkpoint`: the state of a build on disk: its spec, the plan and report of each shard, and the lock of its writer.
+"""`Checkpoint`: the state of a build on disk: its spec, its records, and the lock of its writer.
 
 It is kept in ``.t2vdata-build`` inside the output folder during a build and removed once the manifest is written. The output
-folder may be in an object store.
+folder may be in an object store. Nothing in it is believed without its hash, no link in it is followed, and only files that a
+build wrote are removed.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+import re
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from typing import IO, Any
 
 import orjson
 
+from t2vdata.build.records import Records, sealed, unsealed
 from t2vdata.errors import NotADatasetError, OtherSpecError, StorageError
-from t2vdata.format import manifest, tables
+from t2vdata.format import card, manifest, tables
 from t2vdata.format.manifest import Manifest
-from t2vdata.storage import Folder, lease
-from t2vdata.storage.archives import Contents, Member
-from t2vdata.types import Reject, SavedPlan, ShardPlan, ShardReport
+from t2vdata.storage import ASIDE, Folder, lease
+from t2vdata.storage.error_messages import storage_error
 
 FOLDER = manifest.BUILD_FOLDER
-_SPEC, _LOCK, _ORDER, _JSONL = "spec.json", "lock", "order.json", ".jsonl"
+_SPEC, _LOCK = "spec.json", "lock"
 # What file systems put into the root of a disk; a folder with only these is empty.
 _NOT_OURS = ("lost+found",)
+_KEPT_BEFORE = (tables.INDEX, tables.REJECTS, manifest.MANIFEST)
+# What a build writes into its output folder.
+_OURS = (*_KEPT_BEFORE, manifest.VOCABULARY, card.NAME, card.PICTURE)
 
 
 class Checkpoint:
-    """The state of the build into an output folder."""
+    """The state of the build of a spec into an output folder."""
 
-    def __init__(self, out: Folder) -> None:
+    def __init__(self, out: Folder, spec: Mapping[str, Any]) -> None:
         self.out = out
+        self._spec = spec
         self._folder = out.below(FOLDER)
-        self._reports = self._folder.below("reports")
-        self._plans = self._folder.below("plans")
-        self._archives = self._folder.below("archives")
         self._before = self._folder.below("before")
+        self.records = Records(self._folder, manifest.fingerprint(spec))
+        self.records_of_restoring = Records(self._folder, f"{manifest.fingerprint(spec)} restoring")
+        """Restored shards have reports without rejects, which a build must not take for its own."""
 
-    def open_folder(self, spec: Mapping[str, Any]) -> Manifest | None:
-        """Create the output folder if needed; return its manifest when ``spec`` is already built there.
+    def open_folder(self) -> Manifest | None:
+        """Create the output folder if needed; return its manifest when the spec is already built there.
 
         Raises OtherSpecError, and changes nothing, when the folder holds a build of another spec or anything else.
         """
         self.out.make()
+        self._refuse_links()
         finished = self._read_manifest()
         if finished is not None:
             # Clips that --retry-failed has appended are not part of the request.
             requested = {name: value for name, value in finished.spec.items() if name != manifest.APPENDED}
-            self._check_same(requested, spec)
+            self._check_same(requested)
             return finished
         started = self._read_spec()
         if started is not None:
-            self._check_same(started, spec)
+            self._check_same(started)
             return None
+        # Only what a build of this dataset writes may be here: its spec was damaged. Its records still say which spec it was.
+        is_started = self.exists()
         others = [name for name in self.out.list_names() if name not in _NOT_OURS and name != FOLDER]
-        if others:
-            raise OtherSpecError(f"{self.out} is not empty and not a t2vdata build: it holds {others[0]}; choose another --out")
+        foreign = [name for name in others if not (is_started and self._may_be_ours(name))]
+        if foreign:
+            raise OtherSpecError(
+                f"{self.out} is not empty and not a t2vdata build: it holds {foreign[0]}; choose another --out"
+            )
         return None
 
     def exists(self) -> bool:
@@ -65,12 +77,13 @@ class Checkpoint:
         # In a store a folder is only a prefix, which some stores list even when it is empty.
         return self._folder.exists(_SPEC) if self.out.is_remote else self._folder.exists()
 
-    def start(self, spec: Mapping[str, Any]) -> None:
+    def start(self) -> None:
         """Record which spec is being built, unless the interrupted build already did."""
-        self._reports.make()
-        self._plans.make()
+        self.records.make()
+        self._folder.remove(manifest.STOPPED)
         if self._read_spec() is None:
-            self._folder.write(_SPEC, json.dumps(spec, indent=2).encode())
+            content = json.dumps(self._spec, indent=2).encode() + b"\n"
+            self._folder.write(_SPEC, sealed(content, _SPEC, ""))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[Callable[[], None]]:
@@ -84,7 +97,7 @@ class Checkpoint:
                 yield lock.check
             return
         self._folder.make()
-        with open(self._folder.join(_LOCK), "a+b") as file:
+        with self._open_lock() as file:
             try:
                 import fcntl
             except ImportError:  # Windows has no flock; there, avoiding two builds into one folder is up to the user.
@@ -94,7 +107,7 @@ class Checkpoint:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.seek(0)
-                owner = file.read().decode() or "another process"
+                owner = file.read().decode("ascii", "replace") or "another process"
                 raise OtherSpecError(f"{owner} is building into {self.out}; wait for it, or choose another --out") from None
             file.truncate(0)
             file.write(f"process {os.getpid()}".encode())
@@ -103,111 +116,40 @@ class Checkpoint:
 
     @contextlib.contextmanager
     def swept(self) -> Iterator[None]:
-        """Remove unfinished files of killed writers: of an earlier build at the start, of our own workers on an error."""
+        """Remove unfinished files of killed writers: of an earlier build at the start, of our own workers at the end."""
         self._sweep()
         try:
             yield
-        except BaseException:
+        finally:
             self._sweep()
-            raise
 
     def close(self) -> None:
-        """Remove the state of the build: our own files, by name."""
-        for folder in (self._reports, self._plans, self._archives, self._before):
-            folder.remove(*folder.list_names())
-            folder.remove_itself()
+        """Remove the state of the build: our own files, by name. What else is there stays."""
+        self.records.remove()
+        self._before.remove(*_KEPT_BEFORE)
+        self._before.remove_itself()
         self._folder.remove(_SPEC)
         self._folder.remove(_LOCK)
+        self._folder.remove(manifest.STOPPED)
         self._folder.remove_itself()
 
-    # Shards
-
-    def write_report(self, report: ShardReport) -> None:
-        """Record that a shard is finished: one line of JSON for the report, and one for each row of the index.
-
-        Called after the shard has been written.
-        """
-        header = {
-            "name": report.name,
-            "split": report.split,
-            "samples": report.num_samples,
-            "bytes": report.num_bytes,
-            "sha256": report.sha256,
-            "rejects": report.rejects,
-        }
-        self._reports.write(report.name + _JSONL, b"".join((json_line(header), *report.rows)))
-
-    def report_names(self) -> list[str]:
-        """Return the names of the shards that have a report, sorted."""
-        return _shard_names(self._reports)
-
-    def read_report(self, name: str) -> ShardReport | None:
-        """Return the report of a shard, without its rows, or None where there is none or it is damaged."""
-        try:
-            header = orjson.loads(self._reports.read_first_line(name + _JSONL))
-            rejects = tuple(Reject(**reject) for reject in header["rejects"])
-            return ShardReport(header["name"], header["split"], header["samples"], header["bytes"], header["sha256"], rejects)
-        except (FileNotFoundError, orjson.JSONDecodeError, KeyError, TypeError):
-            return None
-
-    def read_rows(self, name: str) -> bytes:
-        """Return the index rows of a finished shard, as lines of JSON."""
-        try:
-            return self._reports.read_bytes(name + _JSONL).split(b"\n", 1)[1]
-        except FileNotFoundError:
-            raise StorageError(
-                f"{name} was built, but its report is not at {self._reports.join(name + _JSONL)}; where workers are on other "
-                "machines, --out must be a folder that all of them share, or a URL"
-            ) from None
-
-    def write_plan(self, name: str, plan: ShardPlan) -> None:
-        """Record how a shard was planned: a resumed build plans it the same way, whatever files were added or removed."""
-        saved = {"num_clips": len(plan.clips) + len(plan.rejects), "rejects": plan.rejects}
-        self._plans.write(name + _JSONL, json_line(saved))
-
-    def plan_names(self) -> list[str]:
-        """Return the names of the shards that have a saved plan, sorted."""
-        return _shard_names(self._plans)
-
-    def read_plan(self, name: str) -> SavedPlan | None:
-        """Return the saved plan of a shard, or None where there is none or it is damaged."""
-        try:
-            saved = orjson.loads(self._plans.read_bytes(name + _JSONL))
-            return SavedPlan(saved["num_clips"], tuple(Reject(**reject) for reject in saved["rejects"]))
-        except (FileNotFoundError, orjson.JSONDecodeError, KeyError, TypeError):
-            return None
-
-    # Archives
-
-    def write_archive_contents(self, contents: Contents) -> None:
-        """Record what an archive contains, so that a resumed build does not read it again for that."""
-        name = hashlib.sha256(contents.name.encode()).hexdigest()[:16] + _JSONL
-        self._archives.make()
-        self._archives.write(name, json_line({**vars(contents), "members": [tuple(member) for member in contents.members]}))
-
-    def write_archive_order(self, names: Sequence[str]) -> None:
-        """Record that these are all archives of the build, in this order."""
-        self._archives.write(_ORDER, json_line(names))
-
-    def read_archive_contents(self) -> tuple[dict[str, Contents], bool]:
-        """Return {archive: its recorded contents}, and whether these are all archives of the build, in order."""
-        names = [name for name in self._archives.list_names() if not name.startswith(".")]
-        records = {name: orjson.loads(self._archives.read_bytes(name)) for name in names}
-        order = records.pop(_ORDER, None)
-        contents = {
-            record["name"]: Contents(**{**record, "members": [Member(*member) for member in record["members"]]})
-            for record in records.values()
-        }
-        return ({name: contents[name] for name in order}, True) if order is not None else (contents, False)
+    def note_too_many_failures(self) -> None:
+        """Record why the build stops: whoever opens the folder is told."""
+        self._folder.write(manifest.STOPPED, b"")
 
     # The dataset before clips are appended
 
     def keep_before(self) -> Folder:
         """Return a folder with the dataset's tables and manifest as they were before this build changes them."""
-        if not self.is_appending():
+        if not _is_sound(self._before):
+            if not _is_sound(self.out):
+                raise StorageError(
+                    f"{self.out}: a table is damaged, and so is its copy in {self._before}; restore it from a backup, or build "
+                    "into another --out"
+                )
             self._before.make()
             # The manifest is last: once it exists, all exist.
-            for name in (tables.INDEX, tables.REJECTS, manifest.MANIFEST):
+            for name in _KEPT_BEFORE:
                 self._before.write(name, self.out.read_bytes(name))
         return self._before
 
@@ -218,8 +160,40 @@ class Checkpoint:
     def _sweep(self) -> None:
         self.out.sweep()
         if not self.out.is_remote:
-            for folder in (self._folder, self._reports, self._plans, self._archives, self._before):
+            for folder in (self._folder, *self.records.folders, self._before):
                 folder.sweep()
+
+    def _refuse_links(self) -> None:
+        """Raise OtherSpecError where something else is in the place of a file or folder of ours: it is not ours to change."""
+        if self.out.is_remote:
+            return
+        folders = [folder.url for folder in (self._folder, *self.records.folders, self._before)]
+        for path in (*folders, self._folder.join(_SPEC), self._folder.join(_LOCK)):
+            try:
+                status = os.lstat(path)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                raise storage_error(error, path) from error
+            is_ours = stat.S_ISDIR(status.st_mode) if path in folders else stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+            if not is_ours:
+                kind = "folder" if path in folders else "file"
+                raise OtherSpecError(
+                    f"{path} is a link, or no {kind}; a build keeps its state there, in {kind}s of its own: remove it, or "
+                    "choose another --out"
+                )
+
+    def _open_lock(self) -> IO[bytes]:
+        path = self._folder.join(_LOCK)
+        try:
+            return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0), 0o666), "a+b")
+        except OSError as error:
+            raise storage_error(error, path) from error
+
+    def _may_be_ours(self, name: str) -> bool:
+        """Return whether a build of this dataset writes a file of that name."""
+        dataset = re.escape(str(self._spec.get("dataset")))
+        return name in _OURS or re.fullmatch(rf"{dataset}-\w+-\d{{6,}}\.tar|\..+\{ASIDE}", name) is not None
 
     def _read_manifest(self) -> Manifest | None:
         try:
@@ -230,25 +204,29 @@ class Checkpoint:
             raise OtherSpecError(f"{error}; choose another --out; nothing here was changed") from error
 
     def _read_spec(self) -> dict[str, Any] | None:
+        """Return the spec of the build in the folder; None where there is none or it is damaged."""
         try:
-            spec: dict[str, Any] = orjson.loads(self._folder.read_bytes(_SPEC))
-        except (FileNotFoundError, orjson.JSONDecodeError):
+            content = unsealed(self._folder.read_bytes(_SPEC), _SPEC, "")
+        except FileNotFoundError:
             return None
+        if content is None:
+            return None
+        spec: dict[str, Any] = orjson.loads(content)
         return spec
 
-    def _check_same(self, existing: Mapping[str, Any], requested: Mapping[str, Any]) -> None:
+    def _check_same(self, existing: Mapping[str, Any]) -> None:
         differences = [
-            f"{name} is {theirs} there, {ours} here" for name, theirs, ours in manifest.spec_differences(existing, requested)
+            f"{name} is {theirs} there, {ours} here" for name, theirs, ours in manifest.spec_differences(existing, self._spec)
         ]
         if differences:
             more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
             raise OtherSpecError(f"{self.out} holds another build: {'; '.join(differences[:3])}{more}; choose another --out")
 
 
-def json_line(value: object) -> bytes:
-    """Return a value as a line of JSON, as reports contain them."""
-    return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
-
-
-def _shard_names(folder: Folder) -> list[str]:
-    return [name.removesuffix(_JSONL) for name in folder.list_names() if name.endswith(_JSONL)]
+def _is_sound(folder: Folder) -> bool:
+    """Return whether a folder has a manifest, and the tables that it describes."""
+    try:
+        entries = Manifest.of_folder(folder).files
+        return all(folder.sha256(entry.name) == entry.sha256 for entry in entries if entry.name in _KEPT_BEFORE)
+    except (FileNotFoundError, NotADirectoryError, NotADatasetError):
+        return False

@@ -66,7 +66,7 @@ class ReportCollector:
         shards = self._shards.setdefault(report.split, [])
         if report.num_samples:
             shards.append(ShardEntry(report.name, report.num_samples, report.num_bytes, report.sha256))
-        self._writer.add(self._checkpoint.read_rows(report.name), report.rejects)
+        self._writer.add(self._checkpoint.records.read_rows(report.name), report.rejects)
 
     def _check_failure_rate(self) -> None:
         tally, folder = self.tally, self._checkpoint.out
@@ -74,8 +74,10 @@ class ReportCollector:
             return
         reports = ExistingShards(self._checkpoint).reports()
         tables.write_rejects(folder, [reject for report in reports for reject in report.rejects])
+        self._checkpoint.note_too_many_failures()
         counts = ", ".join(f"{error} {count}" for error, count in sorted(tally.failed.items(), key=lambda item: -item[1]))
         raise TooManyFailuresError(
             f"{tally.num_failed} of {tally.seen} clips failed, more than {self._max_failures:.0%}: {counts}; "
-            f"see {folder.join(tables.REJECTS)}, or allow more with --max-failures"
+            f"see {folder.join(tables.REJECTS)}, or allow more with --max-failures; then --retry-failed builds clips whose "
+            "files are repaired later"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,14 +20,25 @@ from t2vdata.media import encode
 from t2vdata.storage import Folder
 from t2vdata.text.vocabulary import Vocabulary
 
+# Where a vocabulary goes that somebody has edited.
+_EDITED_VOCABULARY = "vocabulary.edited.json"
+
 
 def finish(
-    out: Folder, spec: BuildSpec, spec_json: Mapping[str, Any], splits: Mapping[str, SplitEntry], tables: tuple[FileEntry, ...]
-) -> Manifest:
-    """Turn a folder with finished shards and tables into a dataset; return its manifest.
+    out: Folder,
+    spec: BuildSpec,
+    spec_json: Mapping[str, Any],
+    splits: Mapping[str, SplitEntry],
+    tables: tuple[FileEntry, ...],
+    *,
+    before: Manifest | None = None,
+) -> tuple[Manifest, tuple[str, ...]]:
+    """Turn a folder with finished shards and tables into a dataset; return its manifest, and the files kept as edited.
 
-    ``spec_json`` is the spec as the manifest has it.
+    ``spec_json`` is the spec as the manifest has it. ``before`` is the manifest of the dataset that is repaired or extended
+    here: its users may have edited what is beside the shards, and that stays.
     """
+    kept: list[str] = []
     dataset = datasets.load(spec.dataset)
     finished = Manifest(
         dataset=datasets.short_name(spec.dataset),
@@ -39,15 +51,36 @@ def finish(
         files=tables,
     )
     if "train" in splits:
-        vocabulary = out.retry(lambda: Vocabulary.build(Dataset(out.url, finished)["train"]))
-        out.write(manifest.VOCABULARY, vocabulary.to_bytes())
+        vocabulary = out.retry(lambda: Vocabulary.build(Dataset(out.url, finished)["train"])).to_bytes()
+        if before is not None and _is_edited(out, vocabulary, before):
+            out.write(_EDITED_VOCABULARY, out.read_bytes(manifest.VOCABULARY))
+            kept.append(_EDITED_VOCABULARY)
+        out.write(manifest.VOCABULARY, vocabulary)
         # All words of the training captions; ``t2vdata vocab`` makes others.
         finished = replace(finished, files=(*tables, manifest.file_entry(out, manifest.VOCABULARY)))
+    card_before = None if before is None else (before, _command(spec, before.spec))
+    if not card.write(out, finished, _command(spec, spec_json), before=card_before):
+        kept.append(card.NAME)
     if finished.tally.kept:
-        out.retry(lambda: show.write_preview(Dataset(out.url, finished), out.join(card.PICTURE)))
-    card.write(out, finished, _command(spec, spec_json))
+        _write_preview(out, finished, is_first=before is None, kept=kept)
     manifest.write(out, finished)
-    return finished
+    return finished, tuple(kept)
+
+
+def _is_edited(out: Folder, vocabulary: bytes, before: Manifest) -> bool:
+    """Return whether vocabulary.json is neither the new one nor the one that the manifest before describes."""
+    written = {file.sha256 for file in before.files if file.name == manifest.VOCABULARY}
+    written.add(hashlib.sha256(vocabulary).hexdigest())
+    return out.exists(manifest.VOCABULARY) and out.sha256(manifest.VOCABULARY) not in written
+
+
+def _write_preview(out: Folder, finished: Manifest, *, is_first: bool, kept: list[str]) -> None:
+    """Draw the first clips; a picture that is there already stays, since the first shards never change."""
+    picture = out.retry(lambda: show.preview(Dataset(out.url, finished)))
+    if is_first or not out.exists(card.PICTURE):
+        out.write(card.PICTURE, picture)
+    elif out.read_bytes(card.PICTURE) != picture:
+        kept.append(card.PICTURE)
 
 
 def _command(spec: BuildSpec, spec_json: Mapping[str, Any]) -> str:

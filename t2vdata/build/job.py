@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 from t2vdata.build import planning
 from t2vdata.build.checkpoint import Checkpoint
 from t2vdata.build.planning import Splits
+from t2vdata.build.records import Records
 from t2vdata.build.shard import ShardBuilder
 from t2vdata.build.spec import BuildSpec, check_can_build, default_folder
 from t2vdata.datasets import Dataset
@@ -49,6 +50,8 @@ class BuildResult:
     manifest: Manifest
     clips_built: int
     """Clips in the shards that this call built; 0 when the dataset was already complete."""
+    kept_files: tuple[str, ...] = ()
+    """Files that were found edited and are kept: README.md, preview.png, and vocabulary.edited.json with a copy of theirs."""
 
 
 @dataclass(frozen=True)
@@ -75,16 +78,21 @@ class Job:
 
     @functools.cached_property
     def checkpoint(self) -> Checkpoint:
-        return Checkpoint(self.folder)
+        return Checkpoint(self.folder, self.spec_json)
 
-    def build_shards(self, plans: Iterable[ShardPlan]) -> contextlib.closing[Generator[ShardReport, None, None]]:
-        """Return the reports of shards, in any order, in a context: no worker survives an error or Ctrl-C in its block."""
-        builder = ShardBuilder(self.spec, self.folder)
+    def build_shards(
+        self, plans: Iterable[ShardPlan], records: Records | None = None
+    ) -> contextlib.closing[Generator[ShardReport, None, None]]:
+        """Return the reports of shards, in any order, in a context: no worker survives an error or Ctrl-C in its block.
+
+        Workers write them to ``records``. Default: those of the build.
+        """
+        builder = ShardBuilder(self.spec, self.folder, records or self.checkpoint.records)
         return contextlib.closing(self.engine(builder, plans, num_workers=self.num_workers))
 
     def start(self, splits: Splits) -> Splits:
         """Record that the build has started; return ``splits``, or the splits with the files in the dataset's archives."""
-        self.checkpoint.start(self.spec_json)
+        self.checkpoint.start()
         return self._splits_with_archives() or splits
 
     def _splits_with_archives(self) -> Splits | None:
@@ -96,15 +104,15 @@ class Job:
         dataset_archives = self.dataset.archives()
         if not dataset_archives:
             return None
-        contents, is_complete = self.checkpoint.read_archive_contents()
+        contents, is_complete = self.checkpoint.records.read_archive_contents()
         if not is_complete:
             unread = [archive for archive in dataset_archives if archive.name not in contents]
             if unread:
                 with contextlib.closing(self.engine(archives.contents, unread, num_workers=self.num_workers)) as listings:
                     for listing in listings:
-                        self.checkpoint.write_archive_contents(listing)
+                        self.checkpoint.records.write_archive_contents(listing)
                         contents[listing.name] = listing
             contents = {archive.name: contents[archive.name] for archive in dataset_archives}
-            self.checkpoint.write_archive_order(list(contents))
+            self.checkpoint.records.write_archive_order(list(contents))
         self.dataset.learn(list(contents.values()))
         return planning.splits(self.dataset)

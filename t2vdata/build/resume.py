@@ -9,11 +9,12 @@ from typing import Generic, TypeVar
 
 from t2vdata.build.checkpoint import Checkpoint
 from t2vdata.format.manifest import Manifest
+from t2vdata.processes import usable_cores
 from t2vdata.storage import Folder
 from t2vdata.types import SavedPlan, ShardReport
 
 # Reports requested from a store at once: with 20 ms of latency, a thousand shards then take about a second.
-_READ_AHEAD = 16
+_NUM_REQUESTS = 16
 
 Entry = TypeVar("Entry")
 
@@ -21,24 +22,38 @@ Entry = TypeVar("Entry")
 class ExistingShards:
     """The shards, reports and plans in an output folder, as of when it was listed.
 
-    A store lists a thousand names per request; asking for each shard separately would take hours where there are many.
+    A store lists a thousand names per request; asking for each shard separately would take hours where there are many. A shard
+    on a disk is read, to see whether it still has the bytes that its report says; in a store its size must suffice.
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        is_remote = checkpoint.out.is_remote
+        self._out, self._records = checkpoint.out, checkpoint.records
         self._sizes = checkpoint.out.sizes()
-        self._reports = _ReadAhead(checkpoint.report_names(), checkpoint.read_report, is_remote=is_remote)
-        self._plans = _ReadAhead(checkpoint.plan_names(), checkpoint.read_plan, is_remote=is_remote)
+        # Hashing takes all cores; of a store's answers, many are under way at once.
+        num_threads = _NUM_REQUESTS if self._out.is_remote else usable_cores()
+        self._reports = _ReadAhead(self._records.report_names(), self._read_report, num_threads)
+        self._plans = _ReadAhead(self._records.plan_names(), self._records.read_plan, num_threads)
 
     def report(self, name: str) -> ShardReport | None:
         """Return the report of a finished shard, without its rows, or None when the shard must be built."""
-        report = self._reports.get(name)
-        is_finished = report is not None and (report.num_samples == 0 or self._sizes.get(name) == report.num_bytes)
-        return report if is_finished else None
+        return self._reports.get(name)
 
     def plan(self, name: str) -> SavedPlan | None:
         """Return how a shard was first planned by this build, or None."""
-        return self._plans.get(name)
+        saved = self._plans.get(name)
+        report = self.report(name) if saved is None else None
+        if report is None:
+            return saved
+        # Its plan was damaged, or it has none: the report has the same clips.
+        return SavedPlan(report.tally.seen, tuple(reject for reject in report.rejects if reject.stage == "clip"))
+
+    def _read_report(self, name: str) -> ShardReport | None:
+        report = self._records.read_report(name)
+        if report is None or report.num_samples == 0:
+            return report
+        if self._sizes.get(name) != report.num_bytes:
+            return None
+        return report if self._out.is_remote or self._out.sha256(name) == report.sha256 else None
 
     def reports(self) -> Iterator[ShardReport]:
         """Yield the reports of all finished shards, without their rows."""
@@ -65,22 +80,25 @@ def lost_shards(sizes: Mapping[str, int], finished: Manifest) -> set[str]:
 
 
 class _ReadAhead(Generic[Entry]):
-    """Entries that are read by name; in a store, the entries of the next names are read ahead."""
+    """Entries that are read by name, by threads that read the entries of the next names ahead."""
 
-    def __init__(self, names: list[str], read: Callable[[str], Entry | None], *, is_remote: bool) -> None:
+    def __init__(self, names: list[str], read: Callable[[str], Entry | None], num_threads: int) -> None:
         self.names = names
         self._read = read
-        self._pool = ThreadPoolExecutor(_READ_AHEAD) if is_remote and names else None
+        self._num_ahead = num_threads
+        self._pool = ThreadPoolExecutor(num_threads) if names else None
         self._pending: dict[str, Future[Entry | None]] = {}
+        self._last: tuple[str, Entry | None] | None = None
 
     def get(self, name: str) -> Entry | None:
         """Return the entry of a shard, or None where there is none or it is damaged."""
+        if self._last is not None and self._last[0] == name:
+            return self._last[1]
         index = bisect.bisect_left(self.names, name)
-        if self.names[index : index + 1] != [name]:
+        if self._pool is None or self.names[index : index + 1] != [name]:
             return None
-        if self._pool is None:
-            return self._read(name)
-        for next_name in self.names[index : index + _READ_AHEAD]:
+        for next_name in self.names[index : index + self._num_ahead]:
             if next_name not in self._pending:
                 self._pending[next_name] = self._pool.submit(self._read, next_name)
-        return self._pending.pop(name).result()
+        self._last = name, self._pending.pop(name).result()
+        return self._last[1]

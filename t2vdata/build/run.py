@@ -20,7 +20,7 @@ from t2vdata.engines import local
 from t2vdata.errors import BuildError, RequestError
 from t2vdata.format import manifest, tables
 from t2vdata.format.manifest import Manifest
-from t2vdata.types import ShardPlan
+from t2vdata.types import Clip, ShardPlan
 
 __all__ = ["BuildResult", "BuildSpec", "Engine", "Progress", "build_dataset"]
 
@@ -47,19 +47,19 @@ def build_dataset(
     # Before anything is written, so that unreadable annotations are reported first.
     splits = planning.splits(job.dataset)
     checkpoint = job.checkpoint
-    finished = checkpoint.open_folder(job.spec_json)
+    finished = checkpoint.open_folder()
     if finished is not None and not checkpoint.exists() and is_complete(job.folder, finished):
         return BuildResult(job.folder.url, finished, 0)
     if checkpoint.is_appending():
         raise RequestError(f"{job.folder}: --retry-failed was interrupted; run the same command again with --retry-failed")
     with checkpoint.locked() as check_still_ours, checkpoint.swept():
         # Checked again under the lock: another build may just have finished.
-        finished = checkpoint.open_folder(job.spec_json)
+        finished = checkpoint.open_folder()
         if finished is not None and has_tables(sizes := job.folder.sizes(), finished):
             result = _restore_lost_shards(job, splits, finished, lost_shards(sizes, finished))
         else:
             _check_can_rebuild_tables(job, finished)
-            result = _build_or_resume(job, splits, max_failures, on_progress, check_still_ours)
+            result = _build_or_resume(job, splits, finished, max_failures, on_progress, check_still_ours)
         checkpoint.close()
     return result
 
@@ -69,7 +69,7 @@ def _restore_lost_shards(job: Job, splits: Splits, finished: Manifest, lost: set
     splits = job.start(splits)
     expected = {shard.name: shard.sha256 for _, shard in finished.shards()}
     clips_built = 0
-    with job.build_shards(_plans_of(lost, job, finished, splits)) as reports:
+    with job.build_shards(_plans_of(lost, job, finished, splits), job.checkpoint.records_of_restoring) as reports:
         for report in reports:
             if report.sha256 != expected[report.name]:
                 raise BuildError(
@@ -81,10 +81,19 @@ def _restore_lost_shards(job: Job, splits: Splits, finished: Manifest, lost: set
 
 def _plans_of(lost: set[str], job: Job, finished: Manifest, splits: Splits) -> Iterator[ShardPlan]:
     """Yield the plans of shards of a finished dataset, with the clips that the index lists for them."""
+    clips_of: dict[str, dict[str, Clip]] = {}
     for index, (split, shard) in enumerate(finished.shards()):
         if shard.name in lost:
-            by_key = {clip.key: clip for clip in dict(splits)[split]}
-            yield ShardPlan(split, shard_number(shard.name), [by_key[key] for key in _keys_of_shard(job, index)])
+            if split not in clips_of:
+                clips_of[split] = {clip.key: clip for clip in dict(splits).get(split, ())}
+            keys = _keys_of_shard(job, index)
+            gone = next((key for key in keys if key not in clips_of[split]), None)
+            if gone is not None:
+                raise BuildError(
+                    f"{shard.name} of {job.folder} cannot be restored: the raw files no longer have its clip {gone}; "
+                    "restore them, or choose another --out"
+                )
+            yield ShardPlan(split, shard_number(shard.name), [clips_of[split][key] for key in keys])
 
 
 def _keys_of_shard(job: Job, index: int) -> list[str]:
@@ -103,11 +112,15 @@ def _check_can_rebuild_tables(job: Job, finished: Manifest | None) -> None:
 def _build_or_resume(
     job: Job,
     splits: Splits,
+    before: Manifest | None,
     max_failures: float,
     on_progress: Callable[[Progress], None],
     check_still_ours: Callable[[], None],
 ) -> BuildResult:
-    """Build the shards that do not exist yet, then write the tables and the manifest."""
+    """Build the shards that do not exist yet, then write the tables and the manifest.
+
+    ``before`` is the manifest of a finished dataset that lost a table.
+    """
     splits = job.start(splits)
     num_clips = sum(len(clips) for _, clips in splits)
     clips_built = 0
@@ -122,8 +135,8 @@ def _build_or_resume(
         if collector.tally.seen != num_clips:
             raise BuildError(f"{collector.tally.seen} clips seen, {num_clips} requested; this is a bug in {job.spec.dataset}")
         check_still_ours()
-    finished = finish(job.folder, job.spec, job.spec_json, collector.splits(), writer.files)
-    return BuildResult(job.folder.url, finished, clips_built)
+    finished, kept = finish(job.folder, job.spec, job.spec_json, collector.splits(), writer.files, before=before)
+    return BuildResult(job.folder.url, finished, clips_built, kept)
 
 
 def _missing_plans(job: Job, splits: Splits, collector: ReportCollector) -> Iterator[ShardPlan]:
@@ -138,5 +151,5 @@ def _missing_plans(job: Job, splits: Splits, collector: ReportCollector) -> Iter
             collector.add(report)
             continue
         if clip_filters:
-            job.checkpoint.write_plan(name, plan)
+            job.checkpoint.records.write_plan(name, plan)
         yield plan

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from t2vdata.build.checkpoint import Checkpoint, json_line
 from t2vdata.build.planning import shard_name
+from t2vdata.build.records import Records, json_line
 from t2vdata.build.spec import BuildSpec
 from t2vdata.datasets import Dataset
 from t2vdata.errors import ClipError
@@ -29,13 +29,14 @@ class ShardBuilder:
 
     spec: BuildSpec
     out: Folder
+    records: Records
 
     @functools.cached_property
     def dataset(self) -> Dataset:
         return self.spec.open()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ShardBuilder, (self.spec, self.out)
+        return ShardBuilder, (self.spec, self.out, self.records)
 
     def __call__(self, plan: ShardPlan) -> ShardReport:
         """Build one shard and write its report.
@@ -59,7 +60,7 @@ class ShardBuilder:
             self.out.remove(name)
             num_bytes, sha256 = 0, ""
         report = ShardReport(name, plan.split, len(rows), num_bytes, sha256, tuple(rejects), rows)
-        Checkpoint(self.out).write_report(report)
+        self.records.write_report(report)
         # The rows are read again from the report, a shard at a time, when the index is written.
         return replace(report, rows=())
 

@@ -156,6 +156,8 @@ def _build(name: str, own: set[str | None], values: dict[str, Any]) -> None:
         click.echo(f"interrupted; finished shards are kept in {values['out']}: run the same command again to resume", err=True)
         sys.exit(INTERRUPTED)
     _print(result, time.monotonic() - start)
+    if not result.manifest.tally.kept:
+        sys.exit(1)
 
 
 def _engine(values: dict[str, Any]) -> Engine:
@@ -210,12 +212,34 @@ def _print(result: BuildResult, seconds: float) -> None:
     out.print(table("split", "kept", "rejected", "failed", "shards", "size", rows=rows))
     for line in [*reason_lines("rejected", tally.rejected.items()), *reason_lines("failed", tally.failed.items())]:
         out.print(line, markup=False)
+    for name in result.kept_files:
+        out.print(f"{name} has been edited, and was kept", markup=False)
     if result.clips_built:
         rate = result.clips_built / seconds
-        out.print(f"{result.clips_built:,} clips in {seconds:.1f} s ({rate:,.0f} clips/s) -> {result.out}", markup=False)
+        shown = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+        out.print(f"{result.clips_built:,} clips in {seconds:.1f} s ({shown} clips/s) -> {result.out}", markup=False)
     else:
         out.print(f"nothing to do: {result.out} is complete", markup=False)
-    out.print(f"next: t2vdata show {result.out}", markup=False)
+    if tally.kept:
+        out.print(f"next: t2vdata show {result.out}", markup=False)
+    else:
+        click.echo(f"t2vdata: {_why_nothing_is_kept(result)}", err=True)
+
+
+def _why_nothing_is_kept(result: BuildResult) -> str:
+    """Return what to say about a dataset without a clip: the most frequent reason, where all are, and the next move."""
+    from t2vdata.format import tables
+    from t2vdata.storage import join
+
+    tally = result.manifest.tally
+    if not tally.seen:
+        return f"{result.out} has no clip: the request has none; check --root, the table and the lists of clips"
+    reason, count = max([*tally.rejected.items(), *tally.failed.items()], key=lambda item: item[1])
+    return (
+        f"{result.out} has no clip: none of {tally.seen:,} was kept, {count:,} for {reason!r}; see "
+        f"{join(result.out, tables.REJECTS)}, change the options or the files, and build into another --out, or again with "
+        "--retry-failed if files were missing"
+    )
 
 
 def _row(name: str, tally: Tally, num_shards: int, num_bytes: int) -> list[str]:

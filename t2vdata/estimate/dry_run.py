@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from t2vdata.build import planning
-from t2vdata.build.checkpoint import json_line
 from t2vdata.build.planning import plan_shards, shard_name
+from t2vdata.build.records import json_line
 from t2vdata.build.shard import samples
 from t2vdata.build.spec import BuildSpec, check_can_build
 from t2vdata.datasets import Dataset

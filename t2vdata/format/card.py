@@ -12,9 +12,19 @@ NAME, PICTURE = "README.md", "preview.png"
 _HUB_NAMES = {"val": "validation"}
 
 
-def write(folder: Folder, manifest: Manifest, command: str) -> None:
-    """Write the card of a dataset; ``command`` is the command that builds it."""
-    folder.write(NAME, text(manifest, command).encode())
+def write(folder: Folder, manifest: Manifest, command: str, *, before: tuple[Manifest, str] | None = None) -> bool:
+    """Write the card of a dataset; ``command`` is the command that builds it. Return whether it is there now.
+
+    ``before`` are the manifest and the command of the dataset that is repaired or extended: a card that differs from the one
+    written for it has been edited, and stays.
+    """
+    card = text(manifest, command).encode()
+    if before is not None:
+        written = (card, text(*before).encode())
+        if folder.exists(NAME) and folder.read_bytes(NAME) not in written:
+            return False
+    folder.write(NAME, card)
+    return True
 
 
 def text(manifest: Manifest, command: str) -> str:

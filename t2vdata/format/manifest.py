@@ -20,6 +20,8 @@ from t2vdata.types import Tally
 FORMAT = "t2vdata/1"
 # Where an unfinished build keeps its state.
 BUILD_FOLDER = ".t2vdata-build"
+# The file in it that says that the build stopped because too many clips failed.
+STOPPED = "too-many-failures"
 # Key in the spec: {shard: SHA-256} of the shards that --retry-failed appended. They make it a different dataset.
 APPENDED = "appended"
 MANIFEST, VOCABULARY = "manifest.json", "vocabulary.json"
@@ -196,6 +198,11 @@ def _why_no_dataset(folder: str) -> str:
     if not storage.is_folder(folder):
         return f"no dataset at {folder}: that is a file; expected the folder that holds it"
     names = storage.list_names(folder)
+    if BUILD_FOLDER in names and storage.exists(storage.join(folder, BUILD_FOLDER, STOPPED)):
+        return (
+            f"the build in {folder} stopped because too many clips failed; see {storage.join(folder, 'rejects.parquet')}, and "
+            "run its command again with a higher --max-failures"
+        )
     if BUILD_FOLDER in names:
         return f"the build in {folder} is not finished; run the build command again to resume it"
     inside = [name for name in names if storage.exists(storage.join(storage.join(folder, name), MANIFEST))]

@@ -59,11 +59,11 @@ def write(items: Sequence[Item], out: str) -> None:
     storage.write_whole(out, picture)
 
 
-def write_preview(dataset: Dataset, out: str) -> None:
-    """Write a contact sheet of a dataset's first clips; only the index rows of their shard are read."""
+def preview(dataset: Dataset) -> bytes:
+    """Return a contact sheet of a dataset's first clips; only the index rows of their shard are read."""
     # The first split with clips: filters may have rejected all clips of a split.
     name, first = next((name, entry.shards[0]) for name, entry in dataset.manifest.splits.items() if entry.shards)
-    write(Split(dataset.path, name, (first,), dataset.manifest.shard_range(name)[:1], dataset.fingerprint)[:4], out)
+    return contact_sheet(Split(dataset.path, name, (first,), dataset.manifest.shard_range(name)[:1], dataset.fingerprint)[:4])
 
 
 def contact_sheet(items: Sequence[Item], *, num_frames: int = SHEET_FRAMES) -> bytes:
@@ -161,6 +161,8 @@ def _with_caption(picture: Image.Image, item: Item, font: ImageFont.FreeTypeFont
 
 def _wrapped(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, max_lines: int) -> list[str]:
     """Return a text as at most ``max_lines`` lines that fit the width."""
+    # No character is narrower than a pixel, and Pillow draws no text of a million.
+    text = text[: (max_lines + 1) * width]
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()

@@ -7,6 +7,7 @@ data took work to make. Removing tries once; ``Folder`` repeats it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Iterator, Sequence
@@ -85,8 +86,9 @@ def sweep(folder: str) -> None:
         upload.abandon(folder)
         return
     for name in list_names(folder):
-        if name.startswith(".") and name.endswith(ASIDE):
-            remove(join(folder, name))
+        path = join(folder, name)
+        if name.startswith(".") and name.endswith(ASIDE) and not os.path.isdir(path):
+            remove(path)
 
 
 def remove(path: str) -> None:
@@ -110,7 +112,7 @@ def remove_all(paths: Sequence[str]) -> None:
 
 
 def remove_folder(folder: str) -> None:
-    """Remove an empty local folder of ours, if it exists. In stores, folders are only names."""
+    """Remove a local folder of ours, if it exists; it stays if files of others are in it. In stores, folders are only names."""
     if is_url(folder):
         return
     try:
@@ -118,4 +120,5 @@ def remove_folder(folder: str) -> None:
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise storage_error(error, folder) from error
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise storage_error(error, folder) from error

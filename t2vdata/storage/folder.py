@@ -101,7 +101,7 @@ class Folder:
         self.retry(lambda: atomic_write.remove_all([self.join(name) for name in names]))
 
     def remove_itself(self) -> None:
-        """Remove the folder if it is local, exists and is empty. In stores, folders are only names."""
+        """Remove the folder if it is local and holds no files of others. In stores, folders are only names."""
         atomic_write.remove_folder(self.url)
 
     def sweep(self) -> None:

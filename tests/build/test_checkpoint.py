@@ -16,6 +16,7 @@ from t2vdata.storage import Folder
 from t2vdata.storage.archives import Contents, Member
 from t2vdata.types import Clip, Reject, SavedPlan, ShardPlan, ShardReport
 
+SPEC = {"dataset": "set"}
 REJECT = Reject("clip-3", "train", "clip", "rejected", "too short", "0.4 s")
 REPORT = ShardReport("set-train-000000.tar", "train", 2, 10240, "0" * 64, (REJECT,), (b'{"key":"a"}\n', b'{"key":"b"}\n'))
 
@@ -27,16 +28,16 @@ def memory() -> Iterator[str]:
 
 
 def fill(checkpoint: Checkpoint) -> None:
-    checkpoint.start({"dataset": "set"})
-    checkpoint.write_plan(REPORT.name, ShardPlan("train", 0, [Clip("a", ("one",)), Clip("b", ("two",))], (REJECT,)))
-    checkpoint.write_report(REPORT)
-    checkpoint.write_archive_contents(Contents("a.tar", 100, members=[Member("a.mp4", 512, 3)]))
-    checkpoint.write_archive_order(["a.tar"])
+    checkpoint.start()
+    checkpoint.records.write_plan(REPORT.name, ShardPlan("train", 0, [Clip("a", ("one",)), Clip("b", ("two",))], (REJECT,)))
+    checkpoint.records.write_report(REPORT)
+    checkpoint.records.write_archive_contents(Contents("a.tar", 100, members=[Member("a.mp4", 512, 3)]))
+    checkpoint.records.write_archive_order(["a.tar"])
 
 
 def test_urls_of_a_build_have_slashes_on_every_system(memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os.path, "join", ntpath.join)
-    checkpoint = Checkpoint(Folder(memory))
+    checkpoint = Checkpoint(Folder(memory), SPEC)
     fill(checkpoint)
     paths = {path.removeprefix("/checkpoint/out/") for path in fsspec.filesystem("memory").find("/checkpoint/out")}
     assert {path for path in paths if "archives" not in path} == {
@@ -49,16 +50,16 @@ def test_urls_of_a_build_have_slashes_on_every_system(memory: str, monkeypatch: 
 
 
 def test_recorded_state_can_be_read_back(tmp_path: Path) -> None:
-    checkpoint = Checkpoint(Folder(str(tmp_path)))
+    checkpoint = Checkpoint(Folder(str(tmp_path)), SPEC)
     fill(checkpoint)
     assert checkpoint.exists()
-    assert (checkpoint.report_names(), checkpoint.plan_names()) == ([REPORT.name], [REPORT.name])
-    read = checkpoint.read_report(REPORT.name)
+    assert (checkpoint.records.report_names(), checkpoint.records.plan_names()) == ([REPORT.name], [REPORT.name])
+    read = checkpoint.records.read_report(REPORT.name)
     assert read is not None
     assert (read.num_samples, read.num_bytes, read.rejects, read.rows) == (2, 10240, (REJECT,), ())
-    assert checkpoint.read_rows(REPORT.name) == b"".join(REPORT.rows)
-    assert checkpoint.read_plan(REPORT.name) == SavedPlan(3, (REJECT,))
-    contents, is_complete = checkpoint.read_archive_contents()
+    assert checkpoint.records.read_rows(REPORT.name) == b"".join(REPORT.rows)
+    assert checkpoint.records.read_plan(REPORT.name) == SavedPlan(3, (REJECT,))
+    contents, is_complete = checkpoint.records.read_archive_contents()
     assert (list(contents), is_complete) == (["a.tar"], True)
     assert contents["a.tar"].members == [Member("a.mp4", 512, 3)]
     checkpoint.close()
@@ -66,8 +67,8 @@ def test_recorded_state_can_be_read_back(tmp_path: Path) -> None:
 
 
 def test_a_report_keeps_its_names_on_disk(tmp_path: Path) -> None:
-    Checkpoint(Folder(str(tmp_path))).start({})
-    Checkpoint(Folder(str(tmp_path))).write_report(REPORT)
+    Checkpoint(Folder(str(tmp_path)), SPEC).start()
+    Checkpoint(Folder(str(tmp_path)), SPEC).records.write_report(REPORT)
     first_line = (tmp_path / ".t2vdata-build" / "reports" / f"{REPORT.name}.jsonl").read_bytes().splitlines()[0]
     header = json.loads(first_line)
     assert list(header) == ["name", "split", "samples", "bytes", "sha256", "rejects"]
@@ -75,11 +76,11 @@ def test_a_report_keeps_its_names_on_disk(tmp_path: Path) -> None:
 
 
 def test_damaged_reports_and_plans_count_as_missing(tmp_path: Path) -> None:
-    checkpoint = Checkpoint(Folder(str(tmp_path)))
-    checkpoint.start({})
+    checkpoint = Checkpoint(Folder(str(tmp_path)), SPEC)
+    checkpoint.start()
     for folder in ("reports", "plans"):
         for name, content in (("cut.tar", b'{"na'), ("other.tar", b'{"name": "other.tar"}'), ("list.tar", b"[]")):
             (tmp_path / ".t2vdata-build" / folder / f"{name}.jsonl").write_bytes(content)
     for name in ("cut.tar", "other.tar", "list.tar", "missing.tar"):
-        assert checkpoint.read_report(name) is None
-        assert checkpoint.read_plan(name) is None
+        assert checkpoint.records.read_report(name) is None
+        assert checkpoint.records.read_plan(name) is None

@@ -23,7 +23,8 @@ from support import TINY, hashes, t2vdata, tiny_spec
 
 from t2vdata import storage
 from t2vdata.build.append import retry_failed
-from t2vdata.build.checkpoint import FOLDER, Checkpoint
+from t2vdata.build.checkpoint import FOLDER
+from t2vdata.build.records import Records
 from t2vdata.build.run import BuildResult, BuildSpec, build_dataset
 from t2vdata.errors import OtherSpecError, StorageError, StoreAwayError
 from t2vdata.format import manifest
@@ -233,7 +234,7 @@ def test_a_build_resumes_from_the_finished_shards(out: str) -> None:
     process = start_build(out, 20_000)
     wait_for_shards(out, 5)
     kill_group(process)
-    reported = set(Checkpoint(Folder(out)).report_names())
+    reported = set(Records(Folder(out).below(FOLDER), "").report_names())
     assert len(reported) >= 3
     store = fsspec.filesystem("s3", use_listings_cache=False)
     before = {name: store.info(f"{out}/{name}")["LastModified"] for name in reported}

@@ -27,6 +27,7 @@ from t2vdata.build.run import BuildResult, Progress, build_dataset
 from t2vdata.build.shard import ShardBuilder
 from t2vdata.build.spec import BuildSpec
 from t2vdata.errors import (
+    NotADatasetError,
     OtherSpecError,
     RequestError,
     StorageError,
@@ -299,6 +300,8 @@ def test_a_build_with_too_many_failures_stops_early_and_says_why(
     failed = [reject for reject in tables.read_rejects(str(tmp_path / "out")) if reject.kind == "failed"]
     assert 100 <= len(failed) < 300
     assert not (tmp_path / "out" / "manifest.json").exists()
+    with pytest.raises(NotADatasetError, match=r"too many clips failed; see .*, and run .*a higher --max-failures"):
+        open_dataset(tmp_path / "out")
     build_dataset(spec, tmp_path / "out", num_workers=1, max_failures=1.0)
 
 
@@ -478,7 +481,8 @@ def test_progress_reaches_the_total_and_never_falls(tmp_path: Path) -> None:
 
 def test_shards_do_not_depend_on_the_others(built: BuildResult, tmp_path: Path) -> None:
     spec, folder = tiny_spec(), Folder(str(tmp_path))
-    Checkpoint(folder).start(spec.as_json())
+    checkpoint = Checkpoint(folder, spec.as_json())
+    checkpoint.start()
     last = list(plan_shards(spec, [("train", spec.open().clips("train"))], ()))[-1]
-    report = ShardBuilder(spec, folder)(last)
+    report = ShardBuilder(spec, folder, checkpoint.records)(last)
     assert report.sha256 == built.manifest.splits["train"].shards[-1].sha256
