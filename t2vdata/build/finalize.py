@@ -93,7 +93,7 @@ def _command(spec: BuildSpec, spec_json: Mapping[str, Any]) -> str:
     files = {
         name: value
         for name, value in spec.options.items()
-        if value is not None and name not in (*spec_json["options"], *packaged)
+        if value is not None and value is not False and name not in (*spec_json["options"], *packaged)
     }
     words += [word for name, path in files.items() for word in (f"--{name.replace('_', '-')}", Path(path).name)]
     defaults = datasets.option_values(datasets.load(spec.dataset).Options())

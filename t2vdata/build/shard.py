@@ -90,6 +90,8 @@ def samples(
                     continue
                 on_stage(stage := "encode")
                 original = dataset.original(clip)
+                if original is None:
+                    frames = encoding.fit(frames)
                 encoded = encoding.encode(frames) if original is None else encode.keep_original(original, frames)
                 result = to_sample(clip, plan.split, frames, encoded, encoding.extension)
                 on_stage("done")

@@ -13,10 +13,11 @@ from t2vdata import filters
 from t2vdata.datasets import _decoding
 from t2vdata.datasets.base import Dataset
 from t2vdata.datasets.clip_lists import ClipLists
+from t2vdata.datasets.options import added_option
 from t2vdata.errors import RequestError
 from t2vdata.filters import ClipFilter, FrameFilter
 from t2vdata.media import frame_matching, shots
-from t2vdata.media.clip_request import ClipRequest
+from t2vdata.media.clip_request import CLIP_READER_VERSION, ClipRequest
 from t2vdata.text import language
 from t2vdata.types import Clip, Frames
 
@@ -29,6 +30,8 @@ class MediaOptions:
     """Height and width of a frame, in pixels; 0 keeps the file's size."""
     resize: Literal["shorter", "squash", "pad"] = "shorter"
     """`shorter` scales the shorter side to the size and crops the centre, `squash` ignores proportions, `pad` adds black."""
+    deinterlace: bool = added_option(False)
+    """Make whole pictures of interlaced frames, which otherwise show both of their fields as combs."""
     fps: float | None = None
     """Frames per second to sample, each the frame shown at that time; default: every frame of the file."""
     frames: int | None = None
@@ -110,6 +113,7 @@ class MediaDataset(Dataset):
             options.size or None,
             options.resize,
             shot="longest" if options.cuts == "longest" else "all",
+            deinterlaces=options.deinterlace,
             counts_matches=options.min_matches is not None,
             # Without --frames, the clip is as long as its frames.
             measures_seconds=options.frames is not None and _limits_duration(options),
@@ -203,7 +207,12 @@ def decoder_identity(options: MediaOptions, lists: ClipLists) -> dict[str, Any]:
     import av
 
     versions = {name: ".".join(map(str, av.library_versions[name])) for name in ("libavcodec", "libswscale")}
-    identity: dict[str, Any] = {"PyAV": av.__version__, **versions, "Pillow": metadata.version("pillow")}
+    identity: dict[str, Any] = {
+        "clip_reader": CLIP_READER_VERSION,
+        "PyAV": av.__version__,
+        **versions,
+        "Pillow": metadata.version("pillow"),
+    }
     if options.language is not None:
         identity["py3langid"] = language.version()
     if options.min_matches is not None:

@@ -46,10 +46,26 @@ def _check_type(flag: str, value: Any, kind: Any) -> None:
 
 
 def option_values(options: Any) -> dict[str, Any]:
-    """Return the options as JSON values, without paths: ``Dataset.source`` identifies files by content instead."""
-    values = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    """Return the options as JSON values, without paths: ``Dataset.source`` identifies files by content instead.
+
+    Nor has it the value of an option whose field is an ``added_option`` and keeps its default.
+    """
+    fields = dataclasses.fields(options)
+    values = {field.name: getattr(options, field.name) for field in fields if not _is_unset(options, field)}
     hints = typing.get_type_hints(type(options))
     return {name: value for name, value in values.items() if Path not in (hints[name], *typing.get_args(hints[name]))}
+
+
+def added_option(default: Any) -> Any:
+    """Return the field of an option that is in a spec only if it is set, so that earlier specs keep their fingerprints."""
+    return dataclasses.field(default=default, metadata={_ADDED: True})
+
+
+_ADDED = "in the spec only if set"
+
+
+def _is_unset(options: Any, field: dataclasses.Field[Any]) -> bool:
+    return _ADDED in field.metadata and getattr(options, field.name) == field.default
 
 
 def option_help(dataset: type[Dataset]) -> dict[str, str]:

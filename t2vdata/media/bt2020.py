@@ -17,8 +17,8 @@ _UNSPECIFIED_TRANSFERS = (0, 2, 3)
 _GAMMA = {4: 2.2, 5: 2.8, 8: 1.0}
 _SRGB, _SMPTE_240M = 13, 7
 
-# ITU-R BT.2087, section 2: linear BT.2020 to linear BT.709.
-_MATRIX = ((1.6605, -0.5876, -0.0728), (-0.1246, 1.1329, -0.0083), (-0.0182, -0.1006, 1.1187))
+# ITU-R BT.2087, section 2: linear BT.2020 to linear BT.709. Each row adds up to 1, so that grey stays grey.
+_MATRIX = ((1.660491, -0.587641, -0.072850), (-0.124550, 1.132899, -0.008349), (-0.018151, -0.100579, 1.118730))
 
 # Linear light has 16 bits: BT.709's slope of 4.5 near black keeps 8-bit levels apart.
 _NUM_LEVELS = 1 << 16

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+CLIP_READER_VERSION = 2
+"""Increase it whenever the same file and request give other frames: it is part of the spec of datasets of media files."""
+
 Resize = Literal["shorter", "squash", "pad"]
 
 
@@ -27,6 +30,8 @@ class ClipRequest:
     resize: Resize = "shorter"
     """``shorter`` scales the shorter side to the size and crops the middle, ``squash`` ignores the proportions, ``pad`` scales
     the longer side to the size and adds black bars."""
+    deinterlaces: bool = False
+    """Whether frames marked as interlaced become whole pictures."""
     shot: Literal["all", "longest"] = "all"
     """Whether to cut the span to its longest shot first."""
     counts_matches: bool = False

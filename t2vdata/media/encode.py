@@ -6,6 +6,7 @@ version is part of ``Encoding.identity`` and so of a build's fingerprint: builds
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -46,6 +47,10 @@ class Lossless:
     def check(self, height: int, width: int) -> None:
         """Accept every size."""
 
+    def fit(self, frames: Frames) -> Frames:
+        """Return the frames unchanged: every size fits."""
+        return frames
+
     def identity(self) -> dict[str, Any]:
         import zstandard
 
@@ -78,6 +83,13 @@ class H264:
         """Raise RequestError for odd sizes: 4:2:0 has one chroma value for 2x2 pixels."""
         if height % 2 or width % 2:
             raise RequestError(f"h264 cannot hold {width}x{height}; choose an even size, or --encoding lossless")
+
+    def fit(self, frames: Frames) -> Frames:
+        """Return the frames without the last row or column if their number is odd: files keep their size with ``--size 0``."""
+        height, width = frames.height - frames.height % 2, frames.width - frames.width % 2
+        if (height, width) == (frames.height, frames.width) or 0 in (height, width):
+            return frames
+        return dataclasses.replace(frames, data=frames.data[:, :height, :width])
 
     def identity(self) -> dict[str, Any]:
         import av
@@ -117,6 +129,10 @@ class Jpeg:
     def __post_init__(self) -> None:
         if not 1 <= self.quality <= 100:
             raise RequestError(f"a JPEG quality of {self.quality} (--quality); expected 1 to 100 (best)")
+
+    def fit(self, frames: Frames) -> Frames:
+        """Return the frames unchanged: every size fits."""
+        return frames
 
     def check(self, height: int, width: int) -> None:
         """Accept every size. Whether a sheet is too large also depends on the number of frames: ``encode`` checks it."""

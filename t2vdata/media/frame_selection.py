@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from t2vdata.errors import DecodeError
 from t2vdata.media import bt2020, frame_matching
 from t2vdata.media.clip_request import ClipRequest
+from t2vdata.media.deinterlacing import deinterlaced
 from t2vdata.media.display_geometry import SQUARE
 from t2vdata.media.geometry import crop_or_pad, scaled_size
 from t2vdata.media.rgb import RgbConverter
@@ -50,7 +51,10 @@ def select_frames(timed_frames: Iterator[TimedFrame], request: ClipRequest, *, m
     start, end = request.start_seconds or 0.0, _end_seconds(request)
     selection = _Selection(request, max_pixels)
     previous: TimedFrame | None = None
-    for current in _until_size_changes(timed_frames):
+    timed_frames = _until_size_changes(timed_frames)
+    if request.deinterlaces:
+        timed_frames = deinterlaced(timed_frames)
+    for current in timed_frames:
         selection.note_original(current)
         if request.fps is None:
             if start - _ROUNDING_SECONDS <= current.seconds < end and not selection.is_full:

@@ -182,6 +182,12 @@ def test_option_values_leave_out_paths_and_are_json() -> None:
     assert json.loads(json.dumps(values)) == values
 
 
+def test_an_added_option_is_in_the_spec_only_if_it_is_set() -> None:
+    assert "deinterlace" not in datasets.option_values(datasets.make_options("table", {}))
+    assert "deinterlace" not in datasets.option_values(datasets.make_options("table", {"deinterlace": False}))
+    assert datasets.option_values(datasets.make_options("table", {"deinterlace": True}))["deinterlace"] is True
+
+
 def test_a_whole_number_for_a_float_is_the_same_build() -> None:
     integer, floating = (BuildSpec("mnist-motion", {"fps": fps}) for fps in (30, 30.0))
     assert integer == floating

@@ -276,6 +276,18 @@ def test_an_odd_size_is_refused(height: int, width: int) -> None:
     Lossless().check(height, width)
 
 
+@pytest.mark.parametrize(("height", "width", "fitted"), [(31, 64, (30, 64)), (9, 31, (8, 30)), (5, 3, (4, 2)), (8, 8, (8, 8))])
+def test_h264_drops_an_odd_row_and_column_that_other_encodings_keep(height: int, width: int, fitted: tuple[int, int]) -> None:
+    data = np.arange(2 * height * width, dtype=np.uint8).reshape(2, height, width, 1)
+    frames = Frames(data, 25.0, {"original": {"height": height}})
+    result = H264().fit(frames)
+    assert np.array_equal(result.data, data[:, : fitted[0], : fitted[1]])
+    assert (result.fps, result.about) == (frames.fps, frames.about)
+    assert H264().encode(result).num_frames == 2
+    for encoding_with_any_size in (Lossless(), encoding("jpeg")):
+        assert encoding_with_any_size.fit(frames) is frames
+
+
 # Names and settings
 
 
