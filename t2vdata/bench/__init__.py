@@ -173,12 +173,7 @@ def _vocabulary(dataset: Dataset) -> Vocabulary | None:
 def _batches_of_all_epochs(loader: Loader) -> Iterator[Batch]:
     """Yield the batches of one epoch after another."""
     while True:
-        epoch = loader.epoch
-        batch = None
-        for batch in loader:
-            yield batch
-        if batch is None:
-            raise RequestError(f"epoch {epoch} has no batch; use a smaller --batch-size, or check with `t2vdata verify --deep`")
+        yield from loader
 
 
 def _rows(loader: Loader, num_batches: int) -> NDArray[np.int64]:

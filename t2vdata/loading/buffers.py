@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import math
 import mmap
-import os
 import queue
-import tempfile
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from t2vdata.processes import reserve_standard_descriptors
+from t2vdata.loading.memory import BatchMemory
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,27 +20,19 @@ if TYPE_CHECKING:
 
 
 class BatchBuffers:
-    """A fixed number of buffers (slots) of one size, in one unnamed file that other processes can map.
-
-    The file is gone when the last process that maps it ends, however it ends.
-    """
+    """A fixed number of buffers (slots) of one size, in memory that other processes can map."""
 
     def __init__(self, num_slots: int, slot_bytes: int) -> None:
-        import numpy as np
-
         self.slot_bytes = -(-slot_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
         self.num_slots = num_slots
-        self.file = _unnamed_file()
-        os.ftruncate(self.file, self.slot_bytes * num_slots)
-        self._map = mmap.mmap(self.file, self.slot_bytes * num_slots)
-        self._bytes = np.frombuffer(self._map, np.uint8)
+        self._memory = BatchMemory(self.slot_bytes * num_slots)
+        self.file = self._memory.file
         # The slot returned last is taken first: its pages are mapped and may still be in the CPU's cache. The garbage collector
         # returns slots too, in any thread at any moment; these two allow that, a queue with a lock does not.
         self._free: deque[int] = deque()
         self._returned: queue.SimpleQueue[None] = queue.SimpleQueue()
         for slot in range(num_slots):
             self.give_back(slot)
-        weakref.finalize(self, os.close, self.file).atexit = False
 
     @property
     def num_free(self) -> int:
@@ -61,7 +51,7 @@ class BatchBuffers:
 
     def view(self, slot: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         """Return a slot as an array of ``shape``."""
-        return buffer_view(self._bytes, slot, self.slot_bytes, shape)
+        return buffer_view(self._memory.bytes, slot, self.slot_bytes, shape)
 
     def lend(self, slot: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         """Return a slot as an array; the slot is free again when the array and all views of its memory have been deleted."""
@@ -70,24 +60,7 @@ class BatchBuffers:
         return array
 
 
-def map_buffers(file: int, num_bytes: int) -> NDArray[np.uint8]:
-    """Return the memory of the file of a ``BatchBuffers``, in another process."""
-    import numpy as np
-
-    return np.frombuffer(mmap.mmap(file, num_bytes), np.uint8)
-
-
 def buffer_view(memory: NDArray[np.uint8], slot: int, slot_bytes: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """Return the start of a slot as an array of ``shape``."""
     view: NDArray[Any] = memory[slot * slot_bytes : slot * slot_bytes + math.prod(shape)].reshape(shape)
     return view
-
-
-def _unnamed_file() -> int:
-    """Return the descriptor of a file that is in no folder."""
-    # Else it may become the standard input of a worker.
-    reserve_standard_descriptors()
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("t2vdata-batches")
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())

@@ -2,43 +2,40 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import threading
-import time
 import weakref
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from t2vdata import storage
-from t2vdata.errors import DataError, RequestError
+from t2vdata.errors import RequestError
 from t2vdata.format.dataset import Split
 from t2vdata.loading.batch import Batch
+from t2vdata.loading.batch_reader import REMOTE_WINDOW, BatchReader
 from t2vdata.loading.captions import Encoder
-from t2vdata.loading.order import batches, epoch_order, share
-from t2vdata.loading.pipeline import BadSample, PendingBatch, Pipeline
+from t2vdata.loading.order import batches, epoch_order, num_batches, samples_after, share
+from t2vdata.loading.pipeline import Pipeline
+from t2vdata.loading.plain_numbers import as_whole_number, whole_number
+from t2vdata.loading.ranks import Rank, Ranks
 from t2vdata.loading.spec import LoadSpec, Resources
 from t2vdata.types import Tally
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Shards shuffled together if each must be downloaded first.
-_REMOTE_WINDOW = 8
-# With fewer samples, a failure rate means little.
-_MIN_SAMPLES_TO_JUDGE = 100
-
 
 class Loader:
     """Batches of a split: each loop over it yields an epoch, and the next loop the next epoch.
 
+    An epoch is over once its last batch was yielded. After a ``break`` before that, the next loop continues with the batch
+    after the last one yielded, here or, with ``load_state_dict``, in another process. One loop at a time: a loop that was
+    interrupted by another one, ``set_epoch``, ``load_state_dict`` or ``close`` raises RequestError when asked for more.
+
     The order is a pure function of (split, seed, epoch, window): the same for any number of workers, and, side by side, for any
-    number of ranks. After a ``break``, the next loop continues with the batch after the last one yielded, here or, with
-    ``load_state_dict``, in another process.
+    number of ranks. A pickled loader has its position, and starts workers of its own.
     """
 
     def __init__(
@@ -53,26 +50,33 @@ class Loader:
         resources: Resources | None = None,
     ) -> None:
         self.spec = spec or LoadSpec()
-        self.seed = seed
-        self.rank, self.world = _rank_and_world(rank, world)
-        self._pipeline = Pipeline(split, self.spec, vocabulary, seed, resources or Resources())
-        self._split = split
+        self.seed = whole_number("seed", seed)
+        self.ranks = Ranks(rank, world)
+        """Decided when reading starts, see ``Ranks``."""
+        self._split, self._vocabulary, self._resources = split, vocabulary, resources or Resources()
+        self._pipeline = Pipeline(split, self.spec, vocabulary, self.seed, self._resources)
+        self._reader = BatchReader(self._pipeline)
         window = self.spec.window
-        self.window = (_REMOTE_WINDOW if storage.is_url(split.path) else None) if window == "auto" else window
-        # Fail now if the ranks would otherwise wait for one another later.
-        share(np.arange(len(split)), self.rank, self.world, pad=self.spec.pad)
+        self.window = (REMOTE_WINDOW if storage.is_url(split.path) else None) if window == "auto" else window
+        self._check_rank(self.ranks.current())
         self._epoch = self._position = 0
-        self._running: Generator[Batch, None, None] | None = None
-        self._kept = 0
-        self._failed: Counter[str] = Counter()
-        self.waited_seconds = 0.0
-        """Total time that the trainer has waited for batches that were not ready."""
+        # Weak: a loop refers to its loader, and both go with the last name, not with the garbage collector.
+        self._running: weakref.ref[_Loop] | None = None
         weakref.finalize(self, _close, self._pipeline)
+
+    @property
+    def rank(self) -> int:
+        return self.ranks.current().rank
+
+    @property
+    def world(self) -> int:
+        """The number of ranks."""
+        return self.ranks.current().world
 
     @property
     def epoch(self) -> int:
         """The epoch of the next batch, from 0."""
-        return self._epoch
+        return self._next()[0]
 
     def set_epoch(self, epoch: int) -> None:
         """Move to the start of an epoch."""
@@ -97,21 +101,30 @@ class Loader:
     @property
     def tally(self) -> Tally:
         """The samples so far: how many were kept, and how many failed, by the error's name."""
-        return Tally(kept=self._kept, failed=dict(self._failed))
+        return self._reader.tally
+
+    @property
+    def waited_seconds(self) -> float:
+        """Total time that the trainer has waited for batches that were not ready."""
+        return self._reader.waited_seconds
 
     def __len__(self) -> int:
-        """Return the number of batches of a full epoch on this rank."""
-        return len(self.batches(0))
+        """Return the number of batches of a full epoch on this rank, the same on all ranks, whatever fails."""
+        return self._num_batches(self.ranks.current())
 
     def __iter__(self) -> Iterator[Batch]:
-        if self._running is not None:
-            self._running.close()
-        self._running = self._run()
-        return self._running
+        self._check_rank(self.ranks.start())
+        self._interrupt("another loop over this loader began, and continues where this one stopped; to read twice at once, "
+                        "create two loaders")  # fmt: skip
+        self._epoch, self._position = self._next()
+        loop = _Loop(self, self._epoch, self.batches(self._epoch, self._position))
+        self._running = weakref.ref(loop)
+        return loop
 
     def state_dict(self) -> dict[str, Any]:
         """Return the loader's position: plain values, the same on every rank, valid for any number of ranks."""
-        return {**self._identity(), "epoch": self._epoch, "position": self._position}
+        epoch, position = self._next()
+        return {**self._identity(), "epoch": epoch, "position": position}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Resume where ``state_dict`` was taken. Raises RequestError for a state of another dataset, split or order."""
@@ -121,16 +134,18 @@ class Loader:
                     f"this state has {name} {state.get(name)!r}, the loader {value!r}; its positions mean other samples: "
                     "create the loader as before, or start a new run"
                 )
-        if not 0 <= state["position"] <= len(self._split) or state["epoch"] < 0:
-            raise RequestError(f"position {state['position']} of epoch {state['epoch']}; expected 0 to {len(self._split)}")
-        if self._running is not None:
-            self._running.close()
-        self._epoch, self._position = state["epoch"], state["position"]
+        epoch, position = (as_whole_number(state.get(name)) for name in ("epoch", "position"))
+        if epoch is None or position is None or not 0 <= position <= len(self._split) or epoch < 0:
+            raise RequestError(
+                f"position {state.get('position')!r} of epoch {state.get('epoch')!r}; expected 0 to {len(self._split)}, and an "
+                "epoch from 0"
+            )
+        self._interrupt("the loader was moved to another position; start another loop")
+        self._epoch, self._position = epoch, position
 
     def close(self) -> None:
         """End the workers; a later loop starts them again."""
-        if self._running is not None:
-            self._running.close()
+        self._interrupt("the loader was closed; start another loop")
         self._pipeline.close()
 
     def __enter__(self) -> Loader:
@@ -138,6 +153,10 @@ class Loader:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        options = {"vocabulary": self._vocabulary, "seed": self.seed, "resources": self._resources}
+        return _reopened, (type(self), self._split, self.spec, options, self.ranks, self._epoch, self._position)
 
     def _identity(self) -> dict[str, Any]:
         """Return the values that the meaning of a position depends on."""
@@ -157,69 +176,90 @@ class Loader:
 
     def batches(self, epoch: int, position: int = 0) -> list[NDArray[np.int64]]:
         """Return the sample numbers of each batch of this rank, starting at a position in the epoch's order."""
-        spec = self.spec
+        spec, (rank, world) = self.spec, self.ranks.current()
         order = self._order(epoch)
-        return batches(
-            order, position, self.rank, self.world, batch_size=spec.batch_size, drop_last=spec.drop_last, pad=spec.pad
-        )
+        return batches(order, position, rank, world, batch_size=spec.batch_size, drop_last=spec.drop_last, pad=spec.pad)
 
-    def read(self, batches: list[NDArray[np.int64]], epoch: int) -> Generator[Batch | None, None, None]:
-        """Yield a batch for each array of sample numbers, None if all its samples are bad."""
-        pipeline = self._pipeline
-        upcoming = _UpcomingShards(pipeline, batches)
-        in_progress: deque[PendingBatch] = deque()
-        waiting = iter(enumerate(batches))
+    def read(self, batches: list[NDArray[np.int64]], epoch: int) -> Generator[Batch, None, None]:
+        """Yield a batch for each array of sample numbers."""
+        world = self.ranks.current().world
+        return self._reader.read(batches, epoch, lambda sample: samples_after(self._order(epoch), sample, world))
 
-        def begin_more() -> None:
-            for number, rows in itertools.islice(waiting, pipeline.depth - len(in_progress)):
-                upcoming.announce(number)
-                in_progress.append(pipeline.begin(rows, epoch))
+    def advance(self, num_samples: int, *, is_last: bool) -> None:
+        """Move past a batch that was yielded."""
+        self._position = min(len(self._split), self._position + num_samples * self.world)
+        if is_last:
+            self._epoch, self._position = self._epoch + 1, 0
 
-        try:
-            begin_more()
-            while in_progress:
-                began = time.perf_counter()
-                batch, bad = pipeline.finish(in_progress[0])
-                in_progress.popleft()
-                self.waited_seconds += time.perf_counter() - began
-                self._count(batch, bad)
-                # Before yielding: the next batches are decoded while the trainer works on this one.
-                begin_more()
-                yield batch
-        finally:
-            while in_progress:
-                pipeline.give_up(in_progress.popleft())
+    def _next(self) -> tuple[int, int]:
+        """Return epoch and position of the next batch: the next epoch's first if this one has too few samples left."""
+        if self._position and not self._num_batches(self.ranks.current(), self._position):
+            return self._epoch + 1, 0
+        return self._epoch, self._position
 
-    def _run(self) -> Generator[Batch, None, None]:
-        epoch = self._epoch
-        batches = self.batches(epoch, self._position)
-        with contextlib.closing(self.read(batches, epoch)) as results:
-            for rows, batch in zip(batches, results, strict=True):
-                self._position = min(len(self._split), self._position + len(rows) * self.world)
-                if batch is not None:
-                    yield batch
-        self._epoch, self._position = epoch + 1, 0
+    def _num_batches(self, rank: Rank, position: int = 0) -> int:
+        spec, count = self.spec, len(self._split) - position
+        return num_batches(count, rank.world, batch_size=spec.batch_size, drop_last=spec.drop_last, pad=spec.pad)
 
-    def _count(self, batch: Batch | None, bad: list[BadSample]) -> None:
-        self._kept += 0 if batch is None else len(batch)
-        for sample in bad:
-            if self.spec.on_error == "raise":
-                raise DataError(
-                    f"{sample.shard}: {sample.key} cannot be loaded: {sample.error}: {sample.reason}; check the dataset with "
-                    f"`t2vdata verify {self._split.path} --deep`, or skip bad samples: LoadSpec(on_error='count')"
-                )
-            self._failed[sample.error] += 1
-        failed, seen = sum(self._failed.values()), self.tally.seen
-        if bad and seen >= _MIN_SAMPLES_TO_JUDGE and failed > self.spec.max_failure_rate * seen:
-            reasons = ", ".join(f"{name} {count}" for name, count in self._failed.most_common())
-            raise DataError(
-                f"{failed} of {seen} samples failed, more than {self.spec.max_failure_rate:.0%}: {reasons}; the last was "
-                f"{bad[-1].key} in {bad[-1].shard}: {bad[-1].reason}; check with `t2vdata verify {self._split.path} --deep`"
+    def _check_rank(self, rank: Rank) -> None:
+        """Raise RequestError if the ranks would wait for one another, or get no batch."""
+        num_samples = len(share(np.arange(len(self._split)), rank.rank, rank.world, pad=self.spec.pad))
+        if not self._num_batches(rank):
+            raise RequestError(
+                f"no batch of {self.spec.batch_size} clips: {rank} has {num_samples} of the {len(self._split)} clips, and "
+                f"drop_last drops an incomplete batch; use a batch_size of at most {num_samples}, or leave out drop_last"
             )
+
+    def _interrupt(self, reason: str) -> None:
+        loop = None if self._running is None else self._running()
+        if loop is not None:
+            loop.interrupt(reason)
 
 
 # Reads well in `for batch in loader(...)`.
 loader = Loader
+
+
+class _Loop:
+    """Iterates over the rest of an epoch. Only its last batch ends it: an interrupted loop raises RequestError."""
+
+    def __init__(self, loader: Loader, epoch: int, batches: list[NDArray[np.int64]]) -> None:
+        self._loader = loader
+        self._num_samples = deque(map(len, batches))
+        self._results = loader.read(batches, epoch)
+        self._interrupted_by: str | None = None
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        if self._num_samples and self._interrupted_by is not None:
+            raise RequestError(f"this loop was interrupted before its epoch's end: {self._interrupted_by}")
+        try:
+            batch = next(self._results)
+        except StopIteration:
+            raise
+        except BaseException as error:
+            self.interrupt(f"by {type(error).__name__}; start another loop")
+            raise
+        num_samples = self._num_samples.popleft()
+        self._loader.advance(num_samples, is_last=not self._num_samples)
+        return batch
+
+    def interrupt(self, reason: str) -> None:
+        """Give up the batches in progress. If there are any left, asking for one raises RequestError."""
+        self._interrupted_by = reason
+        self._results.close()
+
+
+def _reopened(
+    cls: type[Loader], split: Split, spec: LoadSpec, options: dict[str, Any], ranks: Ranks, epoch: int, position: int
+) -> Loader:
+    """Return a copy of a loader, at its position."""
+    copy = cls(split, spec, **options, rank=ranks.given.get("rank"), world=ranks.given.get("world"))
+    copy.ranks = ranks
+    copy.load_state_dict({**copy.state_dict(), "epoch": epoch, "position": position})
+    return copy
 
 
 def _close(pipeline: Pipeline) -> None:
@@ -228,41 +268,3 @@ def _close(pipeline: Pipeline) -> None:
         pipeline.close()
     else:
         threading.Thread(target=pipeline.close).start()
-
-
-class _UpcomingShards:
-    """Makes the reader of this process prefetch the next shards.
-
-    A reader sees which shards are read through it. With worker processes nothing is read through the reader of this process: it
-    downloads into the cache that all share, and moves on because finished shards are no longer announced.
-    """
-
-    def __init__(self, pipeline: Pipeline, batches: list[NDArray[np.int64]]) -> None:
-        self._pipeline = pipeline
-        self._announced: list[int] = []
-        rows = np.concatenate(batches) if batches else np.arange(0)
-        shard = pipeline.index.shard[rows]
-        used, first = np.unique(shard, return_index=True)
-        self._shards = used[np.argsort(first)].tolist()
-        self._first = np.sort(first)
-        self._size = pipeline.spec.batch_size
-
-    def announce(self, number: int) -> None:
-        """Announce the shards to prefetch before the batch with this number starts."""
-        num_started = int(np.searchsorted(self._first, number * self._size, side="right"))
-        upcoming = self._shards[max(0, num_started - 1) : num_started + 2 * _REMOTE_WINDOW]
-        if upcoming != self._announced:
-            self._pipeline.prefetch(upcoming)
-            self._announced = upcoming
-
-
-def _rank_and_world(rank: int | None, world: int | None) -> tuple[int, int]:
-    """Return the rank and the number of ranks: as given, or from ``torch.distributed``, or a single rank."""
-    if (rank is None) != (world is None):
-        raise RequestError(f"rank {rank} of world {world}; give both, or neither")
-    if rank is not None and world is not None:
-        return rank, world
-    distributed = torch.distributed
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    return 0, 1

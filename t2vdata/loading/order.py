@@ -7,8 +7,9 @@ output of PCG64, which NumPy promises never to change, and not from ``permutatio
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from t2vdata.errors import RequestError
@@ -87,6 +88,21 @@ def batches(
     samples = share(rest, rank, world, pad=pad) if len(rest) else rest
     split = [samples[first : first + batch_size] for first in range(0, len(samples), batch_size)]
     return split[:-1] if split and drop_last and len(split[-1]) < batch_size else split
+
+
+def num_batches(count: int, world: int, *, batch_size: int, drop_last: bool = False, pad: bool = False) -> int:
+    """Return how many batches each rank gets of ``count`` samples: the length of ``batches``, without an order."""
+    each = -(-count // world) if pad else count // world
+    return each // batch_size if drop_last else -(-each // batch_size)
+
+
+def samples_after(order: NDArray[np.int64], sample: int, world: int) -> Iterator[int]:
+    """Yield the samples that a rank reads after ``sample``, around the end of the epoch, up to ``sample`` itself."""
+    import numpy as np
+
+    index = int(np.flatnonzero(order == sample)[0])
+    for step in range(1, len(order) // math.gcd(len(order), world) + 1):
+        yield int(order[(index + step * world) % len(order)])
 
 
 class RandomNumbers(NamedTuple):

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -21,11 +21,12 @@ from t2vdata.loading.buffers import BatchBuffers
 from t2vdata.loading.captions import CaptionSampler, Encoder
 from t2vdata.loading.decoding import BatchDecoder, Failure
 from t2vdata.loading.device import DeviceBuffers, DeviceDecoder, decodes_on_device
+from t2vdata.loading.failures import BadSample
 from t2vdata.loading.index import SplitIndex
 from t2vdata.loading.order import RandomNumbers, random_numbers
 from t2vdata.loading.reader import Reader, open_reader
 from t2vdata.loading.spec import LoadSpec, Resources
-from t2vdata.loading.transforms import check_flip, clip_shape, decide, is_random
+from t2vdata.loading.transforms import check_flip, check_normalization, clip_shape, decide, is_random
 from t2vdata.loading.workers import ProcessWorkers, ThreadWorkers, Workers
 
 if TYPE_CHECKING:
@@ -64,13 +65,35 @@ class _ProcessState(NamedTuple):
     reader: Reader
 
 
-class BadSample(NamedTuple):
-    """A sample that is missing from its batch."""
+@dataclass(frozen=True)
+class DecodedClips:
+    """Sound clips of a batch, with what their captions depend on."""
 
-    shard: str
-    key: str
-    error: str
-    reason: str
+    rows: NDArray[np.int64]
+    flips: list[int]
+    random_numbers: list[RandomNumbers] | None
+    pixels: NDArray[np.uint8] | torch.Tensor
+    """(B, T, H, W, C)"""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def first(self, count: int) -> DecodedClips:
+        """Return the first ``count`` of them."""
+        numbers = None if self.random_numbers is None else self.random_numbers[:count]
+        return DecodedClips(self.rows[:count], self.flips[:count], numbers, self.pixels[:count])
+
+    def joined(self, other: DecodedClips) -> DecodedClips:
+        """Return these clips and then the others, copied."""
+        numbers = None
+        if self.random_numbers is not None and other.random_numbers is not None:
+            numbers = self.random_numbers + other.random_numbers
+        pixels: NDArray[np.uint8] | torch.Tensor
+        if isinstance(self.pixels, torch.Tensor) and isinstance(other.pixels, torch.Tensor):
+            pixels = torch.cat([self.pixels, other.pixels])
+        else:
+            pixels = np.concatenate([self.pixels, other.pixels])
+        return DecodedClips(np.concatenate([self.rows, other.rows]), self.flips + other.flips, numbers, pixels)
 
 
 class Pipeline:
@@ -82,6 +105,7 @@ class Pipeline:
         self.index = SplitIndex.read(split)
         check_flip(spec, self.index)
         self.shape = clip_shape(spec, self.index)
+        check_normalization(spec, self.shape[3])
         self._is_random = is_random(spec, self.index, self.shape[0])
         self._captions = CaptionSampler(spec, self.index, vocabulary)
         self._clip_bytes = int(np.prod(self.shape))
@@ -110,30 +134,33 @@ class Pipeline:
         parts = [(first, state.workers.start(slot, first, job[first:end])) for first, end in spans]
         return PendingBatch(state.buffers, slot, rows, job["flip"].tolist(), numbers, parts)
 
-    def finish(self, pending: PendingBatch) -> tuple[Batch | None, list[BadSample]]:
-        """Wait for a batch; return it, or None if all its samples are bad, and the bad samples.
+    def finish(self, pending: PendingBatch) -> tuple[DecodedClips, list[BadSample]]:
+        """Wait for a batch; return its sound clips and its bad samples.
 
         If this raises, the batch is still in progress: ``give_up`` it.
         """
         failures = {first + failure.position: failure for first, part in pending.parts for failure in part.result()}
         good = [position for position in range(len(pending.rows)) if position not in failures]
         bad = [self._bad(int(pending.rows[position]), failure) for position, failure in sorted(failures.items())]
-        rows = pending.rows[good]
         numbers = None if pending.random_numbers is None else [pending.random_numbers[position] for position in good]
-        captions = self._captions.choose(rows.tolist(), numbers, [pending.flips[position] for position in good])
-        encoded = self._captions.encode(captions)
+        flips = [pending.flips[position] for position in good]
         pixels = self._take_pixels(pending)
-        if not good:
-            return None, bad
+        return DecodedClips(pending.rows[good], flips, numbers, pixels if not bad else pixels[good]), bad
+
+    def to_batch(self, clips: DecodedClips) -> Batch:
+        """Return clips as a batch, with their captions and labels, on the requested device."""
+        rows = clips.rows.tolist()
+        captions = self._captions.choose(rows, clips.random_numbers, clips.flips)
+        encoded = self._captions.encode(captions)
         batch = Batch(
-            video=_to_video(pixels if not bad else pixels[good], self.spec),
+            video=_to_video(clips.pixels, self.spec),
             captions=captions,
-            keys=self.index.keys(rows.tolist()),
-            labels=torch.from_numpy(self.index.label[rows]),
+            keys=self.index.keys(rows),
+            labels=torch.from_numpy(self.index.label[clips.rows]),
             tokens=None if encoded is None else torch.from_numpy(encoded.tokens),
             lengths=None if encoded is None else torch.from_numpy(encoded.lengths),
         )
-        return self._moved(batch), bad
+        return self._moved(batch)
 
     def _moved(self, batch: Batch) -> Batch:
         """Return the batch on the requested device; the copy continues while the trainer computes."""
@@ -159,12 +186,13 @@ class Pipeline:
         Does not wait: the garbage collector may call this in the very thread that decodes the batch.
         """
         self._in_progress.discard(pending.slot)
-        remaining = deque(range(len(pending.parts)))
+        # Not the batch itself: it holds the futures that hold this function.
+        buffers, slot, remaining = pending.buffers, pending.slot, deque(range(len(pending.parts)))
 
         def done(_: Future[list[Failure]]) -> None:
             # Popping from a deque is atomic, so exactly one thread, the last one, gets the 0.
             if remaining.pop() == 0:
-                pending.buffers.give_back(pending.slot)
+                buffers.give_back(slot)
 
         for _, future in pending.parts:
             future.cancel()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from t2vdata.errors import RequestError, unknown_name
+from t2vdata.loading.plain_numbers import as_tuple, as_whole_number, real_number, whole_number
 from t2vdata.processes import usable_cores
 
 _CACHE_MODES = ("shards", "ranges")
@@ -53,7 +54,7 @@ class LoadSpec:
     """float32 is (pixel / 255 - mean) / std: from -1 to 1 by default."""
     mean: float | tuple[float, ...] = 0.5
     std: float | tuple[float, ...] = 0.5
-    """One value for all channels or one per channel, for pixels from 0 to 1."""
+    """One value for all channels or one for each channel of the clips, for pixels from 0 to 1."""
     captions: Literal["one", "first", "all"] = "one"
     """Which captions of a clip to use: a random one, the first, or all."""
     max_length: int | None = None
@@ -62,11 +63,13 @@ class LoadSpec:
     window: int | Literal["auto"] | None = "auto"
     """Shards shuffled together; None shuffles all. ``auto`` is None for local data and 8 for remote."""
     drop_last: bool = False
-    """Whether to drop an incomplete last batch."""
+    """Whether every batch has ``batch_size`` clips: an incomplete last batch is dropped, and with ``on_error="count"`` other
+    clips take the positions of bad samples."""
     pad: bool = False
     """Whether to repeat the first samples so that all samples divide evenly among ranks, instead of dropping the rest."""
     on_error: Literal["raise", "count"] = "raise"
-    """Whether a bad sample raises, or is dropped from its batch and counted in the loader's ``tally``."""
+    """Whether a bad sample raises, or is dropped from its batch and counted in the loader's ``tally``. A batch is never empty:
+    if all its samples are bad, the next sound clip of the rank takes their position."""
     max_failure_rate: float = 0.05
     """With ``on_error="count"``: the share of bad samples above which loading stops, checked from 100 samples on."""
 
@@ -74,35 +77,72 @@ class LoadSpec:
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise unknown_name(f"LoadSpec.{name}", str(getattr(self, name)), allowed)
-        for name in ("batch_size", "num_frames", "stride", "fps"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise RequestError(f"LoadSpec.{name} {value}: expected more than 0")
+        self._make_plain()
+        for name in ("fps", "std"):
+            if any(not value > 0 for value in _values(getattr(self, name))):
+                raise RequestError(f"LoadSpec.{name} {getattr(self, name)}: expected more than 0")
         if self.fps is not None and self.stride != 1:
             raise RequestError(f"LoadSpec has both stride {self.stride} and fps {self.fps:g}; give one of them")
         if self.num_frames is None and (self.fps is not None or self.stride != 1):
             raise RequestError("LoadSpec has a stride or fps without num_frames; set num_frames too")
-        if self.window not in (None, "auto") and (not isinstance(self.window, int) or self.window < 1):
-            raise RequestError(f"LoadSpec.window {self.window!r}: expected 1 or more shards, None or 'auto'")
         if not 0 <= self.max_failure_rate <= 1:
             raise RequestError(f"LoadSpec.max_failure_rate {self.max_failure_rate}: expected 0 to 1")
         if self.channels not in (None, 1, 3):
             raise RequestError(f"LoadSpec.channels {self.channels}: expected 1 (grey), 3 (RGB) or None")
+
+    def _make_plain(self) -> None:
+        """Replace numbers of NumPy and lists of YAML with plain numbers and tuples. Raises RequestError for anything else."""
+        for name in ("batch_size", "num_frames", "stride", "channels", "max_length"):
+            if getattr(self, name) is not None:
+                _set(self, name, whole_number(f"LoadSpec.{name}", getattr(self, name), minimum=1))
+        for name in ("flip", "flip_captions", "shuffle", "drop_last", "pad"):
+            if getattr(self, name) not in (True, False):
+                raise RequestError(f"LoadSpec.{name} {getattr(self, name)!r}: expected True or False")
+            _set(self, name, bool(getattr(self, name)))
+        if self.fps is not None:
+            _set(self, "fps", real_number("LoadSpec.fps", self.fps))
+        _set(self, "max_failure_rate", real_number("LoadSpec.max_failure_rate", self.max_failure_rate))
+        if self.window not in (None, "auto"):
+            window = as_whole_number(self.window)
+            if window is None or window < 1:
+                raise RequestError(f"LoadSpec.window {self.window!r}: expected 1 or more shards, None or 'auto'")
+            _set(self, "window", window)
         for name in ("resize", "crop"):
-            value = getattr(self, name)
-            if value is not None and not all(isinstance(side, int) and side > 0 for side in pair(value)):
-                raise RequestError(f"LoadSpec.{name} {value}: expected pixels, or (height, width)")
+            if getattr(self, name) is not None:
+                _set(self, name, _sides(f"LoadSpec.{name}", getattr(self, name)))
         for name in ("mean", "std"):
-            value = getattr(self, name)
-            if isinstance(value, tuple) and len(value) not in (1, 3):
-                raise RequestError(f"LoadSpec.{name} {value}: expected one number, or one for each of 3 channels")
-        if any(not value > 0 for value in pair(self.std)):
-            raise RequestError(f"LoadSpec.std {self.std}: expected more than 0")
+            _set(self, name, _by_channel(f"LoadSpec.{name}", getattr(self, name)))
 
 
 def pair(value: float | tuple[float, ...]) -> tuple[float, ...]:
     """Return (value, value) for a single value."""
     return value if isinstance(value, tuple) else (value, value)
+
+
+def _set(spec: Any, name: str, value: object) -> None:
+    # The only way to set a field of a frozen dataclass.
+    object.__setattr__(spec, name, value)
+
+
+def _values(value: float | tuple[float, ...] | None) -> tuple[float, ...]:
+    return value if isinstance(value, tuple) else () if value is None else (value,)
+
+
+def _sides(name: str, value: Any) -> int | tuple[int, int]:
+    sides = tuple(map(as_whole_number, pair(as_tuple(value))))
+    if len(sides) != 2 or any(side is None or side < 1 for side in sides):
+        raise RequestError(f"{name} {value}: expected pixels, or (height, width)")
+    height, width = (side or 0 for side in sides)
+    return (height, width) if isinstance(as_tuple(value), tuple) else height
+
+
+def _by_channel(name: str, value: Any) -> float | tuple[float, ...]:
+    plain = as_tuple(value)
+    if not isinstance(plain, tuple):
+        return real_number(name, plain)
+    if len(plain) not in (1, 3):
+        raise RequestError(f"{name} {value}: expected one number, or one for each of 3 channels")
+    return tuple(real_number(name, channel) for channel in plain)
 
 
 @dataclass(frozen=True)
@@ -131,9 +171,14 @@ class CacheSpec:
         if self.mode not in _CACHE_MODES:
             raise RequestError(f"mode of the cache: expected 'shards' or 'ranges', got {self.mode!r}")
         for name, minimum in (("max_bytes", 1), ("fetch_ahead", 0), ("retries", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < minimum:
-                raise RequestError(f"{name} of the cache: expected a whole number of at least {minimum}, got {value!r}")
+            value = as_whole_number(getattr(self, name))
+            if value is None or value < minimum:
+                raise RequestError(
+                    f"{name} of the cache: expected a whole number of at least {minimum}, got {getattr(self, name)!r}"
+                )
+            _set(self, name, value)
+        for name in ("back_off_seconds", "timeout_seconds"):
+            _set(self, name, real_number(f"{name} of the cache", getattr(self, name)))
         if not self.back_off_seconds >= 0:
             raise RequestError(f"back_off_seconds of the cache: expected 0 or more, got {self.back_off_seconds!r}")
         if not self.timeout_seconds > 0:
@@ -159,10 +204,10 @@ class Resources:
     """Whether to decode videos on that device. None decides by availability and clip size, and logs the decision."""
 
     def __post_init__(self) -> None:
-        if self.workers is not None and self.workers < 1:
-            raise RequestError(f"Resources.workers {self.workers}: expected 1 or more")
-        if self.prefetch < 1:
-            raise RequestError(f"Resources.prefetch {self.prefetch}: expected 1 or more")
+        if self.workers is not None:
+            _set(self, "workers", whole_number("Resources.workers", self.workers, minimum=1))
+        _set(self, "device", str(self.device))
+        _set(self, "prefetch", whole_number("Resources.prefetch", self.prefetch, minimum=1))
 
     @property
     def num_workers(self) -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import functools
+import copy
+import multiprocessing
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from t2vdata.errors import RequestError
@@ -14,14 +15,17 @@ from t2vdata.format.dataset import Split
 from t2vdata.loading.batch import Batch
 from t2vdata.loading.captions import Encoder
 from t2vdata.loading.dataloader import Loader
+from t2vdata.loading.plain_numbers import as_whole_number, whole_number
+from t2vdata.loading.shared_epoch import AgreedLoop, LoopId, Position, SharedEpoch, Worker
 from t2vdata.loading.spec import CacheSpec, LoadSpec, Resources
 
 
 class BatchDataset(IterableDataset[Batch]):
     """Batches of a split, in the order of ``loader``: ``DataLoader(BatchDataset(...), batch_size=None, num_workers=2)``.
 
-    Call ``set_epoch`` before each epoch. With torchdata's ``StatefulDataLoader`` an epoch can be resumed with the same
-    number of workers. ``loader`` is faster, and resumes with any number.
+    Each loop over the DataLoader is the next epoch, from its start, or the epoch of ``set_epoch``. With torchdata's
+    ``StatefulDataLoader`` an epoch can be resumed with the same number of workers. ``loader`` is faster, and resumes with any
+    number. Copies, also in other processes, begin with the epoch of the original; the workers of a DataLoader share it.
     """
 
     def __init__(
@@ -36,65 +40,79 @@ class BatchDataset(IterableDataset[Batch]):
         cache: CacheSpec | None = None,
     ) -> None:
         resources = Resources(workers=1, processes=False, prefetch=1, cache=cache)
-        self._make_loader = functools.partial(Loader, split, spec, vocabulary=vocabulary, seed=seed, resources=resources)
-        # Opened now, to report a wrong request at once, and for rank and world, which workers cannot know.
-        loader = self._make_loader(rank=rank, world=world)
-        self._rank, self._world = loader.rank, loader.world
-        self._loader: Loader | None = loader
-        # Shared, so that persistent workers see the next epoch.
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
-        self._next = 0
-        self._resumed: Mapping[str, Any] | None = None
+        self._loader = Loader(split, spec, vocabulary=vocabulary, seed=seed, rank=rank, world=world, resources=resources)
+        self._epoch = SharedEpoch()
+        self._num_loops = 0
+        self._position = Position(0)
+        self._restored: dict[str, Any] | None = None
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch of the next ``iter``, in all workers."""
-        self._epoch.fill_(epoch)
+        """Set the epoch of the next loop, in all workers. If another epoch was resumed, its position is dropped."""
+        self._epoch.set(_trainer(), whole_number("epoch", epoch))
 
     def __len__(self) -> int:
         """Return the number of batches of an epoch on this rank, over all workers."""
-        return len(self._opened())
+        return len(self._loader)
 
     def __iter__(self) -> Iterator[Batch]:
-        loader = self._opened()
         info = get_worker_info()
-        worker, num_workers = (0, 1) if info is None else (info.id, info.num_workers)
-        if self._resumed is not None:
-            self._check(self._resumed, num_workers)
-            self._epoch.fill_(self._resumed["epoch"])
-            self._next = self._resumed["next"]
-            self._resumed = None
+        worker = Worker(0, 1, len(self)) if info is None else Worker(info.id, info.num_workers, len(self))
+        self._num_loops += 1
+        # Without workers each loop is one of its own. With them, all have the seed that the DataLoader drew for the loop.
+        loop_id = LoopId(_trainer(), -1 if info is None else info.seed - info.id, self._num_loops)
+        restored, self._restored = self._restored, None
+        if restored is not None:
+            self._check(restored, worker.num_workers)
+            self._position = Position(restored["epoch"], restored["next"], restored["first_worker"])
         else:
-            self._next = 0
-        epoch = int(self._epoch)
-        batches = loader.batches(epoch)[worker::num_workers][self._next :]
-        for batch in loader.read(batches, epoch):
-            self._next += 1
-            if batch is not None:
-                yield batch
+            self._position = Position(self._epoch.next_epoch(loop_id.trainer))
+        loop = self._epoch.begin(loop_id, worker, self._loader.ranks, None if restored is None else self._position)
+        self._loader.ranks.start()
+        return self._batches(loop, worker)
+
+    def _batches(self, loop: AgreedLoop, worker: Worker) -> Iterator[Batch]:
+        """Yield the batches of one worker."""
+        self._position = position = loop.position()
+        numbers = range(worker.num_batches)[position.share(worker)]
+        batches = self._loader.batches(position.epoch)[position.share(worker)]
+        for number, batch in zip(numbers, self._loader.read(batches, position.epoch), strict=True):
+            self._position = position = position._replace(num_yielded=position.num_yielded + 1)
+            if number == worker.num_batches - 1:
+                loop.end()
+            yield batch
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position of this worker, for ``StatefulDataLoader``."""
         info = get_worker_info()
-        num_workers = 1 if info is None else info.num_workers
-        return {"epoch": int(self._epoch), "next": self._next, "num_workers": num_workers, "world": self._world}
+        return {
+            "epoch": self._position.epoch,
+            "next": self._position.num_yielded,
+            "first_worker": self._position.first_worker,
+            "num_workers": 1 if info is None else info.num_workers,
+            "world": self._loader.world,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resume in the next ``iter`` where ``state_dict`` was taken."""
-        self._resumed = state
+        """Resume in the next ``iter`` where ``state_dict`` was taken; the epoch after it, if it is over."""
+        numbers = {name: as_whole_number(state.get(name, 0)) for name in ("epoch", "next", "first_worker")}
+        if any(number is None or number < 0 for number in numbers.values()):
+            raise RequestError(f"this state has {numbers}; expected whole numbers from 0")
+        self._restored = {**state, **numbers}
 
     def _check(self, state: Mapping[str, Any], num_workers: int) -> None:
         saved = state["num_workers"], state["world"]
-        if saved != (num_workers, self._world):
+        if saved != (num_workers, self._loader.world):
             raise RequestError(
-                f"this state is from {saved[0]} workers on {saved[1]} ranks, not {num_workers} on {self._world}; "
+                f"this state is from {saved[0]} workers on {saved[1]} ranks, not {num_workers} on {self._loader.world}; "
                 "use as many, or t2vdata.loading.loader, which resumes with any number"
             )
 
-    def _opened(self) -> Loader:
-        if self._loader is None:
-            self._loader = self._make_loader(rank=self._rank, world=self._world)
-        return self._loader
+    def __copy__(self) -> BatchDataset:
+        # Otherwise the copy would share the memory of the epoch.
+        return copy.deepcopy(self)
 
-    def __getstate__(self) -> dict[str, Any]:
-        # A spawned worker opens its own files and threads; a forked one has the index already.
-        return {**self.__dict__, "_loader": None}
+
+def _trainer() -> int:
+    """Return the id of the process that loops over the DataLoader: this one, or of a worker the parent."""
+    parent = multiprocessing.parent_process()
+    return os.getpid() if get_worker_info() is None or parent is None or parent.pid is None else parent.pid

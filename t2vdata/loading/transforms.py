@@ -72,6 +72,16 @@ def clip_shape(spec: LoadSpec, index: SplitIndex) -> tuple[int, int, int, int]:
     return num_frames, height, width, channels
 
 
+def check_normalization(spec: LoadSpec, channels: int) -> None:
+    """Raise RequestError if the mean or the standard deviation is for another number of channels than the clips have."""
+    for name, value in (("mean", spec.mean), ("std", spec.std)):
+        if spec.dtype == "float32" and isinstance(value, tuple) and len(value) not in (1, channels):
+            raise RequestError(
+                f"LoadSpec.{name} {value} is for {len(value)} channels, and the clips have {channels}; give one number, or "
+                "make the clips RGB: LoadSpec(channels=3)"
+            )
+
+
 def _refuse_small_clips(spec: LoadSpec, index: SplitIndex, height: int, width: int) -> None:
     import numpy as np
 

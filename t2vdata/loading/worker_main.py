@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from t2vdata.format.manifest import ShardEntry
-from t2vdata.loading.buffers import buffer_view, map_buffers
+from t2vdata.loading.buffers import buffer_view
 from t2vdata.loading.decoding import BatchDecoder
+from t2vdata.loading.memory import map_memory
 from t2vdata.loading.reader import Reader, open_reader
 from t2vdata.loading.spec import CacheSpec
 from t2vdata.loading.transforms import job_type
@@ -26,7 +27,7 @@ def main(channel: Channel) -> None:
     if message is None:
         return
     setup = message.header
-    buffers = map_buffers(setup["buffers_file"], setup["buffers_bytes"])
+    buffers = map_memory(setup["buffers_file"], setup["buffers_bytes"])
     decoder = _open_decoder(setup)
     threading.Thread(target=_close_with_parent, args=(decoder.reader, os.getppid()), daemon=True).start()
     shape = tuple(setup["shape"])

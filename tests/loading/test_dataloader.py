@@ -156,6 +156,13 @@ def test_an_incomplete_last_batch_can_be_dropped(dataset: Dataset) -> None:
     assert len(dropping) == 3
 
 
+def test_full_batches_that_do_not_exist_are_refused(dataset: Dataset) -> None:
+    message = r"no batch of 31 clips: rank 1 of 2 has 30 of the 60 clips, and drop_last.*batch_size of at most 30"
+    with pytest.raises(RequestError, match=message):
+        Loader(dataset["train"], LoadSpec(batch_size=31, drop_last=True), rank=1, world=2)
+    assert len(Loader(dataset["train"], LoadSpec(batch_size=30, drop_last=True), rank=1, world=2)) == 1
+
+
 def test_more_ranks_than_clips_are_refused(dataset: Dataset) -> None:
     with pytest.raises(RequestError, match="6 samples cannot feed 8 ranks; use at most 6 ranks, or build more clips"):
         Loader(dataset["val"], rank=0, world=8)
@@ -264,11 +271,47 @@ def test_a_bad_sample_can_be_counted_and_dropped(copy: Path) -> None:
     assert reading.tally.failed == {"DecodeError": 1}
 
 
-def test_a_batch_of_only_bad_samples_is_dropped(copy: Path) -> None:
-    damage(copy, 3)
-    reading = Loader(t2vdata.open_dataset(copy)["train"], LoadSpec(batch_size=1, on_error="count"), resources=ALONE)
-    assert len(list(reading)) == 59
-    assert reading.state_dict()["epoch"] == 1
+@pytest.mark.parametrize(("batch_size", "num_bad"), [(1, 1), (1, 9), (2, 20)])
+def test_ranks_have_equally_many_batches_and_the_same_states_whatever_fails(copy: Path, batch_size: int, num_bad: int) -> None:
+    bad = {damage(copy, position)[1] for position in range(num_bad)}
+    split = t2vdata.open_dataset(copy)["train"]
+    spec = LoadSpec(batch_size=batch_size, on_error="count", max_failure_rate=1)
+    ranks = [Loader(split, spec, rank=rank, world=2, resources=ALONE) for rank in range(2)]
+    parts = [[(batch.keys, reading.state_dict()) for batch in reading] for reading in ranks]
+    assert [len(part) for part in parts] == [len(ranks[0])] * 2
+    assert [state for _, state in parts[0]] == [state for _, state in parts[1]]
+    assert all(keys and not set(keys) & bad for part in parts for keys, _ in part)
+    assert {key for part in parts for keys, _ in part for key in keys} == set(split.keys) - bad
+    # Each bad clip is counted once, and no clip that takes its position.
+    assert sum(reading.tally.num_failed for reading in ranks) == num_bad
+    assert sum(reading.tally.kept for reading in ranks) == 60 - num_bad
+
+
+def test_full_batches_stay_full_and_equal_after_a_resume_if_samples_are_bad(copy: Path) -> None:
+    bad = {damage(copy, position)[1] for position in (3, 17, 18)}
+    split = t2vdata.open_dataset(copy)["train"]
+    spec = LoadSpec(batch_size=4, on_error="count", drop_last=True, num_frames=2, crop=16, crop_at="random")
+    reading = Loader(split, spec, seed=2, resources=ALONE)
+    whole = []
+    for batch in reading:
+        assert batch.video.shape[0] == len(batch.captions) == len(batch) == 4
+        assert not set(batch.keys) & bad
+        whole.append((batch.keys, batch.video.clone(), reading.state_dict()))
+    assert (len(whole), reading.tally.kept, reading.tally.num_failed) == (15, 57, 3)
+    for number in (0, 5, 9):
+        again = Loader(split, spec, seed=2, resources=ALONE)
+        again.load_state_dict(whole[number][2])
+        batch = next(iter(again))
+        assert batch.keys == whole[number + 1][0]
+        assert torch.equal(batch.video, whole[number + 1][1])
+
+
+def test_loading_ends_if_no_sample_is_sound(copy: Path) -> None:
+    for position in range(60):
+        damage(copy, position)
+    spec = LoadSpec(batch_size=7, on_error="count", max_failure_rate=1)
+    with pytest.raises(DataError, match=r"no clip of this rank can be loaded; the last was train-0.*DecodeError.*verify"):
+        list(Loader(t2vdata.open_dataset(copy)["train"], spec, resources=ALONE))
 
 
 def test_loading_stops_if_too_many_samples_are_bad(copy: Path) -> None:
