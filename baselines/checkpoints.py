@@ -43,7 +43,13 @@ class Checkpoints:
     def best(self) -> dict[str, Any] | None:
         """Return {step, value} of the best checkpoint, or None."""
         path = self.folder / _BEST
-        return json.loads(path.read_bytes()) if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            best = json.loads(path.read_bytes())
+            return {"step": int(best["step"]), "value": float(best["value"])}
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            raise DataError(f"{path} is damaged ({error}); delete it to go on without a best checkpoint") from error
 
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Write a checkpoint, then delete those that are neither among the newest nor the best."""
@@ -94,7 +100,7 @@ class Checkpoints:
             tensors = load_file(path / "state.safetensors", device=str(device))
             values = json.loads((path / "state.json").read_bytes())
             return step, _with_tensors(values, tensors)
-        except (OSError, SafetensorError, ValueError, KeyError) as error:
+        except (OSError, SafetensorError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise DataError(f"{path} is damaged ({error}); delete it to resume from the checkpoint before") from error
 
     def _path(self, step: int, kind: str = _SCHEDULED) -> Path:

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from t2vdata.errors import RequestError
 from t2vdata.loading import LoadSpec
 
@@ -104,7 +106,14 @@ class Recipe:
         own = {name: dataclasses.asdict(section) for name, section in self.sections.items()}
         common = {name: dataclasses.asdict(getattr(self, name)) for name in COMMON_SECTIONS}
         values = {"family": self.family, "seed": self.seed, **common, **own}
-        return typing.cast("dict[str, Any]", json.loads(json.dumps(values)))
+        return typing.cast("dict[str, Any]", json.loads(json.dumps(values, default=plain)))
+
+
+def plain(value: Any) -> Any:
+    """Return a NumPy scalar as Python's number, for json.dumps. Raises TypeError for anything else."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is not a value of a recipe")
 
 
 COMMON_SECTIONS: Mapping[str, type] = {"data": DataSpec, "load": LoadSpec, "run": RunSpec}

@@ -20,11 +20,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
-import yaml
 
 from baselines import family as families
-from baselines.recipe import COMMON_SECTIONS, Recipe
+from baselines import yaml_file
+from baselines.recipe import COMMON_SECTIONS, Recipe, plain
 from t2vdata.errors import RequestError, nearest
+
+# Characters of a wrong value in a message.
+_MAX_SHOWN = 200
 
 
 def read(path: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -33,21 +36,19 @@ def read(path: str, overrides: Sequence[str] = ()) -> Recipe:
     Raises RequestError that lists every mistake.
     """
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values = yaml_file.read(path)
     except FileNotFoundError:
         recipes = sorted(str(recipe) for recipe in Path(path).parent.glob("*.yaml"))
         close = nearest(path, recipes)
         hint = f"did you mean {close}?" if close else f"that folder has {', '.join(recipes) or 'no recipes'}"
         raise RequestError(f"no recipe {path}; {hint}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RequestError(f"{path} is not a YAML file: {error}") from error
     return parse(values, overrides, path)
 
 
 def parse(values: Any, overrides: Sequence[str] = (), path: str = "recipe") -> Recipe:
     """Return the recipe that YAML values describe. Raises RequestError that lists every mistake."""
     if not isinstance(values, dict):
-        raise RequestError(f"{path}: expected sections, such as data: and run:, got {values!r}")
+        raise RequestError(f"{path}: expected sections, such as data: and run:, got {_shown(values)}")
     values = _overridden(values, overrides)
     mistakes: list[str] = []
     family = values.pop("family", None)
@@ -78,7 +79,7 @@ def _overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, A
         section = changed.setdefault(parents[0], {}) if parents else changed
         if not isinstance(section, dict):
             raise RequestError(f"{override!r}: {parents[0]} is not a section")
-        section[name] = yaml.safe_load(text)
+        section[name] = yaml_file.parse(text, repr(override))
     return changed
 
 
@@ -86,7 +87,7 @@ def _section(name: str, spec: type, values: Any, mistakes: list[str]) -> Any:
     """Return the dataclass of a section, or None after adding what is wrong with it to ``mistakes``."""
     values = {} if values is None else values
     if not isinstance(values, dict):
-        mistakes.append(f"{name}: expected names and values, got {values!r}")
+        mistakes.append(f"{name}: expected names and values, got {_shown(values)}")
         return None
     num_before = len(mistakes)
     types_by_name = typing.get_type_hints(spec)
@@ -119,10 +120,15 @@ def _value(name: str, value: Any, kind: Any, mistakes: list[str]) -> Any:
     """Return a value as the type of its field, or None after adding what was expected to ``mistakes``."""
     try:
         # Strict JSON mode turns a list into a tuple and an integer into a float, and converts nothing else.
-        return _adapter(kind).validate_json(json.dumps(value, default=str), strict=True)
-    except pydantic.ValidationError:
-        mistakes.append(f"{name}: expected {_described(kind)}, got {value!r}{_number_hint(value, kind)}")
+        return _adapter(kind).validate_json(json.dumps(value, default=plain, allow_nan=False), strict=True)
+    except (pydantic.ValidationError, ValueError, TypeError):
+        mistakes.append(f"{name}: expected {_described(kind)}, got {_shown(value)}{_number_hint(value, kind)}")
         return None
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]} ..."
 
 
 def _number_hint(value: Any, kind: Any) -> str:

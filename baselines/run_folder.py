@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pydantic
 import torch
 import yaml
 
@@ -16,7 +17,7 @@ from baselines.family import TrainerSetup
 from baselines.recipe import MAY_CHANGE, Recipe
 from t2vdata import storage
 from t2vdata.bench import machine
-from t2vdata.errors import OtherSpecError, RequestError
+from t2vdata.errors import DataError, OtherSpecError, RequestError
 from t2vdata.text.vocabulary import Vocabulary
 
 _RECIPE, _FACTS, _VOCABULARY = "recipe.yaml", "run.json", "vocabulary.json"
@@ -72,17 +73,40 @@ class RunFolder:
 
     def trainer_setup(self, device: torch.device) -> tuple[TrainerSetup, float]:
         """Return the setup of the run's trainer, without reading its data, and the clips' frames per second."""
-        facts = json.loads((self.path / _FACTS).read_bytes())
+        facts = self._facts()
         vocabulary = Vocabulary.load(self.path / _VOCABULARY)
-        return TrainerSetup(vocabulary, tuple(facts["labels"]), tuple(facts["shape"]), device), facts["fps"]
+        return TrainerSetup(vocabulary, facts.labels, facts.shape, device), facts.fps
+
+    def _facts(self) -> _Facts:
+        path = self.path / _FACTS
+        try:
+            return pydantic.TypeAdapter(_Facts).validate_json(path.read_bytes(), strict=True)
+        except (OSError, pydantic.ValidationError) as error:
+            reason = str(error).splitlines()[0] if isinstance(error, OSError) else _first_mistake(error)
+            raise DataError(f"{path} is damaged: {reason}; copy it from a backup, or train into another folder") from error
 
     def _check_same(self, recipe: Recipe, fingerprint: str) -> None:
         differences = list(_differences(self.recipe().as_values(), recipe.as_values()))
-        before = json.loads((self.path / _FACTS).read_bytes())["fingerprint"]
+        before = self._facts().fingerprint
         if before != fingerprint:
             differences.append(f"the dataset is {fingerprint[:12]}, was {before[:12]}")
         if differences:
             raise OtherSpecError(f"{self.path} holds another run: {'; '.join(differences)}; choose another folder with --out")
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What run.json has of the data; other fields are for the reader."""
+
+    fingerprint: str
+    shape: tuple[int, int, int, int]
+    fps: float
+    labels: tuple[str, ...]
+
+
+def _first_mistake(error: pydantic.ValidationError) -> str:
+    mistake = error.errors()[0]
+    return ": ".join(filter(None, [".".join(map(str, mistake["loc"])), mistake["msg"]]))
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

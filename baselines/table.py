@@ -17,9 +17,8 @@ from pathlib import Path
 
 import click
 import pydantic
-import yaml
 
-from baselines import recipe_file
+from baselines import recipe_file, yaml_file
 from baselines.checkpoints import Checkpoints
 from baselines.command import run
 from baselines.interruption import InterruptedRunError, Interruption
@@ -70,7 +69,7 @@ class Cell:
 def read(path: str) -> TableSpec:
     """Return the table in a YAML file. Raises RequestError that names what is wrong, in its recipes too."""
     try:
-        text = json.dumps(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
+        text = json.dumps(yaml_file.read(path))
         spec = pydantic.TypeAdapter(TableSpec).validate_json(text, strict=True)
     except FileNotFoundError:
         raise RequestError(f"no table {path}; see recipes/tables") from None

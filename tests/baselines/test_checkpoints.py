@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -79,3 +80,24 @@ def test_a_state_of_other_types_is_refused(tmp_path: Path) -> None:
         Checkpoints(tmp_path).save(1, {"item": object()})
     with pytest.raises(TypeError, match="a state's keys are strings"):
         Checkpoints(tmp_path).save(1, {"item": {1: 2}})
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"step": "x", "value": 1}', b"[" * 100_000])
+def test_a_damaged_record_of_the_best_is_named(content: bytes, tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(10, state(1.0))
+    (tmp_path / "best.json").write_bytes(content)
+    with pytest.raises(DataError, match=r"best\.json is damaged .*; delete it to go on without a best checkpoint"):
+        checkpoints.load("best")
+
+
+def test_numpy_numbers_of_a_state_are_numbers(tmp_path: Path) -> None:
+    Checkpoints(tmp_path).save(1, {"seed": np.int64(3), "norm": np.float32(0.5), "is_done": np.bool_(True)})
+    assert Checkpoints(tmp_path).load()[1] == {"seed": 3, "norm": 0.5, "is_done": True}
+
+
+def test_checkpoints_beyond_eight_digits_are_in_order(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    for step in (99_999_999, 100_000_000, 1_000_000_000):
+        checkpoints.save(step, {"step": step})
+    assert checkpoints.load("last") == (1_000_000_000, {"step": 1_000_000_000})

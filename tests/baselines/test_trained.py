@@ -20,7 +20,7 @@ from baselines.distributed import ProcessGroup
 from baselines.loop import train
 from baselines.table import Cell
 from baselines.trained import open_run
-from t2vdata.errors import RequestError
+from t2vdata.errors import DataError, RequestError
 
 CAPTION = "the digit 9 is moving down and up"
 
@@ -169,3 +169,18 @@ def test_a_cell_shows_mean_and_standard_deviation() -> None:
     assert str(Cell((1.0, 2.0, 3.0))) == "2.000 ± 1.000"
     assert str(Cell((0.5,))) == "0.500"
     assert str(Cell(())) == "-"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "Invalid JSON"),
+        (b"[]", "Input should be"),
+        (b'{"fingerprint": 3}', "fingerprint: Input should be a valid string"),
+        (b'{"fingerprint": "a", "shape": [1, 2], "fps": 8.0, "labels": []}', r"shape\.2: Field required"),
+    ],
+)
+def test_damaged_facts_of_a_run_are_named(trained: Path, content: bytes, message: str) -> None:
+    (trained / "run.json").write_bytes(content)
+    with pytest.raises(DataError, match=rf"run\.json is damaged: {message}"):
+        open_run(trained)
