@@ -65,6 +65,8 @@ class MediaOptions:
     min_matches: int | None = None
     """Reject clips that are not smooth: minimum number of matching features of neighbouring frames. 20 finds cuts. Needs
     OpenCV."""
+    skip_damage: bool = added_option(False)
+    """Also use what comes after damage in a file, from the next key frame on; default: only the frames before it."""
     max_file_mb: int = 2048
     """Maximum download per clip from a file behind a URL, in megabytes; a clip that needs more fails."""
     timeout: float = 60.0
@@ -115,8 +117,8 @@ class MediaDataset(Dataset):
             shot="longest" if options.cuts == "longest" else "all",
             deinterlaces=options.deinterlace,
             counts_matches=options.min_matches is not None,
-            # Without --frames, the clip is as long as its frames.
-            measures_seconds=options.frames is not None and _limits_duration(options),
+            skips_damage=options.skip_damage,
+            measures_seconds=_limits_duration(options),
         )
         return _decoding.decode(clip, request, max_megabytes=options.max_file_mb, timeout_seconds=options.timeout)
 

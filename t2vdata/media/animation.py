@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 # A JPEG may hold several pictures too (MPO: previews, stereo pairs), but they are no animation.
 CODECS = {"WEBP": "webp", "PNG": "apng", "AVIF": "avif"}
 """FFmpeg's name for the codec of each format that can be animated."""
+# Durations are stored in milliseconds, or in fractions that Pillow gives in milliseconds.
+TICK_SECONDS = 0.001
 # Browsers show a frame of 10 ms or less for 100 ms: many files say 0 for "at the usual speed".
 _MAX_FLASH_SECONDS, _USUAL_SECONDS = 0.0101, 0.1
 

@@ -1,6 +1,6 @@
 """Read the frames of a ``ClipRequest`` from any video or picture, in one decoding.
 
-A damaged file gives the frames before the first damage, as ``open_video`` does.
+A damaged file gives the frames before the first damage, as ``open_video`` does, unless ``ClipRequest.skips_damage``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from t2vdata.media import animation, frame_matching, shots, timed_frames
 from t2vdata.media.clip_request import ClipRequest
-from t2vdata.media.decode import containers
+from t2vdata.media.decode import containers, random_access
 from t2vdata.media.decode import probe as probing
 from t2vdata.media.decode.probe import Source
 from t2vdata.media.frame_selection import SpanFrames, select_frames
@@ -71,8 +71,9 @@ class ClipReader:
             span = self._span(source, request)
             if request.shot == "longest":
                 shot = shots.longest(span.data)
-                seconds = (shot.stop - shot.start) / span.fps
-                span = dataclasses.replace(span, data=span.data[shot], greys=span.greys[shot], seconds=seconds)
+                edges = span.edges[shot.start : shot.stop + 1]
+                seconds = edges[-1] - edges[0]
+                span = dataclasses.replace(span, data=span.data[shot], greys=span.greys[shot], edges=edges, seconds=seconds)
             self._last = (key, span)
         return self._last[1]
 
@@ -83,13 +84,19 @@ class ClipReader:
             frames = timed_frames.read_animation(source, kind, max_pixels=self._max_pixels)
             return select_frames(frames, request, max_pixels=self._max_pixels)
         demuxer = containers.demuxer(head)
+        skips_damage = request.skips_damage
         if demuxer in timed_frames.SEEKABLE_DEMUXERS:
-            try:
-                frames = timed_frames.stream(source, demuxer, request.start_seconds)
-                return select_frames(frames, request, max_pixels=self._max_pixels)
-            except timed_frames.OutOfOrderError:
-                pass
-        return select_frames(timed_frames.read_all(source), request, max_pixels=self._max_pixels)
+            # From the key frame before the start; if that is not known to give the right frames, from the first frame.
+            for start_seconds in dict.fromkeys((request.start_seconds or None, None)):
+                frames = timed_frames.stream(source, demuxer, start_seconds, skips_damage=skips_damage)
+                try:
+                    return select_frames(frames, request, max_pixels=self._max_pixels)
+                except random_access.SeekError:
+                    continue
+                except timed_frames.OutOfOrderError:
+                    break
+        frames = timed_frames.read_all(source, skips_damage=skips_damage)
+        return select_frames(frames, request, max_pixels=self._max_pixels)
 
 
 def _file_version(source: Source) -> tuple[int, ...]:

@@ -36,6 +36,8 @@ class ClipRequest:
     """Whether to cut the span to its longest shot first."""
     counts_matches: bool = False
     """Whether ``Frames.about`` gets ``matches``: the number of matching features of the worst pair of neighbouring frames."""
+    skips_damage: bool = False
+    """Whether the frames after damage count too, from the next key frame on."""
     measures_seconds: bool = False
     """Whether ``Frames.about`` gets ``seconds``: the length of the span, or of its longest shot, before frames are chosen."""
 

@@ -12,6 +12,7 @@ from t2vdata.media import bt2020, frame_matching
 from t2vdata.media.clip_request import ClipRequest
 from t2vdata.media.deinterlacing import deinterlaced
 from t2vdata.media.display_geometry import SQUARE
+from t2vdata.media.frame_times import rounding_seconds, tolerance_seconds
 from t2vdata.media.geometry import crop_or_pad, scaled_size
 from t2vdata.media.rgb import RgbConverter
 from t2vdata.media.timed_frames import TimedFrame
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[np.uint8]
-
-# Containers round their time stamps.
-_ROUNDING_SECONDS = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +35,8 @@ class SpanFrames:
     """Height and width of the file as it is shown, its rate and codec, whether it is HDR, and the ratio of its pixels."""
     greys: list[Array]
     """The same frames in grey and larger, if they are to be matched; a repeated frame is the same object."""
+    edges: tuple[float, ...]
+    """When each frame begins to be shown, from the file's first frame, and when the last one ends."""
     seconds: float
     """Length of the span, if it was read to its end."""
 
@@ -48,32 +48,30 @@ def select_frames(timed_frames: Iterator[TimedFrame], request: ClipRequest, *, m
     """
     import numpy as np
 
-    start, end = request.start_seconds or 0.0, _end_seconds(request)
-    selection = _Selection(request, max_pixels)
-    previous: TimedFrame | None = None
+    start, end = request.start_seconds or 0.0, math.inf if request.end_seconds is None else request.end_seconds
+    selection = _Selection(request, start, end, max_pixels)
+    last: TimedFrame | None = None
     timed_frames = _until_size_changes(timed_frames)
     if request.deinterlaces:
         timed_frames = deinterlaced(timed_frames)
-    for current in timed_frames:
-        selection.note_original(current)
-        if request.fps is None:
-            if start - _ROUNDING_SECONDS <= current.seconds < end and not selection.is_full:
-                selection.add(current)
-        elif previous is not None:
-            selection.add_until(current.seconds, previous, start)
-        previous = current
-        if current.seconds >= end or (selection.is_full and not request.measures_seconds):
+    for last in timed_frames:
+        selection.consider(last)
+        if last.end_seconds >= end or (selection.is_full and not request.measures_seconds):
             break
-    else:
-        if previous is not None and request.fps is not None:
-            selection.add_until(previous.seconds + 1 / previous.fps, previous, start)
-    if previous is None:
+    if last is None:
         raise DecodeError("no frame decodes")
+    selection.finish()
     if not selection.frames:
-        raise DecodeError(f"no frame from {start:g} s on: the file ends at {previous.seconds + 1 / previous.fps:.3g} s")
-    seconds = min(end, previous.seconds + 1 / previous.fps) - start
-    fps = request.fps or previous.fps
-    return SpanFrames(np.stack(selection.frames), fps, selection.original, selection.greys, seconds)
+        raise DecodeError(f"no frame from {start:g} s on: the file ends at {round(last.end_seconds, 3):g} s")
+    end = min(end, last.end_seconds)
+    return SpanFrames(
+        np.stack(selection.frames),
+        request.fps or last.file.fps,
+        selection.original,
+        selection.greys,
+        (*selection.starts, max(end, selection.starts[-1])),
+        end - start,
+    )
 
 
 def _until_size_changes(timed_frames: Iterator[TimedFrame]) -> Iterator[TimedFrame]:
@@ -86,48 +84,63 @@ def _until_size_changes(timed_frames: Iterator[TimedFrame]) -> Iterator[TimedFra
         yield timed
 
 
-def _end_seconds(request: ClipRequest) -> float:
-    return math.inf if request.end_seconds is None else request.end_seconds
-
-
 class _Selection:
     """The frames selected so far, as pixels of the final size."""
 
-    def __init__(self, request: ClipRequest, max_pixels: int) -> None:
+    def __init__(self, request: ClipRequest, start: float, end: float, max_pixels: int) -> None:
         self.frames: list[Array] = []
+        self.starts: list[float] = []
+        """When each frame is shown, in seconds."""
         self.greys: list[Array] = []
         self.original: dict[str, Any] = {}
-        self._request = request
+        self._request, self._start, self._end = request, start, end
         self._max_pixels = max_pixels
         self._enough = math.inf if request.needs_whole_span or request.num_frames is None else request.num_frames
         self._converter = RgbConverter()
         self._last: tuple[TimedFrame, Array, Array | None] | None = None
+        self._shown: TimedFrame | None = None
+        """The frame shown at the start of the span."""
         self._bytes = 0
 
     @property
     def is_full(self) -> bool:
         return len(self.frames) >= self._enough
 
-    def note_original(self, timed: TimedFrame) -> None:
+    def consider(self, timed: TimedFrame) -> None:
+        """Take the next frame of the file, as often as the request asks for it."""
+        self._note_original(timed)
+        if self._shown is None and timed.outlasts(self._start):
+            self._shown = timed
+        if self._request.fps is not None:
+            self._add_samples(timed, self._request.fps)
+        elif timed.begins_before(self._end) and not timed.begins_before(self._start) and not self.is_full:
+            self._add(timed, timed.seconds)
+
+    def finish(self) -> None:
+        """Take the frame shown at the start of the span if the span lies within it."""
+        if not self.frames and self._shown is not None:
+            self._add(self._shown, self._start)
+
+    def _note_original(self, timed: TimedFrame) -> None:
         """Record what the file is, from its first frame."""
         if self.original:
             return
         geometry = timed.geometry
-        self.original = {"height": geometry.height, "width": geometry.width, "fps": timed.fps, "codec": timed.codec}
+        self.original = {"height": geometry.height, "width": geometry.width, "fps": timed.file.fps, "codec": timed.file.codec}
         self.original["hdr"] = bt2020.is_hdr(timed.frame)
         if geometry.pixel_ratio != SQUARE:
             self.original["pixel_ratio"] = f"{geometry.pixel_ratio.numerator}:{geometry.pixel_ratio.denominator}"
 
-    def add_until(self, until_seconds: float, timed: TimedFrame, start_seconds: float) -> None:
-        """Add a frame for every time of the requested rate that comes before ``until_seconds``."""
-        fps, end = self._request.fps or 1.0, _end_seconds(self._request)
+    def _add_samples(self, timed: TimedFrame, fps: float) -> None:
+        """Add a frame for every time of the requested rate at which it is shown."""
+        tolerance = tolerance_seconds(1 / fps, rounding_seconds(timed.file.tick_seconds))
         while not self.is_full:
-            time = start_seconds + len(self.frames) / fps
-            if time + _ROUNDING_SECONDS >= until_seconds or time + _ROUNDING_SECONDS >= end:
+            time = self._start + len(self.frames) / fps
+            if (self.frames and time + tolerance >= self._end) or not timed.outlasts(time):
                 return
-            self.add(timed)
+            self._add(timed, time)
 
-    def add(self, timed: TimedFrame) -> None:
+    def _add(self, timed: TimedFrame, seconds: float) -> None:
         """Add a frame; the same frame may be added again."""
         if self._last is None or self._last[0] is not timed:
             pixels = self._pixels_of(timed)
@@ -137,6 +150,7 @@ class _Selection:
             self._bytes += 0 if grey is None else grey.size
         _, pixels, grey = self._last
         self.frames.append(pixels)
+        self.starts.append(seconds)
         if grey is not None:
             self.greys.append(grey)
         self._bytes += pixels.size

@@ -18,7 +18,8 @@ from t2vdata.media.decode.probe import AV1_DECODERS
 from t2vdata.media.decode.remux import Readable, readable
 from t2vdata.media.decode.video import Video, VideoInfo, cpu_only
 
-# After a seek in HEVC or MPEG-4, decord returns a nearby frame. Any codec but these is read from the start.
+# After a seek in HEVC or MPEG-4, decord returns a nearby frame. Any codec but these is read from the start, as are files with
+# key frames at which decoding cannot begin: decord's parser recognises them even if the container does not mark them.
 _SEEKABLE_CODECS = ("h264", "vp8", "vp9")
 
 
@@ -38,7 +39,7 @@ def open(source: bytes | str, device: str) -> Video:
     if probe.codec in (*AV1_DECODERS, "gif"):
         # decord finds no duration in a GIF of one picture, and stale pixels in a truncated GIF.
         raise DecodeError(f"decord does not decode {probe.codec}; use backend='pyav'")
-    reader = _Reader(readable(probe, ("matroska", "nut")), can_seek=probe.codec in _SEEKABLE_CODECS)
+    reader = _Reader(readable(probe, ("matroska", "nut")), can_seek=probe.codec in _SEEKABLE_CODECS and probe.has_closed_groups)
     return Video(reader, VideoInfo.of(probe), backend="decord", device=device)
 
 

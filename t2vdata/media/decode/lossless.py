@@ -85,7 +85,7 @@ def open(source: bytes | str, device: str) -> Video:
     frames = decode(source if isinstance(source, bytes) else storage.read_bytes(source))
     if 0 in frames.shape or frames.shape[3] not in (1, 3):
         raise DecodeError(f"expected frames of shape (T, H, W, 1 or 3), got {frames.shape}")
-    info = VideoInfo(tuple(map(float, range(len(frames)))), frames.shape[1], frames.shape[2], 1.0)
+    info = VideoInfo(tuple(map(float, range(len(frames)))), frames.shape[1], frames.shape[2], 1.0, float(len(frames)))
     return Video(_Reader(frames), info, backend="lossless", device=device)
 
 

@@ -2,22 +2,24 @@
 
 The rule for damaged files: the frames before the first damage count. Damage is a packet that the container marks as cut
 short, a packet that FFmpeg refuses, or a frame whose size, orientation or pixel ratio differs from the first. If no frame
-comes before it, the file is refused. (Damage that a decoder conceals silently, such as flipped bits inside a picture, goes
-unnoticed.)
+comes before it, the file is refused. With ``skips_damage`` the frames from the next key frame on count too. (Damage that a
+decoder conceals silently, such as flipped bits inside a picture, goes unnoticed.)
 """
 
 from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from t2vdata.errors import DecodeError
 from t2vdata.media import bt2020, display_geometry, rgb
-from t2vdata.media.decode import containers
+from t2vdata.media.decode import containers, key_frames
+from t2vdata.media.decode.clock import PacketClock
+from t2vdata.media.decode.frame_decoder import FrameDecoder
 from t2vdata.media.display_geometry import DisplayGeometry
 from t2vdata.media.library_errors import file_errors
 
@@ -51,17 +53,26 @@ class Probe:
     pixel_format: str
     seconds: tuple[float, ...]
     """Start of each frame that decodes, in display order."""
+    end_seconds: float
+    """End of the last frame."""
+    tick_seconds: float
+    """Unit of the container's clock, to which it rounds."""
     order: tuple[int, ...]
     """Number, in file order, of the packet that holds each frame; empty if frames were not decoded."""
     stamps: tuple[int | None, ...]
     """Time stamp of each packet, as stored in the container."""
     key_packets: tuple[int, ...]
-    """Numbers of the packets at which decoding can begin."""
+    """Numbers of the packets at which decoding can begin: proven if frames were decoded, else what the container says."""
+    closed_packets: tuple[int, ...]
+    """Those of them that no frame is shown before that follows in the file, nor the other way round."""
+    has_closed_groups: bool
+    """Whether these are all packets that the container marks as key frames."""
     geometry: DisplayGeometry
     """Of the first frame, and so of all."""
     fps: float
     is_plain: bool
-    """Whether every demuxer counts the same frames in the same order: none damaged, hidden, out of order or without a time."""
+    """Whether every demuxer counts the same frames in the same order, and every decoder may begin at any key frame: none
+    damaged, hidden, out of order or without a time, and only closed groups of pictures."""
     is_hdr: bool
     """Whether the colours have a high dynamic range."""
     only_pyav: str | None
@@ -89,10 +100,11 @@ class Probe:
 class _Pass:
     """State of a pass over the packets."""
 
-    stamps: list[int | None] = field(default_factory=list)
-    """Of each packet."""
+    clock: PacketClock
     geometry: DisplayGeometry | None = None
     key_packets: list[int] = field(default_factory=list)
+    intra_packets: set[int] = field(default_factory=set)
+    """Packets whose frames need no other."""
     hidden: int = 0
     order: list[int] = field(default_factory=list)
     first: av.VideoFrame | None = None
@@ -107,7 +119,10 @@ class _Pass:
             self.first, self.geometry = frame, geometry
         if geometry != self.geometry:
             raise DecodeError(f"the size changes to {geometry} at frame {len(self.order)}")
-        self.order.append(len(self.order) if frame.pts is None else frame.pts)
+        ordinal = len(self.order) if frame.pts is None else frame.pts
+        self.order.append(ordinal)
+        if key_frames.is_random_access(frame):
+            self.intra_packets.add(ordinal)
         self.is_interlaced |= frame.interlaced_frame
         self.pixels += frame.width * frame.height
         if self.pixels > KEEP_PIXELS:
@@ -116,7 +131,7 @@ class _Pass:
             self.frames.append(frame)
 
 
-def probe(source: Source, *, decodes: bool = True) -> Probe:
+def probe(source: Source, *, decodes: bool = True, skips_damage: bool = False) -> Probe:
     """Return what really decodes in a video file. Decodes the file once, without colour conversion.
 
     With ``decodes=False`` packets are only counted, which takes almost no time but misses damage inside a packet; a file that
@@ -124,7 +139,8 @@ def probe(source: Source, *, decodes: bool = True) -> Probe:
     """
     name = containers.demuxer(head_of(source))
     with opened(source, name) as (container, stream):
-        state = _walk(container, stream, decodes=decodes)
+        decoder = FrameDecoder(stream, skips_damage=skips_damage)
+        state = _walk(container, stream, decoder, _Pass(PacketClock(name, stream.time_base)), decodes=decodes)
         result = _summary(source, name, container, stream, state, decodes=decodes)
     return result if decodes or result.is_plain else probe(source)
 
@@ -165,12 +181,13 @@ def packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packe
 
 
 def _stream(container: InputContainer) -> VideoStream:
+    """Return the first video stream that the container marks as default, or the first; cover pictures do not count."""
     from av.stream import Disposition
 
-    for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
-            return stream
-    raise DecodeError("no video stream")
+    streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    if not streams:
+        raise DecodeError("no video stream")
+    return next((stream for stream in streams if stream.disposition & Disposition.default), streams[0])
 
 
 def head_of(source: Source) -> bytes:
@@ -184,34 +201,33 @@ def head_of(source: Source) -> bytes:
         return file.read(containers.HEAD_BYTES)
 
 
-def _walk(container: InputContainer, stream: VideoStream, *, decodes: bool) -> _Pass:
-    """Read packets up to the first damage."""
-    import av
-
-    state = _Pass()
+def _walk(container: InputContainer, stream: VideoStream, decoder: FrameDecoder, state: _Pass, *, decodes: bool) -> _Pass:
+    """Read packets, up to the first damage unless the decoder skips it."""
+    numbered = _numbered(container, stream, state)
     try:
-        for packet in packets(container, stream):
-            if packet.is_corrupt:
-                state.damage = f"packet {len(state.stamps)} is cut short"
-            elif packet.size:
-                ordinal = len(state.stamps)
-                state.stamps.append(packet.dts if packet.pts is None else packet.pts)
-                state.hidden += packet.is_discard
-                if packet.is_keyframe:
-                    state.key_packets.append(ordinal)
-                # The time stamp carries the packet's number through the decoder, so that each frame can be found again.
-                packet.pts = ordinal
-            if decodes or state.first is None:
-                for frame in stream.codec_context.decode(None if state.damage else packet):
-                    state.add(frame, stream)
-            if state.damage:
+        for frame in decoder.frames(numbered):
+            state.add(frame, stream)
+            if not decodes:
                 break
-    except av.FFmpegError as error:
-        # The frames still in the decoder belong to the refused packet.
-        state.damage = f"{error.strerror or error} (FFmpeg)"
+        state.damage = decoder.damage
+        if not decodes and any(packet.is_corrupt for packet in numbered):
+            state.damage = "a packet is cut short"
     except DecodeError as error:
         state.damage = str(error)
     return state
+
+
+def _numbered(container: InputContainer, stream: VideoStream, state: _Pass) -> Iterator[av.Packet[VideoStream]]:
+    """Yield packets whose time stamp is their number: the decoder passes it on, so that each frame can be found again."""
+    for packet in packets(container, stream):
+        if packet.size:
+            ordinal = len(state.clock.stamps)
+            state.clock.add(packet.pts, packet.dts, packet.duration)
+            state.hidden += packet.is_discard
+            if packet.is_keyframe:
+                state.key_packets.append(ordinal)
+            packet.pts = ordinal
+        yield packet
 
 
 def _summary(
@@ -219,31 +235,42 @@ def _summary(
 ) -> Probe:
     if state.first is None or state.geometry is None:
         raise DecodeError(f"no frame decodes: {state.damage}" if state.damage else "no frame decodes")
-    first, stamps = state.first, state.stamps
+    first, clock = state.first, state.clock
     rgb.check_matrix(first)
-    order = state.order if decodes else list(range(len(stamps)))
-    shown = [stamps[ordinal] if ordinal < len(stamps) else None for ordinal in order]
-    rising = sorted(stamp for stamp in shown if stamp is not None)
-    fps = average_fps(stream, rising)
+    order = state.order if decodes else clock.presentation_order()
+    times = clock.shown(order)
+    fps = average_fps(stream, times or [])
+    starts, end = _seconds(clock, times, order, fps)
+    keys = [packet for packet in state.key_packets if not decodes or packet in state.intra_packets]
+    closed = key_frames.closed_packets(order, keys)
     return Probe(
         source=source,
         demuxer=name,
         codec=stream.codec_context.name,
         pixel_format=first.format.name,
-        seconds=_seconds(stream, rising, len(order), fps),
+        seconds=starts,
+        end_seconds=end,
+        tick_seconds=float(stream.time_base or 0),
         order=tuple(order) if decodes else (),
-        stamps=tuple(stamps),
-        key_packets=tuple(state.key_packets),
+        stamps=tuple(clock.stamps),
+        key_packets=tuple(keys),
+        closed_packets=tuple(closed),
+        has_closed_groups=closed == state.key_packets,
         geometry=state.geometry,
         fps=fps,
         is_plain=(
             state.damage is None
             and not state.hidden
             and len(container.streams.video) == 1
-            and len(stamps) == len(order) == len(rising)
+            and len(clock.stamps) == len(order)
             and stream.frames in (0, len(order))
-            and all(left < right for left, right in itertools.pairwise(rising))
-            and (shown == rising or not decodes)
+            and (name != "mov" or key_frames.are_indexed(stream, state.key_packets))
+            and times is not None
+            and all(left < right for left, right in itertools.pairwise(times))
+            and times == [clock.stamps[packet] for packet in order]
+            and closed == state.key_packets
+            # If all are marked as key frames, only decoding tells whether they are.
+            and (decodes or len(keys) < len(order) or len(order) == 1)
             and name in _EXACT_DEMUXERS
         ),
         is_hdr=bt2020.is_hdr(first),
@@ -254,15 +281,14 @@ def _summary(
     )
 
 
-def _seconds(stream: VideoStream, stamps: list[int], num_frames: int, fps: float) -> tuple[float, ...]:
-    """Return the start of each frame: from its time stamp, or from the rate if any frame has none.
-
-    ``stamps`` are sorted: an AVI stores frames in decoding order, so its B frames have each other's times.
-    """
-    base = stream.time_base
-    if len(stamps) < num_frames or base is None:
-        return tuple(number / fps for number in range(num_frames))
-    return tuple(stamp * base.numerator / base.denominator for stamp in stamps)
+def _seconds(clock: PacketClock, times: list[int] | None, order: Sequence[int], fps: float) -> tuple[tuple[float, ...], float]:
+    """Return the start of each frame, and the end of the last: from time stamps, or from the rate if any frame has none."""
+    base = clock.base
+    if times is None or base is None:
+        return tuple(number / fps for number in range(len(order))), len(order) / fps
+    seconds = tuple(time * base.numerator / base.denominator for time in times)
+    duration = float(clock.durations[order[-1]] * base)
+    return seconds, seconds[-1] + (duration or 1 / fps)
 
 
 def geometry_of(frame: av.VideoFrame, stream: VideoStream) -> DisplayGeometry:

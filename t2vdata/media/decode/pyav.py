@@ -7,11 +7,12 @@ import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from t2vdata.errors import DecodeError
 from t2vdata.media.color import full_range
 from t2vdata.media.decode import probe as probing
+from t2vdata.media.decode.frame_decoder import FrameDecoder
 from t2vdata.media.decode.probe import MAX_PIXELS, Probe
 from t2vdata.media.decode.video import Video, VideoInfo, cpu_only
 from t2vdata.media.rgb import RgbConverter
@@ -19,6 +20,8 @@ from t2vdata.media.rgb import RgbConverter
 if TYPE_CHECKING:
     import av
     import numpy as np
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
     from numpy.typing import NDArray
 
 
@@ -174,33 +177,55 @@ class _Reader:
         return 0
 
     def _run(self, key: int, indices: list[int]) -> Iterator[tuple[int, av.VideoFrame]]:
-        with probing.opened(self._probe.source, self._probe.demuxer) as (container, stream):
-            remaining = set(indices)
-            for ordinal, packet in self._from(key, container, stream):
-                if packet.size:
-                    packet.pts = ordinal
-                for frame in stream.codec_context.decode(None if packet.is_corrupt or not packet.size else packet):
+        remaining = set(indices)
+        # Once more from the start if the packets after a seek are not those of the first pass.
+        for first in dict.fromkeys((key, 0)):
+            with probing.opened(self._probe.source, self._probe.demuxer) as (container, stream):
+                packets = self._packets(first, container, stream)
+                for frame in FrameDecoder(stream).frames(packets):
                     rank = self._ranks.get(-1 if frame.pts is None else frame.pts, -1)
                     if rank in remaining:
                         remaining.remove(rank)
                         yield rank, frame
-                if not remaining or packet.is_corrupt:
-                    return
+                    if not remaining:
+                        return
 
-    def _from(self, key: int, container: Any, stream: Any) -> Iterator[tuple[int, av.Packet[Any]]]:
-        """Yield (number, packet), starting at ``key`` or before it."""
-        stamp = self._probe.stamps[key]
-        if key == 0 or stamp is None or self._probe.stamps.count(stamp) > 1:
-            yield from enumerate(probing.packets(container, stream))
-            return
-        container.seek(stamp, stream=stream)
+    def _packets(self, key: int, container: InputContainer, stream: VideoStream) -> Iterator[av.Packet[VideoStream]]:
+        """Yield packets, each with its number as its time stamp, from ``key`` or before it.
+
+        Ends where they are not those of the first pass.
+        """
         packets = probing.packets(container, stream)
-        first = next(packets, None)
-        landed = None if first is None else (first.dts if first.pts is None else first.pts)
-        if first is not None and landed in self._probe.stamps and (ordinal := self._probe.stamps.index(landed)) <= key:
-            yield ordinal, first
-            yield from enumerate(packets, ordinal + 1)
-            return
-        # The container has no usable index: read from the start.
-        with probing.opened(self._probe.source, self._probe.demuxer) as (again, _):
-            yield from enumerate(probing.packets(again, again.streams[stream.index]))
+        first = 0
+        if key:
+            landed = self._seek(key, container, stream)
+            if landed is None:
+                return
+            first = landed
+        for ordinal, packet in enumerate(packets, first):
+            if packet.size:
+                if ordinal >= len(self._probe.stamps) or _stamp(packet) != self._probe.stamps[ordinal]:
+                    return
+                packet.pts = ordinal
+            yield packet
+
+    def _seek(self, key: int, container: InputContainer, stream: VideoStream) -> int | None:
+        """Seek to a key packet; return the number of the packet that comes next, or None if it is not known."""
+        import av
+
+        stamps = self._probe.stamps
+        stamp = stamps[key]
+        try:
+            if stamp is None:
+                return None
+            container.seek(stamp, stream=stream)
+            landed = _stamp(next(probing.packets(container, stream)))
+            container.seek(stamp, stream=stream)
+        except (av.FFmpegError, StopIteration):
+            return None
+        is_known = landed is not None and stamps.count(landed) == 1 and stamps.index(landed) <= key
+        return stamps.index(landed) if is_known else None
+
+
+def _stamp(packet: av.Packet[VideoStream]) -> int | None:
+    return packet.dts if packet.pts is None else packet.pts

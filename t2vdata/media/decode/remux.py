@@ -1,9 +1,10 @@
 """The input of the backends other than PyAV: the file itself, or a clean copy if they would read the file differently.
 
-Files are copied if they are damaged, have hidden frames, several video streams or times that run backwards, or are in a
-container without a time for each frame. The packets that decode, and no others, go into a NUT file (FFmpeg's container for
-every codec) with frame numbers as times. So no other demuxer reads the original, and every decoder counts the same frames in
-the same order.
+Files are copied if they are damaged, have hidden frames, several video streams or times that run backwards, are in a container
+without a time for each frame, or have a key frame at which decoding cannot begin: open groups of pictures, intra refresh. Only
+sound key frames stay marked, so that no decoder begins elsewhere. The packets that decode, and no others, go into a NUT file
+(FFmpeg's container for every codec) with frame numbers as times. So no other demuxer reads the original, and every decoder
+counts the same frames in the same order.
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ def _positions(probe: Probe) -> dict[int, int]:
 def _copy(probe: Probe, positions: dict[int, int], into: str) -> Readable:
     import av
 
+    closed = {0, *probe.closed_packets}
     delay = max(ordinal - position for ordinal, position in positions.items())
     file, base = io.BytesIO(), Fraction(1, 1000)
     step = _STEP_SECONDS * 1000
@@ -79,7 +81,7 @@ def _copy(probe: Probe, positions: dict[int, int], into: str) -> Readable:
             copy = out.add_stream_from_template(stream, opaque=True)
             copy.time_base, copy.codec_context.framerate = base, Fraction(1, _STEP_SECONDS)
             for ordinal, packet in zip(range(len(positions)), probing.packets(container, stream), strict=False):
-                packet.stream, packet.time_base = copy, base
+                packet.stream, packet.time_base, packet.is_keyframe = copy, base, ordinal in closed
                 packet.pts, packet.dts, packet.duration = positions[ordinal] * step, (ordinal - delay) * step, step
                 out.mux(packet)
     except (av.FFmpegError, ValueError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 import math
 import operator
 from collections.abc import Iterable, Sequence
@@ -12,9 +11,7 @@ from typing import Any, Protocol
 
 from t2vdata.errors import DecodeError, RequestError
 from t2vdata.media.decode import probe as probing
-
-# Containers round time stamps, and floats round them again: 2/30 s must find frame 2 at 30 fps.
-ROUNDING_SECONDS = 1e-6
+from t2vdata.media.frame_times import rounding_seconds, shown_at
 
 
 class Reader(Protocol):
@@ -35,10 +32,12 @@ class VideoInfo:
     height: int
     width: int
     fps: float
+    end_seconds: float
+    tick_seconds: float = 0.0
 
     @classmethod
     def of(cls, video: probing.Probe | Video) -> VideoInfo:
-        return cls(video.seconds, video.height, video.width, video.fps)
+        return cls(video.seconds, video.height, video.width, video.fps, video.end_seconds, video.tick_seconds)
 
 
 class Video:
@@ -52,6 +51,10 @@ class Video:
         """Where frames are decoded; ``cpu`` also if they are then copied to the GPU."""
         self.seconds = info.seconds
         """Start of each frame that decodes, on the container's clock, which need not start at 0."""
+        self.end_seconds = info.end_seconds
+        """End of the last frame."""
+        self.tick_seconds = info.tick_seconds
+        """Unit of the container's clock, to which it rounds; 0 for exact times."""
         self.height = info.height
         self.width = info.width
         """Pixels of the upright frame."""
@@ -89,14 +92,14 @@ class Video:
         return frames
 
     def frames_at_times(self, seconds: Iterable[float]) -> Any:
-        """Decode the frame shown at each time, as ``frames_at`` does.
+        """Decode the frame shown at each time, as ``frames_at`` does. docs/format.md states which frame that is.
 
         A time before the first frame gives the first frame; a time after the last gives the last frame that decodes.
         """
         times = [float(time) for time in seconds]
         if any(math.isnan(time) for time in times):
             raise RequestError(f"a time in {times} is not a number")
-        return self.frames_at(max(0, bisect.bisect_right(self.seconds, time + ROUNDING_SECONDS) - 1) for time in times)
+        return self.frames_at(shown_at(times, self.seconds, rounding_seconds(self.tick_seconds)))
 
     def close(self) -> None:
         """Release the file and the decoder; a second call does nothing."""

@@ -1,0 +1,77 @@
+"""When the frames of a file are shown, from the time stamps of its packets.
+
+Files that were joined byte by byte (``cat one.mpg two.mpg``) begin their clock anew, and a recording may leap: neither is
+damage. A part begins where the time of decoding goes back, and in MPEG-TS and MPEG-PS also where it leaps by more than ten
+seconds, as FFmpeg has it. The times of a part continue where the part before it ends. Within a part, frames have the sorted
+time stamps of their packets: AVI stores frames in decoding order, so its B frames have each other's times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+# Their stored times are those of decoding; FFmpeg only guesses when a frame is shown.
+_DECODING_DEMUXERS = ("avi",)
+_LEAPING_DEMUXERS = ("mpegts", "mpeg")
+# FFmpeg's dts_delta_threshold.
+_LEAP_SECONDS = 10
+
+
+@dataclass(slots=True)
+class PacketClock:
+    """The time stamps of the packets of a stream, in the order of decoding."""
+
+    demuxer: str
+    base: Fraction | None
+    stamps: list[int | None] = field(default_factory=list)
+    """Presentation time, or that of decoding if there is no other."""
+    times: list[int | None] = field(default_factory=list)
+    """The time that is believed: of decoding in an AVI, else the stamp."""
+    durations: list[int] = field(default_factory=list)
+    """0 if the container does not say."""
+    parts: list[int] = field(default_factory=list)
+    """Number of the part of each packet."""
+    _last_dts: int | None = None
+
+    def add(self, pts: int | None, dts: int | None, duration: int | None) -> None:
+        """Note the next packet."""
+        stamp = dts if pts is None else pts
+        self.stamps.append(stamp)
+        self.times.append(dts if self.demuxer in _DECODING_DEMUXERS and dts is not None else stamp)
+        self.durations.append(max(0, duration or 0))
+        part = self.parts[-1] if self.parts else 0
+        if dts is not None:
+            part += self._last_dts is not None and self._begins_part(dts - self._last_dts)
+            self._last_dts = dts
+        self.parts.append(part)
+
+    def _begins_part(self, step: int) -> bool:
+        leaps = self.demuxer in _LEAPING_DEMUXERS and self.base is not None and step * self.base > _LEAP_SECONDS
+        return step < 0 or leaps
+
+    def presentation_order(self) -> list[int]:
+        """Return the numbers of all packets by the time at which their frames are shown, for a file that is not decoded."""
+        return sorted(range(len(self.times)), key=lambda packet: (self.parts[packet], self.times[packet] or 0))
+
+    def shown(self, order: Sequence[int]) -> list[int] | None:
+        """Return the time of each frame, given the packet of each, in display order; None if any has no time."""
+        stamps = [self.times[packet] if packet < len(self.times) else None for packet in order]
+        by_part: dict[int, list[tuple[int, int]]] = {}
+        for packet, stamp in zip(order, stamps, strict=True):
+            if stamp is None:
+                return None
+            by_part.setdefault(self.parts[packet], []).append((stamp, self.durations[packet]))
+        times: list[int] = []
+        end = 0
+        for frames in by_part.values():
+            frames.sort()
+            shift = end - frames[0][0] if times else 0
+            times += [stamp + shift for stamp, _ in frames]
+            end = times[-1] + (frames[-1][1] or _last_step(times))
+        return times
+
+
+def _last_step(times: Sequence[int]) -> int:
+    return times[-1] - times[-2] if len(times) > 1 else 0
