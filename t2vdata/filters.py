@@ -7,13 +7,13 @@ the same for every clip it applies to ("caption over 60 characters"), so that bu
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from t2vdata import storage
 from t2vdata.errors import RequestError
-from t2vdata.text import language
+from t2vdata.text import captions, language
 from t2vdata.types import Clip, Frames
 
 Subject = TypeVar("Subject", contravariant=True)
@@ -43,6 +43,30 @@ class HasCaption:
 
     def why_not(self, clip: Clip, /) -> str | None:
         return None if clip.captions and all(caption.strip() for caption in clip.captions) else "no caption"
+
+
+@dataclass(frozen=True)
+class Storable:
+    """Keep clips whose texts and numbers a shard can hold: valid Unicode, integers of 64 bits. Every build applies it.
+
+    Other values in ``meta`` are a bug of the dataset, not of its data, and pass.
+    """
+
+    def why_not(self, clip: Clip, /) -> str | None:
+        media = None if clip.media is None else clip.media.name or clip.media.path
+        return _why_not_storable((clip.captions, clip.group, clip.source, media, clip.meta))
+
+
+def _why_not_storable(value: object) -> str | None:
+    if isinstance(value, str):
+        return None if captions.is_unicode(value) else "a text that is not valid Unicode"
+    if isinstance(value, int):
+        return None if -(1 << 63) <= value < 1 << 63 else "an integer beyond 64 bits"
+    if isinstance(value, Mapping):
+        value = (*value.keys(), *value.values())
+    if isinstance(value, list | tuple):
+        return next((reason for item in value if (reason := _why_not_storable(item)) is not None), None)
+    return None
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,8 @@ class MediaRef:
     """The file is expected in an archive that has not been read yet, so its offset and size are unknown."""
     absent_reason: str | None = None
     """Why the file does not exist, where a listing shows that; the clip is rejected with it."""
+    row: int | None = None
+    """Row, counted from 1, of the table that has the file's bytes in it; ``path`` is then only their name."""
 
     @property
     def is_in_archive(self) -> bool:
@@ -172,7 +174,10 @@ class Reject:
     reason: str
     """The filter's reason, or the name of the error."""
     message: str
-    """The error's message; for a filter, its reason after the clip's source."""
+    """The error's message; for a filter, its reason after the clip's source. What is not valid Unicode in it is escaped."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", self.message.encode("utf-8", "backslashreplace").decode())
 
 
 @dataclass(frozen=True, slots=True)

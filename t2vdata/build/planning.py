@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from t2vdata import datasets
 from t2vdata.build.spec import BuildSpec
 from t2vdata.datasets import Dataset
-from t2vdata.filters import ClipFilter, HasCaption, first_reason
+from t2vdata.filters import ClipFilter, HasCaption, Storable, first_reason
 from t2vdata.types import Clip, Reject, SavedPlan, ShardPlan
 
 Splits = Sequence[tuple[str, Sequence[Clip]]]
@@ -53,7 +53,7 @@ def filtered_shards(
     for index in itertools.count(first):
         saved = saved_plan(shard_name(spec, split, index))
         if saved is None:
-            kept, rejects = _next_clips(split, remaining, [HasCaption(), *clip_filters], spec.shard_size)
+            kept, rejects = _next_clips(split, remaining, [HasCaption(), Storable(), *clip_filters], spec.shard_size)
         else:
             rejects = list(saved.rejects)
             rejected_keys = {reject.key for reject in rejects}

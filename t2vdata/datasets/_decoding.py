@@ -15,13 +15,15 @@ from t2vdata.storage.media_download import RangedFile
 from t2vdata.types import Clip, Frames
 
 
-def decode(clip: Clip, request: ClipRequest, *, max_megabytes: int, timeout_seconds: float) -> Frames:
-    """Return the frames of a clip's media file, decoded in a separate process.
+def decode(
+    clip: Clip, request: ClipRequest, *, max_megabytes: int, timeout_seconds: float, data: bytes | None = None
+) -> Frames:
+    """Return the frames of a clip's media file, whose bytes are ``data`` if given, decoded in a separate process.
 
     Raises DecodeError with the reason, after the clip's ``source``.
     """
     try:
-        return sandbox.take(_input(clip, max_megabytes), request, timeout_seconds=timeout_seconds)
+        return sandbox.take(_input(clip, max_megabytes) if data is None else data, request, timeout_seconds=timeout_seconds)
     except DecodeError as error:
         raise DecodeError(f"{clip.source}: {error}" if clip.source else str(error)) from error
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from t2vdata.datasets import _text_files
 from t2vdata.errors import RawDataError
 
 _PIECE_CHARS = 1 << 20
@@ -23,12 +24,14 @@ def iter_items(path: Path, *, nested: bool = True) -> Iterator[tuple[str, Any]]:
     A value that is not an array is an item too. Without ``nested``, objects in the outermost one are items themselves. Raises
     RawDataError, with the position, for invalid or truncated JSON.
     """
-    with open(path, encoding="utf-8-sig") as file:
-        scanner = _Scanner(path, file)
-        try:
-            yield from _members(scanner, depth=0 if nested else 1)
-        except UnicodeDecodeError as error:
-            raise RawDataError(f"{path} is not UTF-8 ({error.reason}); download it again") from None
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            yield from _members(_Scanner(path, file), depth=0 if nested else 1)
+    except UnicodeDecodeError as error:
+        bad_byte = error.object[error.start]
+        raise RawDataError(f"{path} is not UTF-8 (byte 0x{bad_byte:02x}: {error.reason}); download it again") from None
+    except OSError as error:
+        raise _text_files.unreadable(path, error) from None
 
 
 def _members(scanner: _Scanner, depth: int) -> Iterator[tuple[str, Any]]:
@@ -37,7 +40,7 @@ def _members(scanner: _Scanner, depth: int) -> Iterator[tuple[str, Any]]:
         scanner.take("}")
         return
     while True:
-        name = str(scanner.value())
+        name = scanner.name()
         scanner.take(":")
         match scanner.peek():
             case "[":
@@ -86,6 +89,12 @@ class _Scanner:
         self._position += 1
         return character
 
+    def name(self) -> str:
+        """Return the next value, which must be a text, and move past it."""
+        if (character := self.peek()) != '"':
+            raise self._error(f"expected a name in quotes, got {character or 'the end of the file'}")
+        return str(self.value())
+
     def value(self) -> Any:
         """Return the next value and move past it."""
         self.peek()
@@ -96,6 +105,8 @@ class _Scanner:
                 if len(self._buffer) - self._position > _MAX_ITEM_CHARS or not self._read_more():
                     raise self._error(error.msg) from None
                 continue
+            except (ValueError, RecursionError) as error:
+                raise self._error(_text_files.json_problem(error)) from None
             # A number at the end of a piece may continue in the next; of "2." at its end, only 2 is decoded so far.
             number = _NUMBER_CHARS.match(self._buffer, end)
             if (number and number.end() < len(self._buffer)) or not self._read_more():

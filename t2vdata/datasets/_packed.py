@@ -79,12 +79,12 @@ def _unpacked(line: memoryview) -> Clip:
     return Clip(key, tuple(captions), ref, start, end, group, meta, source, window, reason)
 
 
-_DEFAULTS = (None, None, None, False, False, None)
+_DEFAULTS = (None, None, None, False, False, None, None)
 
 
 def _without_trailing_defaults(media: MediaRef) -> list[Any]:
     values: list[Any] = [media.path, media.name, media.size_bytes, media.offset]
-    values += [media.is_gzipped, media.is_in_unread_archive, media.absent_reason]
+    values += [media.is_gzipped, media.is_in_unread_archive, media.absent_reason, media.row]
     while len(values) > 1 and values[-1] is _DEFAULTS[len(values) - 2]:
         values.pop()
     return values

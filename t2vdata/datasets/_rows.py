@@ -1,20 +1,19 @@
-"""Read the rows of a table file: csv, tsv, jsonl or parquet, each with the number that locates it in the file."""
+"""Read the rows of a table file: csv, tsv, jsonl, parquet or feather, each with the number that locates it in the file."""
 
 from __future__ import annotations
 
-import csv
-import json
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from t2vdata.datasets import _text_files
+from t2vdata.datasets._cells import shown
 from t2vdata.errors import RawDataError, nearest
 
-ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
-# A field of over a megabyte is not a caption but an unclosed quote.
-_MAX_FIELD_CHARS = 1 << 20
+ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet", ".feather")
+
+Rows = Iterator[tuple[int, Mapping[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -23,11 +22,18 @@ class Table:
 
     path: Path
     columns: tuple[str, ...]
-    """Column names in order; for jsonl, those of the first row."""
+    """Column names in order; for jsonl, those of all rows, in the order in which they first occur."""
     unit: str
     """What ``rows`` counts: ``line`` or ``row``."""
-    rows: Iterator[tuple[int, Mapping[str, Any]]]
-    """(number, {column: value}), numbered from 1: by lines as an editor does, for parquet by rows."""
+    read: Callable[[Collection[str]], Rows]
+    """Reads the rows, of which the named columns are needed."""
+
+    def rows(self, columns: Collection[str | None]) -> Rows:
+        """Yield (number, {column: value}), numbered from 1: by lines as an editor does, in columnar files by rows.
+
+        Other columns than those named may be absent.
+        """
+        return self.read([column for column in columns if column is not None])
 
     def required_column(self, requested: str | None, candidates: Sequence[str], flag: str) -> str:
         """Return the requested column, or the first of the candidates that exists.
@@ -57,7 +63,7 @@ class Table:
         raise RawDataError(f"{self.path} has no column {requested!r} ({flag}); {hint}")
 
     def _column_list(self) -> str:
-        return ", ".join(map(repr, self.columns[:20])) + (" ..." if len(self.columns) > 20 else "")
+        return ", ".join(shown(name) for name in self.columns[:20]) + (" ..." if len(self.columns) > 20 else "")
 
 
 def open_table(path: Path) -> Table:
@@ -67,43 +73,26 @@ def open_table(path: Path) -> Table:
             return _csv_table(path, "\t" if path.suffix.lower() == ".tsv" else ",")
         case ".jsonl" | ".ndjson":
             return _jsonl_table(path)
-        case ".parquet":
-            return _parquet_table(path)
+        case ".parquet" | ".feather":
+            from t2vdata.datasets import _columnar
+
+            return Table(path, _columnar.column_names(path), "row", lambda columns: _columnar.rows(path, columns))
         case extension:
             raise RawDataError(
                 f"--table {path}: expected a file that ends in {', '.join(ENDINGS)}, got {extension or 'no extension'}"
             )
 
 
-def _lines(path: Path) -> Iterator[str]:
-    """Yield the lines of a text file, without a byte order mark. Raises RawDataError, with the line, if it is not UTF-8."""
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, start=1):
-            if number == 1 and line.startswith((b"\xff\xfe", b"\xfe\xff")):
-                raise RawDataError(f"{path} is UTF-16; save it as UTF-8")
-            try:
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                bad_byte, text = line[error.start], line.decode("latin-1").strip()
-                raise RawDataError(
-                    f"{path}, line {number}: byte 0x{bad_byte:02x} is not UTF-8 (in Latin-1 the line reads {text[:60]!r}); "
-                    "save the file as UTF-8"
-                ) from None
-
-
 def _csv_table(path: Path, delimiter: str) -> Table:
-    csv.field_size_limit(_MAX_FIELD_CHARS)
-    reader = csv.reader(_lines(path), delimiter=delimiter, strict=True)
-    header = next(_fields(path, reader), None)
+    records = _text_files.csv_records(path, delimiter=delimiter, strict=True, errors="strict")
+    header = next(records, None)
     if header is None:
         raise RawDataError(f"{path} is empty; expected a line of column names, then one line per clip")
     names = tuple(name.strip() for name in header[1])
-    duplicate = next((name for name in names if names.count(name) > 1), None)
-    if duplicate is not None:
-        raise RawDataError(f"{path} has two columns {duplicate!r}; rename one")
+    _text_files.check_columns(path, names)
 
-    def rows() -> Iterator[tuple[int, Mapping[str, Any]]]:
-        for number, fields in _fields(path, reader):
+    def rows(_: Collection[str]) -> Rows:
+        for number, fields in records:
             if len(fields) > len(names):
                 raise RawDataError(
                     f"{path}, line {number}: {len(fields)} fields, but {len(names)} columns; "
@@ -111,58 +100,38 @@ def _csv_table(path: Path, delimiter: str) -> Table:
                 )
             yield number, dict(zip(names, fields, strict=False))
 
-    return Table(path, names, "line", rows())
-
-
-def _fields(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
-    """Yield (first line, fields) of every row that is not empty."""
-    while True:
-        number = reader.line_num + 1
-        try:
-            fields = next(reader, None)
-        except csv.Error as error:
-            raise RawDataError(
-                f"{path}, line {number}: {error}; write a double quote within a quoted text twice, and close every quote"
-            ) from None
-        if fields is None:
-            return
-        if any(field.strip() for field in fields):
-            yield number, fields
+    return Table(path, names, "line", rows)
 
 
 def _jsonl_table(path: Path) -> Table:
-    def rows() -> Iterator[tuple[int, Mapping[str, Any]]]:
-        for number, line in enumerate(_lines(path), start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise RawDataError(f"{path}, line {number}: {error}; expected one JSON object per line") from None
-            if not isinstance(row, dict):
-                raise RawDataError(f"{path}, line {number}: expected a JSON object, got {line.strip()[:40]!r}")
-            yield number, row
-
-    first = next(rows(), None)
-    if first is None:
+    names: dict[str, None] = {}
+    for _, row in _jsonl_rows(path):
+        names |= dict.fromkeys(row)
+    if not names:
         raise RawDataError(f"{path} is empty; expected one JSON object per line")
-    return Table(path, tuple(first[1]), "line", rows())
+    # Read twice: a column may first occur in the last row, and rows are not held in memory.
+    return Table(path, tuple(names), "line", lambda _: _jsonl_rows(path))
 
 
-def _parquet_table(path: Path) -> Table:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def _jsonl_rows(path: Path) -> Rows:
+    for number, line in enumerate(_text_files.lines(path), start=1):
+        if not line.strip():
+            continue
+        source = f"{path}, line {number}"
+        row = _text_files.json_value(line, source, "expected one JSON object per line", object_pairs_hook=_Object)
+        if not isinstance(row, dict):
+            raise RawDataError(f"{source}: expected a JSON object, got {line.strip()[:40]!r}")
+        if isinstance(row, _Object) and row.repeated is not None:
+            raise RawDataError(f"{source}: two values of {shown(row.repeated)}; remove one")
+        yield number, row
 
-    try:
-        file = pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        raise RawDataError(f"{path}: {error}") from None
 
-    def rows() -> Iterator[tuple[int, Mapping[str, Any]]]:
-        number = 0
-        for batch in file.iter_batches(batch_size=4096):
-            for row in batch.to_pylist():
-                number += 1
-                yield number, row
+class _Object(dict[str, Any]):
+    """A JSON object that knows the first name that it has twice."""
 
-    return Table(path, tuple(map(sys.intern, file.schema_arrow.names)), "row", rows())
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.repeated: str | None = None
+        if len(self) < len(pairs):
+            names = [name for name, _ in pairs]
+            self.repeated = next(name for name in names if names.count(name) > 1)

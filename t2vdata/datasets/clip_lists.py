@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Container, Iterable, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 from t2vdata import filters
+from t2vdata.datasets import _text_files
 from t2vdata.errors import RequestError, unknown_name
 from t2vdata.filters import ClipFilter
 from t2vdata.types import Clip, without_window
@@ -33,7 +33,7 @@ class ClipLists:
 
     def hashes(self) -> dict[str, str]:
         """Return {flag: SHA-256 of the file}."""
-        return {flag: hashlib.sha256(path.read_bytes()).hexdigest() for flag, path in self.paths().items()}
+        return {flag: _text_files.sha256(path) for flag, path in self.paths().items()}
 
     def filters(self) -> list[ClipFilter]:
         """Return a filter for each list."""
@@ -91,12 +91,7 @@ class ClipLists:
 
 def read_lines(path: Path) -> list[str]:
     """Return the lines of a list without comments (#) and blank lines. Raises RequestError for a list without any."""
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except UnicodeDecodeError as error:
-        problem = f"{error.reason} at byte {error.start}"
-        raise RequestError(f"{path} is not UTF-8 text ({problem}); expected one name per line") from error
-    entries = [line for line in lines if line and not line.startswith("#")]
+    entries = [name for line in _text_files.lines(path) if (name := line.strip()) and not name.startswith("#")]
     if not entries:
         raise RequestError(f"{path} is empty; expected one name per line")
     return entries

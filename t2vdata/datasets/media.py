@@ -120,7 +120,17 @@ class MediaDataset(Dataset):
             skips_damage=options.skip_damage,
             measures_seconds=_limits_duration(options),
         )
-        return _decoding.decode(clip, request, max_megabytes=options.max_file_mb, timeout_seconds=options.timeout)
+        return _decoding.decode(
+            clip,
+            request,
+            max_megabytes=options.max_file_mb,
+            timeout_seconds=options.timeout,
+            data=self.embedded_file(clip),
+        )
+
+    def embedded_file(self, clip: Clip) -> bytes | None:
+        """Return the bytes of a media file that is part of the annotations, or None for a file of its own."""
+        return None
 
     def frame_size(self) -> tuple[int, int] | None:
         """Return (height, width) of every frame, or None if files keep their own size."""

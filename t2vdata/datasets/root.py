@@ -18,7 +18,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from t2vdata import storage
-from t2vdata.errors import StorageError, StoreAwayError, TransientError
+from t2vdata.datasets._walk import walk
+from t2vdata.errors import RawDataError, StorageError, StoreAwayError, TransientError
 from t2vdata.storage import retry
 from t2vdata.storage.archives import ENDINGS, Archive
 from t2vdata.types import MediaRef
@@ -72,6 +73,8 @@ class Root:
                 return sorted(os.listdir(os.path.join(self.location, folder)))
             except (FileNotFoundError, NotADirectoryError):
                 return []
+            except OSError as error:
+                raise RawDataError(f"cannot read the folder {self.path(folder)}: {error.strerror}") from None
         prefix = f"{folder}/" if folder else ""
         folders = [
             name[len(prefix) :] for name in self._tree if name.startswith(prefix) and "/" not in name[len(prefix) :] and name
@@ -79,15 +82,13 @@ class Root:
         return sorted([*self._tree.get(folder, {}), *folders])
 
     def files(self) -> Iterator[tuple[str, str]]:
-        """Yield (folder, name) of every file: the sorted files of a folder, then those of its subfolders."""
+        """Yield (folder, name) of every file: the sorted files of a folder, then those of its subfolders, links last."""
         if self.is_url:
             for folder in sorted(self._tree, key=lambda name: name.split("/") if name else []):
                 yield from ((folder, name) for name in sorted(self._tree[folder]))
             return
-        for folder, folders, names in os.walk(self.location):
-            folders.sort()
-            relative = os.path.relpath(folder, self.location).replace(os.sep, "/")
-            yield from (("" if relative == "." else relative, name) for name in sorted(names))
+        for folder, names in walk(self.location):
+            yield from ((folder, name) for name in names)
 
     def summary(self, folder: str = "") -> str:
         """Return what a folder holds, for error messages: ``found train, val ...``."""

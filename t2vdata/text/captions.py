@@ -6,12 +6,37 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+# How Python reads a byte that is not UTF-8 in a file name.
+_RAW_BYTE = re.compile("[\udc80-\udcff]")
 _WORD = re.compile(r"\w+(?:['\N{RIGHT SINGLE QUOTATION MARK}-]\w+)*")
 
 
 def clean(text: str) -> str:
     """Return ``text`` in Unicode NFC, with each run of whitespace replaced by one space, and none at the ends."""
     return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def lines(text: str) -> list[str]:
+    """Return the lines of a text, which end at a newline or a carriage return with a newline, and nowhere else.
+
+    ``str.splitlines`` would end a caption at form feeds and at U+0085 and U+2028 too.
+    """
+    return [line.removesuffix("\r") for line in text.split("\n")]
+
+
+def is_unicode(text: str) -> bool:
+    """Return whether a text can be written as UTF-8: JSON's ``\\ud800`` is half of a character, and cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def printable(text: str) -> str:
+    """Return a text that can be written as UTF-8: what cannot, such as a byte of a file name that is not UTF-8, is escaped."""
+    named = _RAW_BYTE.sub(lambda match: f"\\x{ord(match[0]) - 0xDC00:02x}", text)
+    return named.encode("utf-8", "backslashreplace").decode()
 
 
 def words(text: str) -> list[str]:

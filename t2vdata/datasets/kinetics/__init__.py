@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import array
 import functools
-import hashlib
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from t2vdata.datasets import _rows
+from t2vdata import storage
+from t2vdata.datasets import _rows, _text_files
 from t2vdata.datasets._packed import PackedClips
 from t2vdata.datasets.kinetics import archived, lists, rows
 from t2vdata.datasets.media import MediaDataset, MediaOptions, check_media_options, decoder_identity, published
@@ -67,7 +66,7 @@ class KineticsOptions(MediaOptions):
     template: str = "{label}"
     """Caption made from the label, such as "a person is {label}"."""
     captions: Path | None = None
-    """Captions instead of labels: a csv, tsv, jsonl or parquet file with youtube_id and, optionally, time_start."""
+    """Captions instead of labels: a csv, tsv, jsonl, parquet or feather file with youtube_id and, optionally, time_start."""
 
 
 class Kinetics(MediaDataset):
@@ -139,7 +138,7 @@ k400/
         paths += filter(None, (self.options.clip_list, self.options.captions))
         return {
             # With names, because the JSON of a clip says "train.csv, line 7".
-            "files": [[path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for path in paths],
+            "files": [[path.name, _text_files.sha256(path)] for path in paths],
             # From the options as given: the version of OpenCV that a preset's --min-matches uses has never been part of the
             # identity.
             "decoder": decoder_identity(self.options, self.lists),
@@ -223,8 +222,12 @@ k400/
             t2v_class = listed_class if listed_class in _T2V_CLASSES.values() else _T2V_CLASSES.get(row.label)
             reason = reason or (None if t2v_class or options.clip_list else "none of the ten classes")
             label, kinetics_label = t2v_class or row.label, row.label
+        source = row.source
         if table is not None:
             captions = table.of(row.video, row.span[0])
+            problem = table.problem(row.video, row.span[0])
+            if problem is not None and reason is None:
+                reason, source = problem[0], f"{source} ({problem[1]})"
             reason = reason or (None if captions else f"no caption in {table.file_name}")
         else:
             captions = (options.template.replace("{label}", row.label),) if row.label else ()
@@ -244,7 +247,7 @@ k400/
             media=media,
             group=row.video or row.source,
             meta=published(meta),
-            source=row.source,
+            source=source,
             reject_reason=reason,
         )
 
@@ -261,7 +264,8 @@ class _NotEmpty:
         if media is None:
             return None
         is_known = media.size_bytes is not None or prefetch.needs_download(clip)
-        return "an empty file" if (media.size_bytes if is_known else os.path.getsize(media.path)) == 0 else None
+        size_bytes = media.size_bytes if is_known else storage.size(media.path)
+        return "an empty file" if size_bytes == 0 else None
 
 
 def _with_preset(options: KineticsOptions) -> KineticsOptions:
@@ -282,9 +286,8 @@ def _media(row: rows.Row, path: str | None, archives: archived.ArchiveIndex, roo
 def _video_files(root: Root) -> Iterator[tuple[str, str]]:
     """Yield (name without extension, path below the root) of every video below the root, in order."""
     for folder, name in root.files():
-        stem, extension = os.path.splitext(name)
-        if extension.lower() in lists.MEDIA_EXTENSIONS and len(stem) > 11 and lists.CLIP_NAME.fullmatch(stem):
-            yield stem, f"{folder}/{name}" if folder else name
+        if (clip := lists.clip_name(name)) is not None:
+            yield clip, f"{folder}/{name}" if folder else name
 
 
 def _files_by_name(root: Root) -> dict[str, str]:

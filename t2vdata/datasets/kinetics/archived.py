@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 from t2vdata.datasets.kinetics import lists
@@ -64,9 +63,7 @@ class ArchiveIndex:
 
 
 def _clip_name(member_name: str) -> str | None:
-    stem, extension = os.path.splitext(member_name.rpartition("/")[2])
-    is_clip = extension.lower() in lists.MEDIA_EXTENSIONS and len(stem) > 11 and lists.CLIP_NAME.fullmatch(stem)
-    return stem if is_clip else None
+    return lists.clip_name(member_name.rpartition("/")[2])
 
 
 def _has_replacements(archive: Contents) -> bool:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from t2vdata.datasets import _rows
-from t2vdata.datasets.kinetics.rows import parse_seconds
+from t2vdata.datasets import _cells, _rows, _text_files
+from t2vdata.datasets._cells import CellError
+from t2vdata.datasets._media_names import split_ending
 from t2vdata.errors import RawDataError, RequestError
-from t2vdata.text import captions as texts
 
 CLIP_NAME = re.compile(r"([A-Za-z0-9_-]{11})(?:_(\d{6})_(\d{6}))?")
-MEDIA_EXTENSIONS = (".mp4", ".mkv", ".webm", ".avi")
+
+
+def clip_name(file_name: str) -> str | None:
+    """Return the name of the clip, with its span, in a media file; None for another file."""
+    stem, ending = split_ending(file_name)
+    return stem if ending and len(stem) > 11 and CLIP_NAME.fullmatch(stem) else None
 
 
 @dataclass(frozen=True)
@@ -22,12 +26,18 @@ class Captions:
     """The captions of the user's table."""
 
     file_name: str
-    by_clip: Mapping[tuple[str, int | None], list[str]]
+    by_clip: dict[tuple[str, int | None], list[str]] = field(default_factory=dict)
     """{(video, start in seconds): captions}; the start is None for captions of a whole video."""
+    problems: dict[tuple[str, int | None], tuple[str, str]] = field(default_factory=dict)
+    """{(video, start in seconds): (why a caption cannot be used, where it is)}"""
 
     def of(self, video: str, start: int) -> tuple[str, ...]:
         """Return the captions of a clip, else those of its whole video."""
         return tuple(self.by_clip.get((video, start)) or self.by_clip.get((video, None)) or ())
+
+    def problem(self, video: str, start: int) -> tuple[str, str] | None:
+        """Return why the captions of a clip cannot be used, and where they are; None if they can."""
+        return self.problems.get((video, start)) or self.problems.get((video, None))
 
 
 def read_captions(path: Path, videos: set[str]) -> Captions:
@@ -36,18 +46,30 @@ def read_captions(path: Path, videos: set[str]) -> Captions:
     id_column = _column(table, "youtube_id", "video_id", "id", "video")
     caption_column = _column(table, "caption", "captions", "title", "text", "sentence", "description")
     start_column = table.optional_column(None, ("time_start", "start", "start_seconds"), "")
-    by_clip: dict[tuple[str, int | None], list[str]] = {}
-    for _, row in table.rows:
-        video, value = str(row.get(id_column)), row.get(caption_column)
+    result = Captions(path.name)
+    for number, row in table.rows((id_column, caption_column, start_column)):
+        source = f"{path.name}, {table.unit} {number}"
+        try:
+            video = _cells.name(row.get(id_column))
+        except CellError:
+            continue
         if video in videos:
-            start = None if start_column is None else parse_seconds(row.get(start_column))
-            captions = value if isinstance(value, list) else [value]
-            # An empty field is None, or NaN in Parquet, which is unequal to itself.
-            cleaned = [texts.clean(str(caption)) for caption in captions if caption is not None and caption == caption]
-            by_clip.setdefault((video, start), []).extend(filter(None, cleaned))
-    if not by_clip:
+            start = None if start_column is None else _start(row.get(start_column), source)
+            try:
+                result.by_clip.setdefault((video, start), []).extend(_cells.texts(row.get(caption_column)))
+            except CellError as error:
+                result.problems[video, start] = (f"caption {error}", f"{source}: {caption_column!r} is {error.value}")
+    if not result.by_clip:
         raise RawDataError(f"--captions {path}: no {id_column} in it is in the annotations")
-    return Captions(path.name, by_clip)
+    return result
+
+
+def _start(value: Any, source: str) -> int | None:
+    try:
+        seconds = _cells.seconds(value)
+    except CellError as error:
+        raise RawDataError(f"--captions {source}: {error.value} {error}; leave it empty for all clips of the video") from None
+    return None if seconds is None else int(seconds)
 
 
 def _column(table: _rows.Table, *candidates: str) -> str:
@@ -61,13 +83,12 @@ def _column(table: _rows.Table, *candidates: str) -> str:
 def read_clip_list(path: Path) -> dict[str, tuple[str, str]]:
     """Read {video id, or id with span: (folder before it, ``file, line 7``)}. Raises RequestError, with the line."""
     clips: dict[str, tuple[str, str]] = {}
-    for number, line in enumerate(path.read_text("utf-8-sig", "replace").splitlines(), start=1):
+    for number, line in enumerate(_text_files.lines(path, errors="surrogateescape"), start=1):
         text = line.strip()
         if not text or text.startswith("#"):
             continue
         folder, _, name = text.rpartition("/")
-        stem, extension = os.path.splitext(name)
-        match = CLIP_NAME.fullmatch(stem if extension in MEDIA_EXTENSIONS else name)
+        match = CLIP_NAME.fullmatch(split_ending(name)[0])
         if match is None:
             raise RequestError(
                 f"--clip-list {path}, line {number}: expected a clip such as sailing/viVrkZZO6xw or viVrkZZO6xw_000010_000020, "

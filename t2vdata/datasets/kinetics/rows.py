@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from t2vdata.datasets import _json_items
+from t2vdata.datasets import _cells, _json_items, _text_files
+from t2vdata.datasets._cells import CellError, shown
 from t2vdata.datasets.root import Root
 from t2vdata.errors import RawDataError
-from t2vdata.text import captions as texts
 
 SPLITS = ("train", "val", "test")
 _SPLIT_NAMES = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
@@ -22,6 +21,8 @@ _FILE_NAME = re.compile(
     r"(?:k(?:inetics)?[-_]?(?:[467]00)?(?:[-_]2020)?[-_])?(?:holdout[-_])?(train|val|validate|validation|test)\.(?:csv|txt|json)"
 )
 _FOLDERS = ("annotations", "annotations/deepmind", "", "kinetics400", "kinetics600", "kinetics700", "kinetics700_2020")
+# A file's name has six digits for its start and its end.
+_MAX_SECONDS = 10**6
 _VIDEO_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 
 
@@ -93,12 +94,13 @@ def read_rows(root: Root, annotations: Path | None) -> Iterator[Row]:
         yield row
 
 
-def parse_seconds(value: Any) -> int | None:
-    """Return whole seconds, or None if ``value`` is not a number."""
+def _whole_seconds(value: Any) -> int | None:
+    """Return whole seconds, or None if ``value`` is not a time that the name of a file can have, in six digits."""
     try:
-        return int(float(value))
-    except (TypeError, ValueError, OverflowError):
+        seconds = _cells.seconds(value)
+    except CellError:
         return None
+    return None if seconds is None or seconds >= _MAX_SECONDS else int(seconds)
 
 
 def _all_rows(files: Iterable[tuple[str, Path]]) -> Iterator[Row]:
@@ -118,31 +120,45 @@ def _video_splits(rows: Iterable[Row]) -> dict[str, str]:
 
 def _csv_rows(split: str, path: Path) -> Iterator[Row]:
     """Yield the rows of a CSV, with or without labels. Raises RawDataError if it lacks a column."""
-    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
-        reader = csv.reader(file)
-        names = [name.strip() for name in next(reader, [])]
-        absent = [name for name in ("youtube_id", "time_start", "time_end") if name not in names]
-        if absent:
-            raise RawDataError(
-                f"{path} has no column {', '.join(absent)}; its first line is {','.join(names)[:80]!r}; "
-                "expected label,youtube_id,time_start,time_end,split (use --annotations FILE to read another file)"
-            )
-        for fields in reader:
-            if any(field.strip() for field in fields):
-                values = dict(zip(names, (field.strip().strip('"') for field in fields), strict=False))
-                yield _row(values, split, f"{path.name}, line {reader.line_num}")
+    records = _text_files.csv_records(path)
+    names = [name.strip() for name in next(records, (1, []))[1]]
+    absent = [name for name in ("youtube_id", "time_start", "time_end") if name not in names]
+    if absent:
+        raise RawDataError(
+            f"{path} has no column {', '.join(absent)}; its first line is {','.join(names)[:80]!r}; "
+            "expected label,youtube_id,time_start,time_end,split (use --annotations FILE to read another file)"
+        )
+    _text_files.check_columns(path, names)
+    for number, fields in records:
+        yield _row(dict(zip(names, fields, strict=False)), split, f"{path.name}, line {number}")
 
 
 def _row(values: Mapping[str, Any], file_split: str, source: str) -> Row:
-    video, label, is_cc = values.get("youtube_id", ""), values.get("label", ""), values.get("is_cc")
-    reject_reason = None if _VIDEO_ID.fullmatch(video) else "no YouTube id of eleven characters"
-    start, end = parse_seconds(values.get("time_start")), parse_seconds(values.get("time_end"))
+    texts = {}
+    reject_reason: str | None = None
+    for name in ("youtube_id", "label", "is_cc", "split"):
+        try:
+            texts[name] = _unquoted(_cells.name(values.get(name)))
+        except CellError as error:
+            texts[name] = ""
+            if reject_reason is None:
+                reject_reason, source = f"{name} {error}", f"{source} ({name} {error.value})"
+    video = texts["youtube_id"]
+    if not _VIDEO_ID.fullmatch(video):
+        video, reject_reason = "", reject_reason or "no YouTube id of eleven characters"
+    start, end = _whole_seconds(values.get("time_start")), _whole_seconds(values.get("time_end"))
     if start is None or end is None:
         reject_reason = reject_reason or "start or end is no number of seconds"
     elif end <= start:
         reject_reason = reject_reason or "ends before it starts"
-    split = _SPLIT_NAMES.get(values.get("split", "").lower(), file_split)
-    return Row(source, split, video, (start or 0, end or 0), sys.intern(texts.clean(label)), is_cc or None, reject_reason)
+    split = _SPLIT_NAMES.get(texts["split"].lower(), file_split)
+    is_cc = texts["is_cc"] or None
+    return Row(source, split, video, (start or 0, end or 0), sys.intern(texts["label"]), is_cc, reject_reason)
+
+
+def _unquoted(text: str) -> str:
+    """Return a text without quotes around it, which some releases write twice; a quote that belongs to it stays."""
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' and '"' not in text[1:-1] else text
 
 
 def _json_rows(split: str, path: Path) -> Iterator[Row]:
@@ -150,9 +166,12 @@ def _json_rows(split: str, path: Path) -> Iterator[Row]:
     for number, (video, entry) in enumerate(_json_items.iter_items(path, nested=False), start=1):
         source = f"{path.name}, entry {number}"
         if not isinstance(entry, dict):
-            raise RawDataError(f"{source}: expected an object with annotations, got {str(entry)[:60]!r}")
+            raise RawDataError(f"{source}: expected an object with annotations, got {shown(entry)!r}")
         annotations = entry.get("annotations") or {}
-        segment = [*(annotations.get("segment") or []), None, None]
-        values = {"youtube_id": video, "label": annotations.get("label") or "", "split": entry.get("subset") or split}
-        values |= {"time_start": segment[0], "time_end": segment[1]}
+        if not isinstance(annotations, dict):
+            annotations = {"label": annotations}
+        segment = annotations.get("segment")
+        start, end = segment if isinstance(segment, list) and len(segment) == 2 else (None, None)
+        values = {"youtube_id": video, "label": annotations.get("label"), "split": entry.get("subset") or split}
+        values |= {"time_start": start, "time_end": end}
         yield _row(values, split, source)

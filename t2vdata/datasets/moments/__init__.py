@@ -7,12 +7,12 @@ responses,negative responses``), files below ``training/`` and ``validation/``, 
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from t2vdata.datasets import _text_files
 from t2vdata.datasets._packed import PackedClips
 from t2vdata.datasets.media import MediaDataset, MediaOptions, check_media_options, published
 from t2vdata.datasets.moments import rows
@@ -95,7 +95,7 @@ Moments_in_Time_Mini/                           or Moments_in_Time_Raw, Moments_
         """Return the hashes of the tables and the categories. Media files are not read."""
         names = [CATEGORIES, *(_TABLES[split][0] for split in self._official_splits())]
         return {
-            "files": [[name, hashlib.sha256(self.listing.local(name).read_bytes()).hexdigest()] for name in names],
+            "files": [[name, _text_files.sha256(self.listing.local(name))] for name in names],
             "decoder": self.decoder_identity(),
         }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
 import re
@@ -10,9 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from t2vdata.datasets import _text_files
 from t2vdata.errors import RawDataError
+from t2vdata.text import captions
 
 CATEGORIES = "moments_categories.txt"
+# A number of people or of a category; the JSON of a sample holds integers of 64 bits.
+_COUNT = re.compile(r"[0-9]{1,18}")
 # Leaves space for a window's suffix.
 _LONGEST_KEY = 66
 
@@ -53,30 +56,30 @@ def mark_unusable(rows: Sequence[Row], ids: Mapping[str, int]) -> None:
 
 def read_rows(split: str, path: Path) -> Iterator[Row]:
     """Yield the rows of a table without header."""
-    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
-        reader = csv.reader(file)
-        for fields in reader:
-            fields = [field.strip() for field in fields]
-            if not any(fields):
-                continue
-            source = f"{path.name}, line {reader.line_num}"
-            if len(fields) != 4:
-                yield Row(source, split, "", "", None, "a row of other than 4 fields")
-                continue
-            name, label, positive, negative = fields
-            counts = (int(positive), int(negative)) if positive.isdecimal() and negative.isdecimal() else None
-            # A name is a category and a file, and stays in the folder.
-            is_valid = re.fullmatch(r"[^/\\]+/[^/\\]+", name) is not None and not name.startswith("..")
-            yield Row(source, split, name, label, counts, None if is_valid else "no category/file.mp4")
+    for number, fields in _text_files.csv_records(path):
+        yield _row(f"{path.name}, line {number}", split, [field.strip() for field in fields])
+
+
+def _row(source: str, split: str, fields: list[str]) -> Row:
+    if len(fields) != 4:
+        return Row(source, split, "", "", None, "a row of other than 4 fields")
+    unreadable = next((field for field in fields if not captions.is_unicode(field)), None)
+    if unreadable is not None:
+        return Row(f"{source} ({captions.printable(unreadable)[:60]!r})", split, "", "", None, "not UTF-8")
+    name, label, positive, negative = fields
+    counts = (int(positive), int(negative)) if _COUNT.fullmatch(positive) and _COUNT.fullmatch(negative) else None
+    # A name is a category and a file, and stays in the folder.
+    is_valid = re.fullmatch(r"[^/\\\0]+/[^/\\\0]+", name) is not None and not name.startswith("..")
+    return Row(source, split, name, label, counts, None if is_valid else "no category/file.mp4")
 
 
 def read_categories(path: Path) -> dict[str, int]:
     """Return {category: its official id}. Raises RawDataError with the line for what cannot be read."""
     ids: dict[str, int] = {}
-    for number, line in enumerate(path.read_text("utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(_text_files.lines(path), start=1):
         label, _, index = line.strip().rpartition(",")
-        if line.strip() and (not label or not index.strip().isdecimal()):
-            raise RawDataError(f"{path}, line {number}: expected 'label,index', got {line[:60]!r}")
+        if line.strip() and (not label or not _COUNT.fullmatch(index.strip())):
+            raise RawDataError(f"{path}, line {number}: expected 'label,index', got {line.strip()[:60]!r}")
         if line.strip():
             ids[label] = int(index)
     if not ids:

@@ -6,11 +6,11 @@ Clips and annotations are read as downloaded, the annotations in any of the form
 from __future__ import annotations
 
 import functools
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from t2vdata.datasets import _text_files
 from t2vdata.datasets.media import MediaDataset, MediaOptions, check_media_options, published
 from t2vdata.datasets.msvd import cooking, layout, rows, segments
 from t2vdata.datasets.msvd.rows import KEY
@@ -102,7 +102,7 @@ MSVD/
         paths = [*files.annotations, *filter(None, (files.mapping, self.options.clip_list))]
         return {
             # With names, because the JSON of a clip says "video_corpus.csv, line 7".
-            "files": [[path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for path in paths],
+            "files": [[path.name, _text_files.sha256(path)] for path in paths],
             "decoder": self.decoder_identity(),
         }
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from t2vdata.datasets._media_names import split_ending
 from t2vdata.datasets.root import Root
 
 # Kinds of annotations, best first: with annotators and languages; complete; lower-cased or incomplete.
@@ -19,7 +20,6 @@ _ANNOTATIONS = (
 )
 _CLIP_FOLDERS = (("YouTubeClips",), ("youtubeclips",), ("training_data/video", "testing_data/video"))
 _MAPPING = "youtube_mapping.txt"
-_MEDIA_EXTENSIONS = (".avi", ".mp4", ".mkv", ".webm")
 _SITE = "http://www.cs.utexas.edu/users/ml/clamp/videoDescription"
 
 
@@ -56,8 +56,8 @@ def media_names(files: Files) -> dict[str, str]:
     names: dict[str, str] = {}
     for folder in files.clip_folders:
         for name in files.root.names(folder):
-            stem, extension = os.path.splitext(name)
-            if extension.lower() in _MEDIA_EXTENSIONS:
+            stem, ending = split_ending(name)
+            if ending:
                 names.setdefault(stem, f"{folder}/{name}")
     return names
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from t2vdata.datasets import _cells, _text_files
 from t2vdata.errors import RawDataError, RequestError
 from t2vdata.text import captions
 
 # The id of a YouTube video has eleven characters; "-" and "_" may be among them, at either end too.
-KEY = re.compile(r"([A-Za-z0-9_-]{11})_(\d+)_(\d+)")
-VID = re.compile(r"vid\d+")
+KEY = re.compile(r"([A-Za-z0-9_-]{11})_(\d{1,9})_(\d{1,9})", re.ASCII)
+VID = re.compile(r"vid\d{1,9}", re.ASCII)
+_MAX_RECORD_CHARS = 128 << 10
+_RAW_BYTE = re.compile("[\udc80-\udcff]")
 _COLUMNS = ("VideoID", "Start", "End", "Description")
 _ROW_START = re.compile(r'"?[^,"]*"?,"?\d+(\.0+)?"?,"?\d+(\.0+)?"?,')
 
@@ -89,15 +90,14 @@ def _stem(name: str) -> str:
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield (number from 1, line without its end). A byte that is not UTF-8 becomes U+FFFD, so it spoils only its line."""
-    with open(path, encoding="utf-8-sig", errors="replace", newline="\n") as file:
-        for number, line in enumerate(file, start=1):
-            yield number, line.rstrip("\r\n")
+    for number, line in enumerate(_text_files.lines(path, errors="surrogateescape"), start=1):
+        yield number, _RAW_BYTE.sub("\N{REPLACEMENT CHARACTER}", line).rstrip("\r\n")
 
 
 def _csv_rows(path: Path) -> Iterator[Row]:
     records = _records(path)
     header = next(records, (1, ""))[1]
-    names = [name.strip() for name in next(csv.reader([header]), [])]
+    names = [name.strip() for name in _text_files.csv_fields(header)]
     absent = [name for name in _COLUMNS if name not in names]
     if absent:
         raise RawDataError(
@@ -106,20 +106,18 @@ def _csv_rows(path: Path) -> Iterator[Row]:
         )
     for number, record in records:
         source = f"{path.name}, line {number}"
-        try:
-            fields = _fields(record, names)
-        except csv.Error:
-            # A field of over 128 KiB is not a caption but an unclosed quote.
+        if len(record) > _MAX_RECORD_CHARS:
+            # Not a caption but an unclosed quote.
             yield Row(source, "", None, reject_reason="a field of over 128 KiB")
             continue
+        fields = _fields(record, names)
         if any(fields):
             yield _csv_row(source, names, fields)
 
 
 def _fields(record: str, names: list[str]) -> list[str]:
-    """Split a record into fields, without surrounding blanks. Raises csv.Error for a field of over 128 KiB."""
-    # Not strict: captions contain quotes of their own.
-    fields = [text.strip() for text in next(csv.reader([record]))]
+    """Split a record into fields, without surrounding blanks."""
+    fields = [text.strip() for text in _text_files.csv_fields(record)]
     if names[-1] == "Description":
         # A caption with a comma may lack its quotes.
         fields[len(names) - 1 :] = [", ".join(fields[len(names) - 1 :])] if len(fields) >= len(names) else []
@@ -175,22 +173,29 @@ def _text_rows(path: Path) -> Iterator[Row]:
 
 def _json_rows(path: Path) -> Iterator[Row]:
     try:
-        items = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise RawDataError(f"{path}: {error}; is it truncated?") from None
+        data = path.read_bytes()
+    except OSError as error:
+        raise _text_files.unreadable(path, error) from None
+    items = _text_files.json_value(data, str(path), "is it truncated?")
     if not isinstance(items, list):
-        raise RawDataError(f"{path}: expected a list of {{'caption': [...], 'id': '<clip>.avi'}}, got {str(items)[:40]!r}")
+        raise RawDataError(f"{path}: expected a list of {{'caption': [...], 'id': '<clip>.avi'}}, got {_cells.shown(items)}")
     for number, item in enumerate(items, start=1):
         source = f"{path.name}, item {number}"
-        clip = _stem(str(item.get("id", ""))) if isinstance(item, dict) else ""
+        value = item.get("id") if isinstance(item, dict) else None
+        clip = _stem(value) if isinstance(value, str) else ""
         if not KEY.fullmatch(clip) and not VID.fullmatch(clip):
-            yield Row(f"{source} ({str(item)[:40]})", "", None, reject_reason="its id is no clip")
+            yield Row(f"{source} ({_cells.shown(item)})", "", None, reject_reason="its id is no clip")
             continue
         value = item.get("caption") or [""]
-        texts = [value] if isinstance(value, str) else value
-        yield from (Row(source, clip, _clean_caption(str(text))) for text in texts)
+        texts = value if isinstance(value, list) else [value]
+        if any(text is not None and not isinstance(text, str) for text in texts):
+            reason = "caption is neither text nor a list of texts"
+            yield Row(f"{source} (caption {_cells.shown(value)})", "", None, reject_reason=reason)
+            continue
+        yield from (Row(source, clip, _clean_caption(text or "")) for text in texts)
 
 
 def _clean_caption(text: str) -> str | None:
     """Return a caption without double quotes, like Adelaide's reader, or None if bytes of it were lost."""
-    return None if "\N{REPLACEMENT CHARACTER}" in text else captions.clean(text.replace('"', ""))
+    is_whole = "\N{REPLACEMENT CHARACTER}" not in text and captions.is_unicode(text)
+    return captions.clean(text.replace('"', "")) if is_whole else None

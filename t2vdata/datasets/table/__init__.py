@@ -1,14 +1,12 @@
 """Your own videos and pictures, from a table of paths and captions, or a folder with a text file beside each media file.
 
-A table is a csv, tsv, jsonl or parquet file with a column of paths or URLs and one of captions. Several rows with the same path
-and span are one clip with several captions, in the order of the rows.
+A table is a csv, tsv, jsonl, parquet or feather file with a column of paths or URLs and one of captions. Several rows with the
+same path and span are one clip with several captions, in the order of the rows.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 import shutil
 import tempfile
 import weakref
@@ -18,19 +16,23 @@ from pathlib import Path
 from typing import Any
 
 from t2vdata import storage
+from t2vdata.datasets import _rows, _text_files
+from t2vdata.datasets._columnar import CellReader
 from t2vdata.datasets._packed import PackedClips
 from t2vdata.datasets.media import MediaDataset, MediaOptions, check_media_options
 from t2vdata.datasets.splits import split_of
-from t2vdata.datasets.table import parsing
+from t2vdata.datasets.table import folders, parsing
+from t2vdata.datasets.table.files import Files, listed_media
+from t2vdata.datasets.table.groups import assign_groups, assign_splits
 from t2vdata.datasets.table.keys import Keys
-from t2vdata.errors import RawDataError, StorageError
+from t2vdata.errors import DecodeError, RawDataError, StorageError
 from t2vdata.types import Clip, MediaRef
 
 
 @dataclass(frozen=True)
 class TableOptions(MediaOptions):
     table: Path | str | None = None
-    """A csv, tsv, jsonl or parquet file, or its URL. Relative paths in it start at its folder, or at --root."""
+    """A csv, tsv, jsonl, parquet or feather file, or its URL. Relative paths in it start at its folder, or at --root."""
     folder: Path | None = None
     """A folder of media files, each with its captions in a .txt file of the same name, one per line."""
     path_column: str | None = None
@@ -84,7 +86,7 @@ mydata/
         """Return what is wrong with ``--table`` or ``--folder``, or None."""
         table, folder = self.options.table, self.options.folder
         if (table is None) == (folder is None):
-            return "give it either --table FILE (csv, tsv, jsonl, parquet) or --folder DIR (media beside .txt files)"
+            return "give it either --table FILE (csv, tsv, jsonl, parquet, feather) or --folder DIR (media beside .txt files)"
         if (why := super().missing()) is not None:
             return why
         if folder is not None:
@@ -99,17 +101,12 @@ mydata/
 
     def source(self) -> dict[str, Any]:
         """Return the hash of the table, or of the folder's names and texts. Media files are not read."""
-        digest = hashlib.sha256()
-        name, folder = None, self.options.folder
-        if self.options.table is not None:
+        if self.options.table is None:
+            name, digest = None, folders.source_hash(self._folder)
+        else:
             # With its name, because the JSON of a clip says "clips.csv, line 7".
-            name = self._local_table.name
-            digest.update(self._local_table.read_bytes())
-        elif folder is not None:
-            for path in parsing.media_and_text_names(folder):
-                text = (folder / path).read_bytes() if path.endswith(".txt") else b""
-                digest.update(json.dumps([path, hashlib.sha256(text).hexdigest()]).encode())
-        return {"name": name, "sha256": digest.hexdigest(), "decoder": self.decoder_identity()}
+            name, digest = self._local_table.name, _text_files.sha256(self._local_table)
+        return {"name": name, "sha256": digest, "decoder": self.decoder_identity()}
 
     def clips(self, split: str) -> Sequence[Clip]:
         """Return the clips of a split. Raises RawDataError, with the line, for a table that cannot be understood."""
@@ -133,22 +130,35 @@ mydata/
         options = self.options
         entries = list(self._entries())
         if not entries:
-            raise RawDataError(f"{options.table} has no rows" if options.folder is None else _no_entries(options.folder))
-        base = self.root or str(options.folder if options.table is None else parsing.folder_of(str(options.table)))
-        listed = parsing.listed(base, entries) if storage.is_url(base) else lambda _: None
+            raise RawDataError(f"{options.table} has no rows" if options.table is not None else _no_entries(self._folder))
+        assign_groups(entries)
+        assign_splits(entries, lambda group: split_of(group, self.seed, _shares(options)))
+        names = (entry.media for entry in entries)
+        listed = listed_media(self._base, names) if storage.is_url(self._base) else lambda _: None
         keys = Keys()
         clips = {split: PackedClips(options.windows) for split in self.SPLITS}
         for entry in entries:
-            split = entry.fields.split or split_of(entry.fields.group or entry.media, self.seed, _shares(options))
-            clips[split].add(self._clip(entry, keys.of(entry), listed(entry.media) or _media(entry, base)))
+            clips[entry.split].add(self._clip(entry, keys.of(entry), listed(entry.media) or entry.ref))
         clips["train"].add_last(self.lists.unmatched(clip for packed in clips.values() for clip in packed))
         return clips
 
+    @property
+    def _folder(self) -> Path:
+        return self.options.folder or Path()
+
+    @property
+    def _base(self) -> str:
+        """The folder or URL at which relative paths start."""
+        table = self.options.table
+        return self.root or (str(self._folder) if table is None else parsing.folder_of(str(table)))
+
     def _entries(self) -> Iterator[parsing.Entry]:
         if self.options.table is None:
-            return parsing.folder_entries(self.options.folder or Path())
-        columns = {name: getattr(self.options, f"{name}_column") for name in parsing.USUAL_COLUMNS}
-        return parsing.table_entries(self._local_table, columns)
+            return folders.folder_entries(self._folder)
+        return parsing.table_entries(self._local_table, self._requested_columns(), Files(self._base))
+
+    def _requested_columns(self) -> dict[str, str | None]:
+        return {name: getattr(self.options, f"{name}_column") for name in parsing.USUAL_COLUMNS}
 
     def _clip(self, entry: parsing.Entry, key: str, media: MediaRef | None) -> Clip:
         start, end = (None, None) if entry.reject_reason else entry.span
@@ -158,11 +168,25 @@ mydata/
             media=media,
             start_seconds=start,
             end_seconds=end,
-            group=entry.fields.group or entry.media,
+            group=entry.group,
             meta={} if entry.fields.label is None else {"label": entry.fields.label},
             source=entry.source,
             reject_reason=entry.reject_reason,
         )
+
+    def embedded_file(self, clip: Clip) -> bytes | None:
+        """Return the bytes of a file that is in the table itself, or None."""
+        if clip.media is None or clip.media.row is None:
+            return None
+        cell = self._cells.read(clip.media.row)
+        if not isinstance(cell, dict) or not isinstance(cell.get("bytes"), bytes):
+            raise DecodeError(f"row {clip.media.row} of {self._local_table.name} has no bytes; it has changed during the build")
+        return bytes(cell["bytes"])
+
+    @functools.cached_property
+    def _cells(self) -> CellReader:
+        table = _rows.open_table(self._local_table)
+        return CellReader(self._local_table, str(parsing.choose_columns(table, self._requested_columns())["path"]))
 
 
 DATASET = Table
@@ -176,9 +200,3 @@ def _no_entries(folder: Path) -> str:
     names = sorted(path.name for path in folder.iterdir())
     summary = f"found {', '.join(names[:6])}{' ...' if len(names) > 6 else ''}" if names else "which is empty"
     return f"no media files and no texts in {folder} ({summary}); expected such as cat.mp4 beside its cat.txt"
-
-
-def _media(entry: parsing.Entry, base: str) -> MediaRef | None:
-    if not entry.media:
-        return None
-    return MediaRef(entry.media if storage.is_url(entry.media) else storage.join(base, entry.media), entry.media)

@@ -1,22 +1,21 @@
-"""Read the clips that a user's table or folder describes, with the line that describes each."""
+"""Read the clips that a user's table describes, with the line that describes each."""
 
 from __future__ import annotations
 
-import math
-import os
+import hashlib
 import posixpath
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from t2vdata import storage
-from t2vdata.datasets import _rows
-from t2vdata.datasets.root import Root
+from t2vdata.datasets import _cells, _rows
+from t2vdata.datasets._cells import CellError
+from t2vdata.datasets.table.files import Files, NamedFile
 from t2vdata.errors import RawDataError
-from t2vdata.text import captions
 from t2vdata.types import MediaRef
 
 # Usual names of columns; the first that exists is used.
@@ -31,10 +30,6 @@ USUAL_COLUMNS = {
     "key": ("key",),
 }
 _SPLIT_NAMES = {"train": "train", "val": "val", "validation": "val", "valid": "val", "dev": "val", "test": "test"}
-_MEDIA_EXTENSIONS = (
-    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".ogv", ".ogg", ".flv", ".wmv",
-    ".asf", ".ivf", ".gif", ".jpg", ".jpeg", ".png", ".webp",
-)  # fmt: skip
 
 
 class ClipFields(NamedTuple):
@@ -50,8 +45,8 @@ class ClipFields(NamedTuple):
 class Entry:
     """A clip as its rows describe it."""
 
-    media: str
-    """Path or URL, as in the table; empty if the row has none."""
+    file: NamedFile | None
+    """None if its row names no file."""
     span: tuple[float | None, float | None]
     """Start and end in seconds; None is the start or end of the file."""
     source: str
@@ -60,28 +55,55 @@ class Entry:
     fields: ClipFields = field(default_factory=lambda: ClipFields())
     reject_reason: str | None = None
     """Why the clip cannot be used, or None."""
+    group: str = ""
+    split: str = ""
+    """Set by ``assign_groups`` and ``assign_splits``."""
+
+    @property
+    def media(self) -> str:
+        """Path or URL as in the table; empty if the row has none."""
+        return "" if self.file is None else self.file.name
+
+    @property
+    def identity(self) -> Hashable:
+        """Which file it is, whatever its row calls it."""
+        return None if self.file is None else self.file.identity
+
+    @property
+    def ref(self) -> MediaRef | None:
+        """Where the media file is."""
+        if self.file is None:
+            return None
+        return MediaRef(self.file.path, self.file.name, self.file.size_bytes, row=self.file.row)
 
 
-def table_entries(path: Path, requested_columns: Mapping[str, str | None]) -> Iterator[Entry]:
+def table_entries(path: Path, requested_columns: Mapping[str, str | None], files: Files) -> Iterator[Entry]:
     """Yield the clips of a table. Raises RawDataError, with the line, for invalid content.
 
     ``requested_columns`` has the user's choice of column, or None, for each key of USUAL_COLUMNS.
     """
     table = _rows.open_table(path)
-    columns: dict[str, str | None] = {}
-    for name, candidates in USUAL_COLUMNS.items():
-        choose = table.required_column if name in ("path", "caption") else table.optional_column
-        columns[name] = choose(requested_columns[name], candidates, f"--{name}-column")
+    columns = choose_columns(table, requested_columns)
     entries: dict[object, Entry] = {}
-    for number, row in table.rows:
+    for number, row in table.rows(columns.values()):
         values = {name: None if column is None else row.get(column) for name, column in columns.items()}
-        entry = _entry(values, f"{path.name}, {table.unit} {number}")
+        entry = _RowParser(columns, values, f"{path.name}, {table.unit} {number}", number, files).entry()
         # An unusable row is a clip of its own, so that it is counted.
-        identity: object = number if entry.reject_reason or not entry.media else (entry.media, entry.span, entry.fields.key)
+        is_alone = entry.reject_reason is not None or entry.file is None
+        identity: object = number if is_alone else (entry.identity, entry.span, entry.fields.key)
         first = entries.setdefault(identity, entry)
         if first is not entry:
             _merge(first, entry)
     yield from entries.values()
+
+
+def choose_columns(table: _rows.Table, requested: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Return the column of the table for each key of USUAL_COLUMNS. Raises RawDataError if one is missing."""
+    columns: dict[str, str | None] = {}
+    for name, candidates in USUAL_COLUMNS.items():
+        choose = table.required_column if name in ("path", "caption") else table.optional_column
+        columns[name] = choose(requested[name], candidates, f"--{name}-column")
+    return columns
 
 
 def file_name(url: str) -> str:
@@ -89,53 +111,77 @@ def file_name(url: str) -> str:
     return re.sub(r"[?#].*", "", url).rsplit("/", 1)[-1]
 
 
-def listed(base: str, entries: Iterable[Entry]) -> Callable[[str], MediaRef | None]:
-    """Return a function from a relative path below a URL to its media file, by one listing of the folder that holds them all.
-
-    It returns None for what such a listing does not cover: absolute URLs, and paths that leave the folder.
-    """
-    folders = {posixpath.dirname(entry.media) for entry in entries if _is_below(entry.media)}
-    if not folders:
-        return lambda _: None
-    top = posixpath.commonpath(folders)
-    root = Root(storage.join(base, top) if top else base)
-
-    def media(name: str) -> MediaRef | None:
-        if not _is_below(name):
-            return None
-        # The path as the table has it: a web server's listing would quote it.
-        return replace(root.media(posixpath.relpath(name, top or ".")), path=storage.join(base, name), name=name)
-
-    return media
-
-
-def _is_below(media: str) -> bool:
-    return bool(media) and not storage.is_url(media) and not media.startswith("/") and ".." not in media.split("/")
-
-
 def folder_of(table: str) -> str:
     """Return the folder of a table, a path or a URL."""
     return table.rsplit("/", 1)[0] if storage.is_url(table) else str(Path(table).parent)
 
 
-def _entry(values: Mapping[str, Any], source: str) -> Entry:
-    path = _text(values["path"])
-    start, end = _seconds(values["start"]), _seconds(values["end"])
-    reject_reason = None if path else "no path"
-    if any(value is not None and (math.isnan(value) or value < 0 or value == math.inf) for value in (start, end)):
-        reject_reason = "start or end is no number of seconds"
-        source = f"{source} (start {values['start']!r}, end {values['end']!r})"
-    elif start is not None and end is not None and end <= start:
-        reject_reason = "ends before it starts"
-        source = f"{source} (start {start:g}, end {end:g})"
-    texts = values["caption"] if isinstance(values["caption"], list) else [values["caption"]]
-    fields = ClipFields(*(sys.intern(_text(values[name])) or None for name in ClipFields._fields))
-    if fields.split is not None:
-        split = _SPLIT_NAMES.get(fields.split.lower())
-        if split is None:
-            raise RawDataError(f"{source}: no split {fields.split!r}; expected one of {', '.join(_SPLIT_NAMES)}")
-        fields = fields._replace(split=split)
-    return Entry(path, (start, end), source, [text for text in map(_text, texts) if text], fields, reject_reason)
+@dataclass
+class _RowParser:
+    """Turns the cells of a row into an entry; the first cell that cannot be used is the row's reason."""
+
+    columns: Mapping[str, str | None]
+    values: Mapping[str, Any]
+    source: str
+    number: int
+    files: Files
+    reject_reason: str | None = None
+
+    def entry(self) -> Entry:
+        file = self._cell("path", self._file, None)
+        if file is None:
+            self.reject_reason = self.reject_reason or "no path"
+        span = self._span()
+        texts = self._cell("caption", _cells.texts, [])
+        names = (self._cell(name, _cells.name, "") for name in ClipFields._fields)
+        fields = ClipFields(*(sys.intern(text) or None for text in names))
+        if fields.split is not None:
+            split = _SPLIT_NAMES.get(fields.split.lower())
+            if split is None:
+                raise RawDataError(f"{self.source}: no split {fields.split!r}; expected one of {', '.join(_SPLIT_NAMES)}")
+            fields = fields._replace(split=split)
+        if self.reject_reason is not None:
+            # Without captions, "no caption" would be its only reason.
+            texts = texts or ["-"]
+        return Entry(file, span, self.source, texts, fields, self.reject_reason)
+
+    def _cell(self, name: str, convert: Any, default: Any) -> Any:
+        try:
+            return convert(self.values[name])
+        except CellError as error:
+            self._reject(f"{name} {error}", f"column {_cells.shown(self.columns[name])}: {error.value}")
+            return default
+
+    def _reject(self, reason: str, cells: str) -> None:
+        if self.reject_reason is None:
+            self.reject_reason = reason
+            self.source = f"{self.source} ({cells})"
+
+    def _file(self, value: Any) -> NamedFile | None:
+        """Return the file of a cell: a path, or a file in the table as Hugging Face's datasets have it."""
+        embedded = None
+        if isinstance(value, dict) and value.keys() <= {"bytes", "path"}:
+            value, embedded = value.get("path"), value.get("bytes")
+        text = _cells.text(value)
+        if embedded is None:
+            return self.files.find(text) if text.strip() else None
+        if not isinstance(embedded, bytes):
+            raise CellError("has a file that is not bytes", embedded)
+        # Only the last part: the path on another machine means nothing here.
+        name = posixpath.basename(text.replace("\\", "/").strip()) or f"row-{self.number}"
+        digest = hashlib.sha256(embedded).hexdigest()
+        return NamedFile(name, digest, ("bytes", digest), len(embedded), self.number)
+
+    def _span(self) -> tuple[float | None, float | None]:
+        try:
+            start, end = _cells.seconds(self.values["start"]), _cells.seconds(self.values["end"])
+        except CellError:
+            cells = ", ".join(f"{name} {_cells.shown(self.values[name])}" for name in ("start", "end"))
+            self._reject("start or end is no number of seconds", cells)
+            return None, None
+        if start is not None and end is not None and end <= start:
+            self._reject("ends before it starts", f"start {start:g}, end {end:g}")
+        return start, end
 
 
 def _merge(first: Entry, other: Entry) -> None:
@@ -148,54 +194,3 @@ def _merge(first: Entry, other: Entry) -> None:
             )
     first.fields = ClipFields(*(before or value for before, value in zip(first.fields, other.fields, strict=True)))
     first.captions += other.captions
-
-
-def folder_entries(folder: Path) -> Iterator[Entry]:
-    """Yield the clips of a folder: a media file each, with the text file beside it."""
-    names = media_and_text_names(folder)
-    for name in names:
-        stem, extension = os.path.splitext(name)
-        if extension == ".txt":
-            if not any(stem + suffix in names or stem + suffix.upper() in names for suffix in _MEDIA_EXTENSIONS):
-                yield Entry(name, (None, None), name, ["-"], reject_reason="no media file beside this text")
-            continue
-        texts: list[str] = []
-        if f"{stem}.txt" in names:
-            data = (folder / f"{stem}.txt").read_bytes()
-            try:
-                texts = [text for text in map(captions.clean, data.decode("utf-8-sig").splitlines()) if text]
-            except UnicodeDecodeError:
-                yield Entry(name, (None, None), f"{stem}.txt", reject_reason="its text is not UTF-8", captions=["-"])
-                continue
-        yield Entry(name, (None, None), name, texts)
-
-
-def media_and_text_names(folder: Path) -> dict[str, None]:
-    """Return the media files and texts below a folder, sorted: relative paths with slashes."""
-    paths = [
-        os.path.relpath(os.path.join(parent, name), folder).replace(os.sep, "/")
-        for parent, _, names in os.walk(folder)
-        for name in names
-        if name.lower().endswith((".txt", *_MEDIA_EXTENSIONS))
-    ]
-    return dict.fromkeys(sorted(paths))
-
-
-def _text(value: Any) -> str:
-    return "" if value is None or value != value else captions.clean(str(value))
-
-
-def _seconds(value: Any) -> float | None:
-    """Return a number of seconds, None for an empty field, or NaN for anything else."""
-    text = _text(value)
-    if not text:
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        # 1:02.5 and 0:01:02.5
-        parts = re.fullmatch(r"(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)", text)
-        if parts is None:
-            return math.nan
-        hours, minutes, seconds = parts.groups()
-        return int(hours or 0) * 3600 + int(minutes) * 60 + float(seconds)

@@ -6,12 +6,12 @@ COCO 2014 or 2017 and VisDial 0.9 or 1.0 are read as downloaded and joined on th
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from t2vdata.datasets import _text_files
 from t2vdata.datasets.media import MediaDataset, MediaOptions, check_media_options, published
 from t2vdata.datasets.visdial_coco import joined, layout, visdial
 from t2vdata.datasets.visdial_coco.images import ImageClips
@@ -107,7 +107,7 @@ COCO/
     def source(self) -> dict[str, Any]:
         """Return the hashes of the annotations. Images are not read."""
         paths = [self.listing.local(name) for name in (*self._files.dialogues, *self._files.captions)]
-        return {"files": [[path.name, _sha256(path)] for path in paths], "decoder": self.decoder_identity()}
+        return {"files": [[path.name, _text_files.sha256(path)] for path in paths], "decoder": self.decoder_identity()}
 
     def clips(self, split: str) -> Sequence[Clip]:
         """Return the images of a split as a lazy sequence: all clips together would take a gigabyte.
@@ -157,6 +157,7 @@ COCO/
             "dialogue": turns,
             "dialogue_text": visdial.dialogue_text(turns) if turns else None,
         }
+        source, problem = self.joined.source(row), self.joined.problem(row)
         return Clip(
             self.joined.key(row),
             # Without captions, "no caption" would be its only reason.
@@ -164,8 +165,8 @@ COCO/
             media=self.listing.media(self._path(row)),
             group=self.joined.name(row),
             meta=published(meta),
-            source=self.joined.source(row),
-            reject_reason=self._why_not(row, turns, bool(captions), visdial_caption),
+            source=source if problem is None else f"{source} ({problem[1]})",
+            reject_reason=self._why_not(row, turns, bool(captions), visdial_caption) if problem is None else problem[0],
         )
 
     @functools.cached_property
@@ -199,8 +200,3 @@ def _media_options(options: VisdialCocoOptions) -> MediaOptions:
     names = {field.name for field in fields(options)} & {field.name for field in fields(MediaOptions)}
     shared = MediaOptions(**{name: getattr(options, name) for name in names})
     return replace(shared, size=0) if options.keep_original else shared
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -56,6 +56,14 @@ class Joined:
             return f"{dialogues.path.name}, dialog {row.number + 1}"
         return f"{self.captions.images[row.image_id][0].name}, image {row.image_id}"
 
+    def problem(self, row: ImageRow) -> tuple[str, str] | None:
+        """Return why a caption of the image cannot be used, and which; None if all can."""
+        dialogues = self.dialogues_of(row)
+        if dialogues is not None and row.number in dialogues.problems:
+            return "caption is not text", dialogues.problems[row.number]
+        is_coco = dialogues is None or dialogues.is_coco
+        return self.captions.problems.get(row.image_id) if is_coco else None
+
     def possible_paths(self, row: ImageRow) -> list[str]:
         """Return the names below the root, or below ``images/``, that the image may have, the likeliest first."""
         dialogues = self.dialogues_of(row)

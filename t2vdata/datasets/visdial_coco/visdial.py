@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from t2vdata.datasets import _json_items
+from t2vdata.datasets import _cells, _json_items
+from t2vdata.datasets._cells import CellError
 from t2vdata.errors import RawDataError
 from t2vdata.text import captions
 
@@ -23,11 +24,14 @@ class Dialogues:
     """The dialogues of one file, with its questions and answers: indices differ between files."""
 
     path: Path
-    questions: list[str] = field(default_factory=list)
-    answers: list[str] = field(default_factory=list)
+    questions: list[str | None] = field(default_factory=list)
+    answers: list[str | None] = field(default_factory=list)
+    """None stands for what is not text."""
     image_ids: array[int] = field(default_factory=lambda: array("q"))
     captions: list[str] = field(default_factory=list)
     """VisDial's own caption of each image."""
+    problems: dict[int, str] = field(default_factory=dict)
+    """{index: the caption that is not text}"""
     _rounds: array[int] = field(default_factory=lambda: array("i"))
     _ends: array[int] = field(default_factory=lambda: array("l"))
 
@@ -50,8 +54,14 @@ class Dialogues:
         for turn in dialog["dialog"]:
             answer = turn.get("answer")
             rounds.extend((turn["question"], _NO_ANSWER if answer is None else answer))
-        self.image_ids.append(dialog["image_id"])
-        self.captions.append(captions.clean(dialog.get("caption") or ""))
+        image_id = dialog["image_id"]
+        if not 0 <= image_id < 1 << 63:
+            raise ValueError(image_id)
+        caption = _text(dialog.get("caption"))
+        if caption is None:
+            self.problems[len(self.image_ids)] = f"caption {_cells.shown(dialog['caption'])}"
+        self.image_ids.append(image_id)
+        self.captions.append(caption or "")
         self._rounds.extend(rounds)
         self._ends.append(len(self._rounds))
 
@@ -63,7 +73,10 @@ class Dialogues:
         for question, answer in zip(rounds[::2], rounds[1::2], strict=True):
             if not 0 <= question < len(self.questions) or not _NO_ANSWER <= answer < len(self.answers):
                 return None
-            turns.append({"question": self.questions[question], "answer": self.answers[answer] if answer >= 0 else None})
+            texts = self.questions[question], self.answers[answer] if answer >= 0 else ""
+            if None in texts:
+                return None
+            turns.append({"question": texts[0], "answer": texts[1] if answer >= 0 else None})
         return turns
 
 
@@ -73,22 +86,33 @@ def read_dialogues(path: Path) -> Dialogues:
     for name, item in _json_items.iter_items(path):
         match name:
             case "questions":
-                result.questions.append(captions.clean(str(item)))
+                result.questions.append(_text(item))
             case "answers":
-                result.answers.append(captions.clean(str(item)))
+                result.answers.append(_text(item))
             case "dialogs":
                 try:
                     result.add(item)
                 except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
                     where = f"{path}, dialog {len(result.image_ids) + 1}"
-                    raise RawDataError(f"{where}: {error!r}; expected image_id, caption, and a dialog of numbers") from None
-            case "version" if str(item) != result.version:
-                raise RawDataError(f"{path} calls itself version {item}; expected {result.version}: was it renamed?")
-            case "split" if not str(item).startswith(result.split):
-                raise RawDataError(f"{path} calls itself split {item!r}; expected {result.split!r}: was it renamed?")
+                    problem = captions.printable(repr(error))[:200]
+                    raise RawDataError(f"{where}: {problem}; expected image_id, caption, and a dialog of numbers") from None
+            case "version" if not isinstance(item, str | float) or str(item) != result.version:
+                version = captions.printable(item)[:20] if isinstance(item, str) else _cells.shown(item)
+                raise RawDataError(f"{path} calls itself version {version}; expected {result.version}: was it renamed?")
+            case "split" if not isinstance(item, str) or not item.startswith(result.split):
+                split = _cells.shown(item)
+                raise RawDataError(f"{path} calls itself split {split}; expected {result.split!r}: was it renamed?")
     if not result.image_ids:
         raise RawDataError(f"{path} has no dialogs; expected a JSON file of VisDial, see {URLS[result.version]}")
     return result
+
+
+def _text(value: Any) -> str | None:
+    """Return a text, cleaned; None for what is not text."""
+    try:
+        return captions.clean(_cells.text(value))
+    except CellError:
+        return None
 
 
 def dialogue_text(turns: list[dict[str, str | None]]) -> str:

@@ -1,0 +1,371 @@
+"""What the cells of a table may hold: columns of all rows, texts, durations, files in the table, odd names and bytes."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pandas
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.parquet as pq
+import pytest
+from media import video_files
+
+from t2vdata import datasets
+from t2vdata.build import planning
+from t2vdata.build.run import BuildSpec, build_dataset
+from t2vdata.errors import RawDataError
+from t2vdata.format.dataset import open_dataset
+from t2vdata.types import Clip, Reject
+
+
+def jsonl(folder: Path, *rows: Any) -> Path:
+    path = folder / "clips.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return path
+
+
+def columnar(path: Path, table: Any) -> Path:
+    """Write a parquet or feather file."""
+    table = table if isinstance(table, pa.Table) else pa.table(table)
+    if path.suffix == ".parquet":
+        pq.write_table(table, path)
+    else:
+        pyarrow.feather.write_feather(table, str(path))
+    return path
+
+
+def clips(path: Path, **options: object) -> dict[str, tuple[str, Clip]]:
+    """Return {key: (split, clip)} of a table or folder; all in train, unless it says otherwise."""
+    source = {"folder": path} if path.is_dir() else {"table": path}
+    dataset = datasets.open("table", options={"val_share": 0.0, "test_share": 0.0, **source, **options})
+    return {clip.key: (split, clip) for split in dataset.SPLITS for clip in dataset.clips(split)}
+
+
+def plan(path: Path, **options: object) -> tuple[list[Clip], list[Reject]]:
+    """Return the clips that a build would decode, and the rejects."""
+    spec = BuildSpec("table", {**({"folder": path} if path.is_dir() else {"table": path}), **options})
+    dataset = spec.open()
+    plans = list(planning.plan_shards(spec, planning.splits(dataset), dataset.clip_filters()))
+    return [clip for shard in plans for clip in shard.clips], [reject for shard in plans for reject in shard.rejects]
+
+
+def test_a_column_that_first_occurs_in_a_later_row_is_read(tmp_path: Path) -> None:
+    late = {"path": "b.mp4", "caption": "second half", "start": 1, "end": 2, "split": "test", "label": "x", "key": "own"}
+    by_key = clips(jsonl(tmp_path, {"path": "a.mp4", "caption": "whole"}, late))
+    assert by_key["a"][0] == "train"
+    split, own = by_key["own"]
+    assert (split, own.captions, own.start_seconds, own.end_seconds, own.meta) == (
+        "test", ("second half",), 1.0, 2.0, {"label": "x"},
+    )  # fmt: skip
+    with pytest.raises(RawDataError, match=r"no column 'labell'.*did you mean 'label'"):
+        clips(tmp_path / "clips.jsonl", label_column="labell")
+
+
+def test_bytes_are_utf8_text_and_lists_of_texts_are_captions(tmp_path: Path) -> None:
+    captions = pa.array([b"a cat runs", "caf\u00e9".encode(), b"caf\xe9", None])
+    path = columnar(tmp_path / "clips.parquet", {"path": ["a.mp4", "b.mp4", "c.mp4", "d.mp4"], "caption": captions})
+    by_group = {clip.group: clip for _, clip in clips(path).values()}
+    assert by_group["a.mp4"].captions == ("a cat runs",)
+    assert by_group["b.mp4"].captions == ("caf\u00e9",)
+    assert by_group["c.mp4"].reject_reason == "caption is not UTF-8"
+    assert by_group["d.mp4"].captions == ()
+
+
+@pytest.mark.parametrize("caption", [{"short": "a cat"}, 5, 1.5, True, [["a"]], ["a", 5], [{"a": "b"}]], ids=str)
+def test_a_caption_that_is_not_text_is_a_rejected_row(tmp_path: Path, caption: Any) -> None:
+    path = jsonl(tmp_path, {"path": "a.mp4", "text": "sound"}, {"path": "a.mp4", "text": caption})
+    (_, sound), (_, reject) = clips(path).values()
+    assert sound.captions == ("sound",)
+    assert reject.reject_reason == "caption is neither text nor a list of texts"
+    assert (reject.source or "").startswith("clips.jsonl, line 2 (column 'text': ")
+
+
+@pytest.mark.parametrize("column", ["path", "label", "group", "split", "key", "caption"])
+def test_a_cell_that_is_not_text_is_a_rejected_row_in_any_column(tmp_path: Path, column: str) -> None:
+    sound = {"path": "a.mp4", "caption": "x"}
+    for value, problem in (({"a": 1}, "text"), ([1], "text"), (True, "text"), ("\ud800 half", "is not valid Unicode")):
+        (clip,) = (clip for _, clip in clips(jsonl(tmp_path, {**sound, column: value})).values())
+        assert clip.reject_reason is not None
+        assert clip.reject_reason.startswith(f"{column} ")
+        assert problem in clip.reject_reason
+
+
+def test_integers_are_labels_groups_and_keys(tmp_path: Path) -> None:
+    frame = pandas.DataFrame({"path": ["a.mp4", "b.mp4"], "caption": "x", "label": [3, None], "group": [7, 8], "key": [1, 2]})
+    frame.to_parquet(tmp_path / "clips.parquet")
+    (_, first), (_, second) = clips(tmp_path / "clips.parquet").values()
+    # A gap makes a column of integers one of floats.
+    assert (first.key, first.group, first.meta, second.meta) == ("1", "7", {"label": "3"}, {})
+
+
+@pytest.mark.parametrize("ending", ["parquet", "feather"])
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [
+        (pa.array([1500], pa.duration("ms")), 1.5),
+        (pa.array([1], pa.duration("s")), 1.0),
+        (pa.array([1_500_000], pa.duration("us")), 1.5),
+        (pa.array([1_500_000_001], pa.duration("ns")), 1.500000001),
+        (pa.array([decimal.Decimal("1.25")]), 1.25),
+        (pa.array([datetime.time(0, 1, 2, 500_000)]), 62.5),
+        (pa.array([1], pa.uint8()), 1.0),
+        (pa.array(["0:01:02.5"]), 62.5),
+        (pa.array(["1.5"]).dictionary_encode(), 1.5),
+        (pa.array([b"1.5"]), 1.5),
+        (pa.array([None], pa.duration("ns")), None),
+        (pa.array([float("nan")]), None),
+    ],
+    ids=str,
+)
+def test_a_start_of_any_type_is_read_in_seconds(tmp_path: Path, ending: str, start: pa.Array, expected: float | None) -> None:
+    path = columnar(tmp_path / f"clips.{ending}", {"path": ["a.mp4"], "caption": ["x"], "start": start})
+    ((_, clip),) = clips(path).values()
+    assert (clip.start_seconds, clip.reject_reason) == (expected, None)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        pa.array([datetime.date(2020, 1, 1)]), pa.array([datetime.datetime(2020, 1, 1)]), pa.array([True]), pa.array([-1.0]),
+        pa.array([float("inf")]), pa.array([10**18], pa.timestamp("ns")), pa.array([2**31 - 1], pa.date32()),
+        pa.array([-5], pa.duration("ns")), pa.array([{"a": 1}]), pa.array(["1_000"]), pa.array(["1e400"]),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_start_that_is_no_time_is_a_rejected_row_that_shows_it(tmp_path: Path, start: pa.Array) -> None:
+    ((_, clip),) = clips(columnar(tmp_path / "clips.parquet", {"path": ["a.mp4"], "caption": ["x"], "start": start})).values()
+    assert clip.reject_reason == "start or end is no number of seconds"
+    assert "(start " in (clip.source or "")
+
+
+def test_integers_beyond_64_bits_are_counted(tmp_path: Path) -> None:
+    sound = {"path": "a.mp4", "caption": "x"}
+    rows = [{**sound, "start": 1 << 70}, {**sound, "end": 1 << 2000}, {**sound, "key": 1 << 70}, {**sound, "label": 1 << 70}]
+    assert len(clips(jsonl(tmp_path, *rows))) == 4
+    (tmp_path / "clips.jsonl").write_text('{"path": "a.mp4", "caption": ' + "9" * 5000 + "}\n")
+    with pytest.raises(RawDataError, match=r"clips\.jsonl, line 1: an integer of thousands of digits; expected one JSON"):
+        clips(tmp_path / "clips.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            '{"path": "a", "caption": ' + "[" * 100_000 + "]" * 100_000 + "}",
+            "line 1: its values are nested too deeply; expected",
+        ),
+        ('{"path": "a", "path": "b", "caption": "x"}', "line 1: two values of 'path'; remove one"),
+        ("[1]", r"line 1: expected a JSON object, got '\[1\]'"),
+        ("{}", "is empty; expected one JSON object per line"),
+    ],
+    ids=range(4),
+)
+def test_broken_json_is_refused_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "clips.jsonl").write_text(text)
+    with pytest.raises(RawDataError, match=message):
+        clips(tmp_path / "clips.jsonl")
+
+
+@pytest.mark.parametrize("ending", ["parquet", "feather"])
+def test_a_damaged_columnar_table_is_refused_in_one_line(tmp_path: Path, ending: str) -> None:
+    names = [f"{number}.mp4" for number in range(2000)]
+    path = columnar(tmp_path / f"clips.{ending}", {"path": names, "caption": names})
+    data = path.read_bytes()
+    for damaged in (data[:1000], data[:-20], b"", data[:4] + bytes(len(data) - 4), data[:600] + bytes(400) + data[1000:]):
+        path.write_bytes(damaged)
+        with pytest.raises(RawDataError, match=rf"clips\.{ending}.*; the file is damaged, write it again") as raised:
+            clips(path)
+        assert "\n" not in str(raised.value)
+
+
+def test_texts_of_parquet_that_are_not_utf8_cost_only_their_rows(tmp_path: Path) -> None:
+    captions = pa.array([b"sound", b"caf\xe9"])
+    bad = pa.Array.from_buffers(pa.string(), 2, captions.buffers())
+    by_group = {
+        clip.group: clip for _, clip in clips(columnar(tmp_path / "c.parquet", {"path": ["a", "b"], "caption": bad})).values()
+    }
+    assert by_group["a"].captions == ("sound",)
+    assert by_group["b"].reject_reason == "caption is not UTF-8"
+
+
+def test_long_fields_of_a_csv_are_captions(tmp_path: Path) -> None:
+    (tmp_path / "clips.csv").write_text("path,caption\na.mp4," + "x" * 1_100_000 + "\nb.mp4,y\n")
+    assert [len(clip.captions[0]) for _, clip in clips(tmp_path / "clips.csv").values()] == [1_100_000, 1]
+
+
+def test_files_in_the_table_are_read_as_hugging_face_stores_them(tmp_path: Path) -> None:
+    cat = video_files.make("h264")
+    (tmp_path / "dog.mp4").write_bytes(video_files.make("vp9"))
+    values = [
+        {"bytes": cat, "path": "/home/somebody/cat.mp4"}, {"bytes": None, "path": "dog.mp4"}, {"bytes": cat, "path": None},
+        None,
+    ]  # fmt: skip
+    rows = [{"video": value, "text": f"clip {number}"} for number, value in enumerate(values)]
+    for ending in ("parquet", "feather"):
+        path = columnar(tmp_path / f"clips.{ending}", pa.Table.from_pylist(rows * 40))
+        options = {"table": path, "size": 16, "frames": 4, "val_share": 0.3, "test_share": 0.3}
+        result = build_dataset(BuildSpec("table", options), tmp_path / ending, num_workers=1)
+        assert result.manifest.tally.as_json() == {"kept": 2, "rejected": {"no path": 40}, "failed": {}}
+        items = [item for split in open_dataset(result.out).manifest.splits for item in open_dataset(result.out)[split]]
+        by_media = {item.meta["media"]: item for item in items}
+        # The same bytes are one file, whatever they are called.
+        assert by_media["cat.mp4"].captions == ("clip 0", "clip 2")
+        assert by_media["cat.mp4"].frames.data.shape == (4, 16, 16, 3)
+        assert by_media["dog.mp4"].captions == ("clip 1",)
+
+
+def test_lines_of_a_text_end_only_at_newlines(tmp_path: Path) -> None:
+    (tmp_path / "cat.mp4").write_bytes(b"")
+    (tmp_path / "cat.txt").write_bytes("one\u2028still one\x85 and\x0b\x0c\x1c one\r\ntwo\r\n\nthree".encode())
+    ((_, clip),) = clips(tmp_path).values()
+    assert clip.captions == ("one still one and one", "two", "three")
+    (tmp_path / "keys.txt").write_bytes("cat\u2028\n".encode())
+    (tmp_path / "keys.txt").rename(tmp_path.parent / "keys.txt")
+    assert len(clips(tmp_path, clip_list=tmp_path.parent / "keys.txt")) == 1
+
+
+def test_endings_in_capitals_and_names_in_the_other_form_of_unicode_belong_together(tmp_path: Path) -> None:
+    for name in ("cat.mp4", "DOG.MP4", "cafe\u0301.mov", "Two.mp4", "two.mp4"):
+        (tmp_path / name).write_bytes(b"")
+    for name in ("cat.TXT", "DOG.Txt", "caf\u00e9.txt", "two.txt", "lonely.TXT"):
+        (tmp_path / name).write_text(name)
+    kept, rejects = plan(tmp_path)
+    captions = {clip.media.name: clip.captions for clip in kept if clip.media is not None}
+    assert captions == {
+        "cat.mp4": ("cat.TXT",),
+        "DOG.MP4": ("DOG.Txt",),
+        "cafe\u0301.mov": ("caf\u00e9.txt",),
+        "two.mp4": ("two.txt",),
+    }
+    assert sorted(reject.reason for reject in rejects) == ["no caption", "no media file beside this text"]
+
+
+def test_texts_and_names_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
+    for name in (b"cat.mp4", b"dog.mp4", b"owl.mp4", b"pipe.mp4", b"caf\xe9.mp4", b"ok.mp4"):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_bytes(b"")
+    (tmp_path / "cat.txt").symlink_to("nowhere.txt")
+    (tmp_path / "gone.mp4").symlink_to("nowhere.mp4")
+    (tmp_path / "gone.txt").write_text("gone")
+    (tmp_path / "dog.txt").write_bytes(b"caf\xe9")
+    (tmp_path / "owl.txt").mkdir()
+    os.mkfifo(tmp_path / "pipe.txt")
+    (tmp_path / "ok.txt").write_text("fine")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.txt")).write_text("a name in Latin-1")
+    kept, rejects = plan(tmp_path)
+    assert [clip.captions for clip in kept] == [("fine",)]
+    assert sorted(reject.message for reject in rejects) == [
+        "caf\\xe9.mp4: a file name that is not UTF-8",
+        "cat.txt (No such file or directory): its text cannot be read",
+        "dog.txt: its text is not UTF-8",
+        "gone.mp4: no media file",
+        "owl.mp4: no caption",
+        "pipe.txt (not a regular file): its text cannot be read",
+    ]
+    assert BuildSpec("table", {"folder": tmp_path}).open().source()["sha256"]
+
+
+def test_folders_behind_links_are_read_once(tmp_path: Path) -> None:
+    disk, folder = tmp_path / "disk", tmp_path / "folder"
+    for path in (disk / "deep" / "dog.mp4", folder / "cats" / "cat.mp4"):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"")
+        path.with_suffix(".txt").write_text(path.stem)
+    (folder / "a link").symlink_to(disk)
+    (folder / "again").symlink_to(disk / "deep")
+    (folder / "cats" / "up").symlink_to(folder)
+    (disk / "loop").symlink_to(disk)
+    (disk / "out").symlink_to(tmp_path)
+    kept, rejects = plan(folder)
+    assert sorted(clip.source or "" for clip in kept) == ["a link/deep/dog.mp4", "cats/cat.mp4"]
+    assert not rejects
+
+
+def test_paths_are_taken_as_they_stand(tmp_path: Path) -> None:
+    names = ["cafe\u0301.mp4", "two  blanks.mp4", " ends.mp4 ", "a\ttab.mp4"]
+    for name in (*names, "plain.mp4"):
+        (tmp_path / name).write_bytes(b"")
+    kept, rejects = plan(jsonl(tmp_path, *({"path": name, "caption": "x"} for name in (*names, " plain.mp4", "caf\u00e9.mp4"))))
+    paths = sorted(Path(clip.media.path).name for clip in kept if clip.media is not None)
+    # Both forms of the accent are one clip; blanks at the ends are left out only where no file has them.
+    assert paths == sorted([*names, "plain.mp4"])
+    assert not rejects
+
+
+def test_all_names_of_a_file_are_one_group(tmp_path: Path) -> None:
+    names = ["v/{}.mp4", "./v/{}.mp4", "v//{}.mp4", "v/../v/{}.mp4", "{root}/v/{}.mp4", "file://{root}/v/{}.mp4", "link/{}.mp4",
+             "{}-hard.mp4"]  # fmt: skip
+    (tmp_path / "v").mkdir()
+    (tmp_path / "link").symlink_to("v")
+    rows = []
+    for number in range(12):
+        (tmp_path / "v" / f"{number}.mp4").write_bytes(b"")
+        os.link(tmp_path / "v" / f"{number}.mp4", tmp_path / f"{number}-hard.mp4")
+        rows += [
+            {"path": name.format(number, root=tmp_path), "caption": name, "start": index, "end": index + 1}
+            for index, name in enumerate(names)
+        ]
+    by_group: dict[str, set[str]] = {}
+    for split, clip in clips(jsonl(tmp_path, *rows), val_share=0.3, test_share=0.3).values():
+        by_group.setdefault(clip.group, set()).add(split)
+    assert by_group.keys() == {f"v/{number}.mp4" for number in range(12)}
+    assert all(len(splits) == 1 for splits in by_group.values())
+
+
+def test_one_clip_under_two_names_has_the_captions_of_both(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"")
+    by_key = clips(jsonl(tmp_path, {"path": "a.mp4", "caption": "one"}, {"path": "./a.mp4", "caption": "two"}))
+    assert [clip.captions for _, clip in by_key.values()] == [("one", "two")]
+
+
+def test_names_of_a_url_are_one_group(tmp_path: Path) -> None:
+    urls = [
+        "https://Host/v/a.mp4",
+        "https://host:443/v//a.mp4",
+        "https://host/./v/%61.mp4#t=1",
+        "https://host/v/a.mp4?X-Amz-Date=1",
+    ]
+    others = ["https://host/v/a.mp4?id=2", "s3://bucket/a", "s3://bucket/./a", "s3://bucket/A"]
+    rows = [{"path": url, "caption": "x", "start": number} for number, url in enumerate((*urls, *others))]
+    assert len({clip.group for _, clip in clips(jsonl(tmp_path, *rows)).values()}) == 1 + 3
+
+
+def test_a_group_takes_the_split_that_one_of_its_rows_gives(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"")
+    row = {"caption": "x", "end": 9}
+    rows = [{**row, "path": "a.mp4", "start": 0}, {**row, "path": "./a.mp4", "start": 1, "split": "val"}]
+    assert {split for split, _ in clips(jsonl(tmp_path, *rows)).values()} == {"val"}
+    grouped = [
+        {**row, "path": f"{number}.mp4", "group": "film", "split": split} for number, split in enumerate([None, "test", ""])
+    ]
+    assert {split for split, _ in clips(jsonl(tmp_path, *grouped)).values()} == {"test"}
+    with pytest.raises(
+        RawDataError, match=r"line 2 and clips\.jsonl, line 3: the split of a\.mp4 is 'val' in one and 'test' in"
+    ):
+        clips(jsonl(tmp_path, *rows, {**row, "path": "a.mp4", "start": 2, "split": "test"}))
+    with pytest.raises(RawDataError, match=r"line 2 and clips\.jsonl, line 4: the split of film is"):
+        clips(jsonl(tmp_path, *grouped, {**row, "path": "9.mp4", "group": "film", "split": "train"}))
+
+
+def test_a_file_whose_group_one_row_gives_is_in_it_with_all_its_rows(tmp_path: Path) -> None:
+    rows = [{"path": "a.mp4", "caption": "x", "start": 0}, {"path": "./a.mp4", "caption": "x", "start": 1, "group": "film"}]
+    assert {clip.group for _, clip in clips(jsonl(tmp_path, *rows)).values()} == {"film"}
+
+
+def test_a_null_byte_and_a_name_too_long_are_missing_files(tmp_path: Path) -> None:
+    kept, rejects = plan(jsonl(tmp_path, *({"path": path, "caption": "x\0y"} for path in ("a\0.mp4", "x" * 5000, "\0"))))
+    assert not kept
+    assert {reject.reason for reject in rejects} == {"no media file"}
+
+
+def test_an_unreadable_table_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "clips.csv").mkdir()
+    dataset = datasets.open("table", options={"table": tmp_path / "clips.csv"})
+    for read in (dataset.source, lambda: dataset.clips("train")):
+        with pytest.raises(RawDataError, match=r"cannot read .*clips\.csv: Is a directory"):
+            read()
