@@ -41,7 +41,7 @@ def finish(
     kept: list[str] = []
     dataset = datasets.load(spec.dataset)
     finished = Manifest(
-        dataset=datasets.short_name(spec.dataset),
+        dataset=spec.dataset_name,
         fingerprint=manifest.fingerprint(spec_json),
         spec=spec_json,
         splits=splits,
@@ -86,6 +86,8 @@ def _write_preview(out: Folder, finished: Manifest, *, is_first: bool, kept: lis
 def _command(spec: BuildSpec, spec_json: Mapping[str, Any]) -> str:
     """Return the command line that builds this dataset again."""
     words = ["t2vdata", "build", spec.dataset]
+    if spec.name is not None:
+        words += ["--name", spec.name]
     if spec.root is not None:
         words += ["--root", "RAW_FILES"]
     # Files by their names: their folder does not affect the dataset.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from t2vdata import datasets
 from t2vdata.build.spec import BuildSpec
 from t2vdata.datasets import Dataset
 from t2vdata.filters import ClipFilter, HasCaption, Storable, first_reason
@@ -65,7 +64,7 @@ def filtered_shards(
 
 def shard_name(spec: BuildSpec, split: str, index: int) -> str:
     """Return the name of a shard, unique among datasets and splits: loaders cache by it."""
-    return f"{datasets.short_name(spec.dataset)}-{split}-{index:06d}.tar"
+    return f"{spec.dataset_name}-{split}-{index:06d}.tar"
 
 
 def shard_number(name: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,8 @@ from t2vdata import datasets
 from t2vdata.datasets import Dataset
 from t2vdata.errors import RawDataError, RequestError
 from t2vdata.media import encode
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,21 @@ class BuildSpec:
     """Maximum number of samples in a shard."""
     root: str | None = None
     """Folder or URL of the raw files, for datasets that read raw files."""
+    name: str | None = None
+    """What to call the dataset that is built; default: the name of ``dataset``, without the path of a module."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 1 << 63:
             raise RequestError(f"--seed {self.seed}: expected 0 to 2**63 - 1")
         if self.shard_size < 1:
             raise RequestError(f"--shard-size {self.shard_size}: expected 1 sample or more")
+        if self.name is not None and not _NAME.fullmatch(self.name):
+            raise RequestError(f"--name {self.name!r}: expected 1 to 64 of a-z A-Z 0-9 _ -, and no - or _ at its start")
+
+    @property
+    def dataset_name(self) -> str:
+        """The name in the manifest, on the card, and at the start of every shard's name."""
+        return self.name or datasets.short_name(self.dataset)
 
     @functools.cached_property
     def resolved(self) -> Any:
@@ -51,7 +63,8 @@ class BuildSpec:
         """
         dataset = dataset or self.open()
         return {
-            "dataset": datasets.short_name(self.dataset),
+            "dataset": self.dataset_name,
+            **({} if self.name is None else {"built_as": datasets.short_name(self.dataset)}),
             "version": dataset.VERSION,
             "seed": self.seed,
             "options": datasets.option_values(self.resolved),
@@ -62,8 +75,8 @@ class BuildSpec:
 
 
 def default_folder(spec: BuildSpec) -> str:
-    """Return the default output folder: data/DATASET."""
-    return os.path.join("data", datasets.short_name(spec.dataset))
+    """Return the default output folder: data/NAME."""
+    return os.path.join("data", spec.dataset_name)
 
 
 def check_can_build(spec: BuildSpec, dataset: Dataset) -> None:

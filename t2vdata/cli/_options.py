@@ -36,11 +36,11 @@ def _click_type(kind: Any) -> Any:
         return _Choice(typing.get_args(kind))
     kinds = [member for member in typing.get_args(kind) or (kind,) if member is not type(None)]
     if Path in kinds and str in kinds:
-        return _PathOrUrl()
+        return PathOrUrl()
     return click.Path(path_type=Path) if Path in kinds else kinds[0]
 
 
-class _PathOrUrl(click.ParamType[Any]):
+class PathOrUrl(click.ParamType[Any]):
     """A path or a URL. URLs stay text: as a Path, they would lose a slash."""
 
     name = "path or url"

@@ -13,7 +13,7 @@ import click
 
 from t2vdata import datasets
 from t2vdata.cli import INTERRUPTED, SETTINGS
-from t2vdata.cli._options import dataset_flags
+from t2vdata.cli._options import PathOrUrl, dataset_flags
 from t2vdata.cli._progress import progress
 from t2vdata.errors import RequestError
 
@@ -25,13 +25,17 @@ if TYPE_CHECKING:
 
 
 def common_flags(name: str) -> list[click.Option]:
-    """Return the flags that every dataset shares; ``name`` sets the defaults of --out and --encoding."""
-    out = os.path.join("data", datasets.short_name(name))
+    """Return the flags that every dataset shares; ``name`` sets the defaults of --name, --out and --encoding."""
+    own_name = datasets.short_name(name)
     encoding = datasets.load(name).ENCODING
     return [
         click.Option(
-            ["--out"], type=click.Path(), default=out, show_default=True,
-            help="Output folder, or a URL: s3://bucket/name ...",
+            ["--name"],
+            help=f"Name of the dataset that is built: in its shards, on its card, and in --out.  [default: {own_name}]",
+        ),
+        click.Option(
+            ["--out"], type=click.Path(),
+            help=f"Output folder, or a URL: s3://bucket/name ...  [default: {os.path.join('data', own_name)}, or data/NAME]",
         ),
         click.Option(["--seed"], type=int, default=0, show_default=True, help="Seed of all random choices."),
         click.Option(["--workers"], type=int, help="Number of processes; does not affect the bytes.  [default: all cores]"),
@@ -98,6 +102,14 @@ class _Build(click.Command):
         super().__init__(*args, **extra)
         self._own_names = own_names
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse as click does, but refuse to drop a file, a column or a name silently, where its flag is repeated."""
+        _, _, order = self.make_parser(ctx).parse_args(list(args))
+        for parameter in order:
+            if order.count(parameter) > 1 and isinstance(parameter.type, click.Path | click.types.StringParamType | PathOrUrl):
+                ctx.fail(f"{parameter.opts[0]} is given more than once; give it once")
+        return super().parse_args(ctx, args)
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         own: list[tuple[str, str]] = []
         common: list[tuple[str, str]] = []
@@ -138,11 +150,15 @@ def make_spec(name: str, own: set[str | None], values: dict[str, Any]) -> BuildS
         encoding=encoding(values["encoding"], **settings),
         shard_size=values["shard_size"],
         root=values["root"],
+        name=values["name"],
     )
 
 
 def _build(name: str, own: set[str | None], values: dict[str, Any]) -> None:
+    from t2vdata.build.spec import default_folder
+
     spec = make_spec(name, own, values)
+    values["out"] = values["out"] or default_folder(spec)
     if values["dry_run"]:
         from t2vdata.estimate.dry_run import dry_run
 
@@ -150,7 +166,7 @@ def _build(name: str, own: set[str | None], values: dict[str, Any]) -> None:
         return
     start = time.monotonic()
     try:
-        with progress(f"building {datasets.short_name(name)}", "clips") as advance:
+        with progress(f"building {spec.dataset_name}", "clips") as advance:
             result = _run(spec, values, lambda build: advance(build.clips, build.total))
     except KeyboardInterrupt:
         click.echo(f"interrupted; finished shards are kept in {values['out']}: run the same command again to resume", err=True)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from t2vdata.estimate.cluster import ClusterEstimate
 
 # Flags of a build that affect its bytes.
-_SPEC_FLAGS = ("seed", "encoding", "gop", "crf", "quality", "shard_size", "root")
+_SPEC_FLAGS = ("seed", "encoding", "gop", "crf", "quality", "shard_size", "root", "name")
 
 
 class _Estimates(Datasets):
