@@ -23,8 +23,10 @@ from support import ROOT, t2vdata
 from baselines import recipe_file
 from t2vdata import datasets, storage
 from t2vdata.build.run import BuildResult
+from t2vdata.cli import main
 from t2vdata.datasets.media import MediaOptions
 from t2vdata.format import tables
+from t2vdata.format.dataset import open_dataset
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Number of clips that the builds of docs/scale.md process.
@@ -178,6 +180,29 @@ def test_python_of_the_quickstart_runs(tmp_path: Path, built: BuildResult) -> No
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Tally(kept=26" in done.stdout
+
+
+def test_your_own_videos_are_built_as_the_quickstart_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (ROOT / "docs" / "quickstart.md").read_text()
+    section = page.split("## Your own videos\n")[1].split("\n## ")[0]
+    table = next(block for block in re.findall(r"```\n(.*?)```", section, re.S) if block.startswith("path,caption"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my-videos").mkdir()
+    (tmp_path / "my-videos" / "clips.csv").write_text(table)
+    for name, caption in [("cat", "a cat runs"), ("dog", "a dog sleeps"), ("owl", "an owl turns its head")]:
+        (tmp_path / "my-videos" / f"{name}.mp4").write_bytes(video_files.of_pictures(video_files.scene(1, 60)))
+        (tmp_path / "my-videos" / f"{name}.txt").write_text(caption)
+    commands = re.findall(r"^t2vdata (.*)$", section, re.M)
+    assert len(commands) == 5
+    for command in commands:
+        with pytest.raises(SystemExit) as raised:
+            main([*shlex.split(command), *(["--workers", "1"] if command.startswith("build") else [])])
+        assert not raised.value.code, command
+    shown = capsys.readouterr().out
+    assert re.search(r" all +3 +1 +0 +2 .*rejected 1: no media file", shown, re.S)
+    assert open_dataset("data/my-clips").manifest.splits["val"].num_samples == 1
 
 
 def test_every_name_in_the_documentation_can_be_imported() -> None:
