@@ -60,11 +60,13 @@ def _add_caption(result: Captions, item: Any) -> None:
     image_id = _id(item, "image_id")
     if "caption" not in item:
         raise CellError("no 'caption'", item)
+    annotation_id = text = None
     try:
-        annotation_id, text = _id(item, "id"), captions.clean(_cells.text(item["caption"]))
+        annotation_id = _id(item, "id")
+        text = captions.clean(_cells.text(item["caption"]))
     except CellError as error:
-        problem = str(error) if str(error).startswith("no ") else f"caption {error}"
-        result.problems.setdefault(image_id, (problem, f"{_cells.shown(item.get('id'))}: {error.value}"))
+        problem = str(error) if annotation_id is None else f"caption {error}"
+        result.problems.setdefault(image_id, (problem, f"annotation {_cells.shown(item.get('id'))}: {error.value}"))
         return
     if text:
         result.texts.setdefault(image_id, []).append((annotation_id, text))
@@ -72,11 +74,13 @@ def _add_caption(result: Captions, item: Any) -> None:
 
 def _id(item: Any, name: str) -> int:
     """Return an id of an item. Raises CellError, because a sample's JSON holds integers of 64 bits."""
-    value = item.get(name) if isinstance(item, dict) else None
+    if not isinstance(item, dict) or name not in item:
+        raise CellError(f"no {name!r}", item)
+    value = item[name]
     if isinstance(value, str) and value.isdecimal() and value.isascii():
         value = int(value[:20])
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 63:
-        raise CellError(f"no {name!r} of 64 bits", item)
+        raise CellError(f"{name!r} is no integer of 64 bits", item)
     return value
 
 
