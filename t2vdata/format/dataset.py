@@ -77,7 +77,9 @@ class Dataset:
         if split not in self.manifest.splits:
             raise unknown_name("split", split, self.splits)
         entry = self.manifest.splits[split]
-        return Split(self.path, split, entry.shards, self.manifest.shard_range(split), self.fingerprint)
+        encoding = self.manifest.spec.get("encoding")
+        has_checksums = isinstance(encoding, Mapping) and encoding.get("checksum") is True
+        return Split(self.path, split, entry.shards, self.manifest.shard_range(split), self.fingerprint, has_checksums)
 
     def find(self, key: str) -> Item:
         """Return the clip with this key. Raises UnknownNameError, which suggests the nearest key."""
@@ -102,6 +104,8 @@ class Split(Sequence[Item]):
     """Indices of its shards among all shards of the dataset."""
     fingerprint: str
     """Fingerprint of the dataset."""
+    has_checksums: bool = False
+    """Whether its pixels carry a checksum that decoding verifies."""
 
     def __len__(self) -> int:
         return self._num_clips

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from t2vdata.errors import ClipError, DecodeError, ShardError
+from t2vdata.loading.checks import read_pixels
 from t2vdata.loading.transforms import Decision, decisions, fit
 from t2vdata.media.color import to_luma
 from t2vdata.media.decode import selected
@@ -43,7 +44,7 @@ class BatchDecoder:
         return decode_each(batch, job, self._decode_one)
 
     def _decode_one(self, out: Array, decision: Decision) -> None:
-        data = self.reader.read(decision.shard, decision.offset, decision.size)
+        data = read_pixels(self.reader, decision)
         first = int(decision.frames[0])
         frames = range(first, first + len(out)) if decision.is_run else decision.frames
         # Pixels that need no transform are decoded straight into the batch.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from t2vdata.errors import DecodeError, RequestError
+from t2vdata.loading.checks import read_pixels
 from t2vdata.loading.decoding import Failure, decode_each
 from t2vdata.loading.transforms import Decision
 from t2vdata.media.color import LUMA_PER_65536
@@ -98,7 +99,7 @@ class DeviceDecoder:
         return decode_each(batch, job, self._decode_one)
 
     def _decode_one(self, out: torch.Tensor, decision: Decision) -> None:
-        data = bytes(self.reader.read(decision.shard, decision.offset, decision.size))
+        data = bytes(read_pixels(self.reader, decision))
         with open_video(data, backend="torchcodec", device=self._device) as video:
             if decision.frames.max() >= video.num_frames:
                 raise DecodeError(f"no frame {decision.frames.max()} in a video of {video.num_frames}")

@@ -19,6 +19,7 @@ from t2vdata.format.dataset import Split
 from t2vdata.loading.batch import Batch
 from t2vdata.loading.buffers import BatchBuffers
 from t2vdata.loading.captions import CaptionSampler, Encoder
+from t2vdata.loading.checks import needs_checks, read_checks
 from t2vdata.loading.decoding import BatchDecoder, Failure
 from t2vdata.loading.device import DeviceBuffers, DeviceDecoder, decodes_on_device
 from t2vdata.loading.failures import BadSample
@@ -117,6 +118,8 @@ class Pipeline:
         pixels = self._clip_bytes // self.shape[3]
         self._decodes_on_device = decodes_on_device(resources.device, self.index.extensions, pixels, resources.decode_on_device)
         self._since = time.time()
+        verifies = needs_checks(split, self.index, resources.verify)
+        self._checks = read_checks(split) if verifies else None
         self._in_progress: set[int] = set()
         self._state: _ProcessState | None = None
 
@@ -127,6 +130,8 @@ class Pipeline:
         if self._is_random:
             numbers = [random_numbers(self.seed, epoch, key) for key in self.index.keys(rows.tolist())]
         job = decide(self.spec, self.index, rows, numbers, self.shape)
+        if self._checks is not None:
+            job["check"] = self._checks[rows]
         slot = state.buffers.take((len(rows), *self.shape))
         self._in_progress.add(slot)
         ends = [len(rows) * part // self._num_parts for part in range(self._num_parts + 1)]

@@ -198,6 +198,9 @@ class Resources:
     """Batches kept ready or in progress."""
     cache: CacheSpec | None = None
     """How remote shards are cached; None uses the defaults of ``CacheSpec``."""
+    verify: bool | None = None
+    """Whether each sample is compared with the SHA-256 in the index when it is read; a difference makes it a bad sample.
+    Default: unless decoding verifies a checksum anyway, as for the exact arrays of ``--encoding lossless``."""
     device: str = "cpu"
     """Where batches end up: ``cpu``, ``cuda``, ``cuda:1``."""
     decode_on_device: bool | None = None

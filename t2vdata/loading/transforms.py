@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from t2vdata import extras
 from t2vdata.errors import RequestError
+from t2vdata.loading.checks import CHECK_BYTES
 from t2vdata.loading.order import RandomNumbers, choose
 from t2vdata.loading.spec import LoadSpec, pair
 
@@ -44,6 +45,8 @@ class Decision(NamedTuple):
     """Whether the frames are consecutive."""
     frames: NDArray[np.int32]
     """(T,) indices of the frames; the first is -1 if the clip is too short and refused."""
+    check: bytes
+    """See checks.py."""
 
 
 # Words that distinguish sides: left, right, leftmost, left-handed, rightwards ...
@@ -109,7 +112,8 @@ def job_type(num_frames: int) -> np.dtype[Any]:
     """Return the dtype of a job, which has a row for each clip with the fields of ``Decision``."""
     import numpy as np
 
-    return np.dtype([(name, "<i4", (num_frames,)) if name == "frames" else (name, "<i8") for name in Decision._fields])
+    others: dict[str, Any] = {"frames": np.dtype(("<i4", (num_frames,))), "check": f"V{CHECK_BYTES}"}
+    return np.dtype([(name, others.get(name, "<i8")) for name in Decision._fields])
 
 
 def decide(

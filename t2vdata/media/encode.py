@@ -55,7 +55,8 @@ class Lossless:
         import zstandard
 
         library = "zstd " + ".".join(map(str, zstandard.ZSTD_VERSION))
-        return {"name": self.name, "grey_level": self.grey_level, "rgb_level": self.rgb_level, "library": library}
+        levels = {"grey_level": self.grey_level, "rgb_level": self.rgb_level}
+        return {"name": self.name, **levels, "checksum": True, "library": library}
 
     def encode(self, frames: Frames) -> Encoded:
         level = self.grey_level if frames.channels == 1 else self.rgb_level

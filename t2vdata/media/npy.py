@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def compress(data: Array, level: int) -> bytes:
-    """Return an array of uint8 as a NumPy file, compressed at Zstandard's ``level``."""
+    """Return an array of uint8 as a NumPy file, compressed at Zstandard's ``level``, with its checksum of the content."""
     compressed: bytes = _compressor(level).compress(_npy_file(data))
     return compressed
 
@@ -35,7 +35,7 @@ def canvas(num_frames: int, height: int, width: int, channels: int) -> Array:
 def _compressor(level: int) -> Any:
     import zstandard
 
-    return zstandard.ZstdCompressor(level=level)
+    return zstandard.ZstdCompressor(level=level, write_checksum=True)
 
 
 def _npy_file(data: Array) -> Array | bytes:
