@@ -14,8 +14,9 @@ from baselines.pictures import as_clips
 from baselines.run_folder import RunFolder
 from baselines.trained import Trained, open_run
 from t2vdata import storage
-from t2vdata.cli.score import print_scores
+from t2vdata.cli.score import print_scores, show_progress
 from t2vdata.scoring import score
+from t2vdata.scoring.progress import Progress, silent
 from t2vdata.scoring.quality import TRAINING_STEPS
 from t2vdata.scoring.reference import ReferenceClips
 from t2vdata.scoring.score import FullScore
@@ -24,7 +25,7 @@ _SEED = 3
 
 
 def evaluate(
-    model: Trained, split: str, num_clips: int, *, gan_train_steps: int | None = None
+    model: Trained, split: str, num_clips: int, *, gan_train_steps: int | None = None, progress: Progress = silent
 ) -> tuple[dict[str, FullScore], dict[str, float]]:
     """Return the scores of a model's clips and of the controls, and the metrics of its family, on a split.
 
@@ -32,12 +33,12 @@ def evaluate(
     """
     device = model.setup.device
     batches = evaluation.read_clips(model.recipe, model.dataset, split, num_clips, model.setup.vocabulary, seed=_SEED)
-    metrics = evaluation.family_metrics(model.trainer, batches, seed=_SEED, device=device)
+    metrics = evaluation.family_metrics(model.trainer, batches, seed=_SEED, device=device, progress=progress)
     if not evaluation.can_be_scored(evaluation.captions_of(batches)):
         return {}, metrics
-    real = ReferenceClips.from_dataset(model.dataset.path, split, num_clips=num_clips)
-    clips = as_clips(evaluation.sample(model.trainer, real.captions, seed=_SEED, device=device))
-    return score.table({"model": (clips, real.captions)}, real, gan_train_steps=gan_train_steps), metrics
+    real = ReferenceClips.from_dataset(model.dataset.path, split, num_clips=num_clips, progress=progress)
+    clips = as_clips(evaluation.sample(model.trainer, real.captions, seed=_SEED, device=device, progress=progress))
+    return score.table({"model": (clips, real.captions)}, real, gan_train_steps=gan_train_steps, progress=progress), metrics
 
 
 def model_numbers(scores: dict[str, FullScore], metrics: dict[str, float]) -> dict[str, float]:
@@ -80,7 +81,9 @@ def command(path: Path, split: str, num_clips: int, checkpoint: str, with_gan_tr
     The result is printed and written to RUN/evaluation-SPLIT.json.
     """
     model = open_run(path, checkpoint, device=device)
-    scores, metrics = evaluate(model, split, num_clips, gan_train_steps=TRAINING_STEPS if with_gan_train else None)
+    steps = TRAINING_STEPS if with_gan_train else None
+    with show_progress("evaluate") as progress:
+        scores, metrics = evaluate(model, split, num_clips, gan_train_steps=steps, progress=progress)
     result: dict[str, Any] = {
         "split": split,
         "clips": num_clips,

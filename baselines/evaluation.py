@@ -16,6 +16,7 @@ from t2vdata.errors import RequestError
 from t2vdata.format.dataset import Dataset
 from t2vdata.loading import Batch, loader
 from t2vdata.scoring import grammar
+from t2vdata.scoring.progress import Progress, silent, tracked
 from t2vdata.scoring.score import Score, score
 from t2vdata.text.vocabulary import Vocabulary
 
@@ -54,17 +55,20 @@ def sample(
     device: torch.device,
     temperature: float | None = None,
     first: torch.Tensor | None = None,
+    progress: Progress = silent,
 ) -> torch.Tensor:
     """Return a clip for each caption, (N, C, T, H, W) uint8 on the CPU, determined by the seed.
 
     ``temperature`` and ``first``, frames (N, C, H, W) uint8, are for families whose ``sample`` takes them.
     """
     clips = []
+    progress("sampling clips", 0, len(captions))
     for start in range(0, len(captions), _BATCH_SIZE):
         random, rows = StepRandom(seed, start, purpose="sample", device=device), slice(start, start + _BATCH_SIZE)
         options: dict[str, Any] = {} if temperature is None else {"temperature": temperature}
         options |= {} if first is None else {"first": first[rows]}
         clips.append(trainer.sample(captions[rows], random, **options).cpu())
+        progress("sampling clips", min(start + _BATCH_SIZE, len(captions)), len(captions))
     return torch.cat(clips)
 
 
@@ -79,11 +83,15 @@ def evaluate(trainer: Trainer, batches: Sequence[Batch], *, seed: int, device: t
     return metrics | family_metrics(trainer, batches, seed=seed, device=device)
 
 
-def family_metrics(trainer: Trainer, batches: Sequence[Batch], *, seed: int, device: torch.device) -> dict[str, float]:
+def family_metrics(
+    trainer: Trainer, batches: Sequence[Batch], *, seed: int, device: torch.device, progress: Progress = silent
+) -> dict[str, float]:
     """Return the metrics of the model's family; empty if it has none."""
     if not isinstance(trainer, SupportsEvaluate):
         return {}
-    return trainer.evaluate((batch.to(device) for batch in batches), StepRandom(seed, purpose="evaluate", device=device))
+    random = StepRandom(seed, purpose="evaluate", device=device)
+    tracked_batches = tracked(batches, len(batches), "computing the metrics of the family, in batches", progress)
+    return trainer.evaluate((batch.to(device) for batch in tracked_batches), random)
 
 
 def score_samples(trainer: Trainer, captions: Sequence[str], *, seed: int, device: torch.device) -> Score:

@@ -11,23 +11,36 @@ from baselines import evaluation
 from baselines.command import run
 from baselines.family import HasDiscriminator, Trainer
 from baselines.trained import Trained, open_run
+from t2vdata.cli.score import show_progress
 from t2vdata.errors import RequestError
 from t2vdata.scoring.gam import TOLERANCE, Errors, GamResult, gam
+from t2vdata.scoring.progress import Progress, silent, tracked
 
 _SEED, _BATCH_SIZE = 4, 50
 
 
-def errors(trainer: HasDiscriminator, real: torch.Tensor, rival: torch.Tensor, captions: list[str]) -> Errors:
+def errors(
+    trainer: HasDiscriminator, real: torch.Tensor, rival: torch.Tensor, captions: list[str], *, progress: Progress = silent
+) -> Errors:
     """Return the error rates of a discriminator on real clips and on a rival's, (N, C, T, H, W) uint8, with their captions."""
 
     def is_taken_for_real(video: torch.Tensor) -> torch.Tensor:
         parts = [slice(start, start + _BATCH_SIZE) for start in range(0, len(video), _BATCH_SIZE)]
-        return torch.cat([trainer.realness(video[part], captions[part]) for part in parts]) > 0
+        tracked_parts = tracked(parts, len(parts), "judging clips, in batches", progress)
+        return torch.cat([trainer.realness(video[part], captions[part]) for part in tracked_parts]) > 0
 
     return Errors.of(is_taken_for_real(real).cpu().numpy(), is_taken_for_real(rival).cpu().numpy())
 
 
-def compare(first: Trained, second: Trained, split: str, num_clips: int, *, tolerance: float = TOLERANCE) -> GamResult:
+def compare(
+    first: Trained,
+    second: Trained,
+    split: str,
+    num_clips: int,
+    *,
+    tolerance: float = TOLERANCE,
+    progress: Progress = silent,
+) -> GamResult:
     """Return the verdict of the Generative Adversarial Metric over real clips of a split and samples for their captions.
 
     Raises RequestError if the runs have different data, or if one discriminator is better on real clips than the other.
@@ -37,9 +50,10 @@ def compare(first: Trained, second: Trained, split: str, num_clips: int, *, tole
     batches = evaluation.read_clips(first.recipe, first.dataset, split, num_clips, first.setup.vocabulary, seed=_SEED)
     captions, real = evaluation.captions_of(batches), torch.cat([batch.video for batch in batches])
     runs = (first, second)
-    samples = [evaluation.sample(run.trainer, captions, seed=_SEED, device=run.setup.device) for run in runs]
     trainers = [require_discriminator(run.trainer) for run in runs]
-    rates = [errors(trainer, real, rival, captions) for trainer, rival in zip(trainers, reversed(samples), strict=True)]
+    samples = [evaluation.sample(run.trainer, captions, seed=_SEED, device=run.setup.device, progress=progress) for run in runs]
+    pairs = zip(trainers, reversed(samples), strict=True)
+    rates = [errors(trainer, real, rival, captions, progress=progress) for trainer, rival in pairs]
     return gam(*rates, tolerance=tolerance)
 
 
@@ -65,7 +79,8 @@ def command(path: Path, other: Path, split: str, num_clips: int, tolerance: floa
     """
     paths = (path, other)
     first, second = (open_run(path, checkpoint, device=device) for path in paths)
-    verdict = compare(first, second, split, num_clips, tolerance=tolerance)
+    with show_progress("gam") as progress:
+        verdict = compare(first, second, split, num_clips, tolerance=tolerance, progress=progress)
     result = "a tie" if verdict.winner is None else f"{paths[verdict.winner - 1]} wins"
     click.echo(f"{result}: ratio of errors on samples {verdict.sample_ratio:.3g}, on real clips {verdict.test_ratio:.3g}")
 

@@ -13,6 +13,7 @@ import torch
 from baselines import evaluation, family, first_frames, pictures
 from baselines.command import run
 from baselines.trained import Trained, check_words, open_run
+from t2vdata.cli.score import show_progress
 from t2vdata.errors import RequestError
 
 
@@ -58,10 +59,17 @@ def command(
     _check_options(model, {"temperature": temperature, "first": first_path or split})
     check_words(model, captions)
     repeated = [caption for caption in captions for _ in range(num_clips)]
-    video = evaluation.sample(
-        model.trainer, repeated, seed=seed, device=model.setup.device,
-        temperature=temperature, first=_first_frames(model, repeated, first_path, split, seed),
-    )  # fmt: skip
+    first = _first_frames(model, repeated, first_path, split, seed)
+    with show_progress("sample") as progress:
+        video = evaluation.sample(
+            model.trainer,
+            repeated,
+            seed=seed,
+            device=model.setup.device,
+            temperature=temperature,
+            first=first,
+            progress=progress,
+        )
     clips = pictures.as_clips(video)
     if out.suffix == ".npy":
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -24,6 +24,41 @@ def progress(
         yield from _lines(task, unit, line_interval_seconds)
 
 
+@contextmanager
+def stages(task: str, *, line_interval_seconds: float = LINE_INTERVAL_SECONDS) -> Iterator[Callable[[str, int, int], None]]:
+    """Yield a function that takes (stage, done, total) and reports the progress of one stage after another."""
+    if sys.stderr.isatty():
+        yield from _stage_bar()
+        return
+    last_line = time.monotonic()
+
+    def report(stage: str, done: int, total: int) -> None:
+        nonlocal last_line
+        if time.monotonic() - last_line >= line_interval_seconds:
+            last_line = time.monotonic()
+            click.echo(f"{task}: {stage}, {done:,} of {total:,}", err=True)
+
+    yield report
+
+
+def _stage_bar() -> Iterator[Callable[[str, int, int], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task_id, current = bar.add_task("", total=None, visible=False), ""
+
+        def report(stage: str, done: int, total: int) -> None:
+            nonlocal current
+            if stage != current:
+                current = stage
+                bar.reset(task_id, description=stage, total=total, visible=True)
+            bar.update(task_id, completed=done)
+
+        yield report
+
+
 def _bar(task: str, unit: str) -> Iterator[Callable[[int, int], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn

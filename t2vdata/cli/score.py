@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import click
 
 from t2vdata.cli import SETTINGS
+from t2vdata.cli._progress import stages
 
 if TYPE_CHECKING:
+    from t2vdata.scoring.progress import Progress
     from t2vdata.scoring.quality import Quality
     from t2vdata.scoring.score import FullScore, Proportion, Score
 
@@ -57,17 +60,26 @@ def command(
     from t2vdata.scoring import clip_files, quality, score
     from t2vdata.scoring.reference import ReferenceClips
 
-    yours = {"yours": clip_files.read_files(path, captions)} if path is not None and captions is not None else {}
-    # By default as many as in PATH: the distances depend on the number of clips.
-    num_real = n or (len(yours["yours"][1]) if yours else 400)
-    real = None if data is None else ReferenceClips.from_dataset(data, split, num_clips=max(2, num_real))
-    rows = score.table(yours, real, gan_train_steps=quality.TRAINING_STEPS if with_gan_train else None)
+    with show_progress("score") as progress:
+        yours = {}
+        if path is not None and captions is not None:
+            yours["yours"] = clip_files.read_files(path, captions, progress=progress)
+        # By default as many as in PATH: the distances depend on the number of clips.
+        num_real = max(2, n or (len(yours["yours"][1]) if yours else 400))
+        real = None if data is None else ReferenceClips.from_dataset(data, split, num_clips=num_real, progress=progress)
+        steps = quality.TRAINING_STEPS if with_gan_train else None
+        rows = score.table(yours, real, gan_train_steps=steps, progress=progress)
     if as_json:
         import json
 
         click.echo(json.dumps({name: row.as_json() for name, row in rows.items()}, indent=2))
         return
     print_scores(rows)
+
+
+def show_progress(task: str) -> AbstractContextManager[Progress]:
+    """Show on standard error how far scoring is: a bar in a terminal, a line every few seconds elsewhere."""
+    return stages(task)
 
 
 def print_scores(rows: Mapping[str, FullScore]) -> None:

@@ -15,6 +15,7 @@ from t2vdata.scoring import caption_file
 from t2vdata.scoring.caption_file import CaptionFile
 from t2vdata.scoring.clip_order import ENDINGS, clips_in
 from t2vdata.scoring.motion import Video, grey
+from t2vdata.scoring.progress import Progress, silent, tracked
 
 _NPY_MAGIC = b"\x93NUMPY"
 
@@ -32,7 +33,7 @@ def evenly_spaced(length: int, count: int | None) -> list[int]:
     return [index * length // count for index in range(count)]
 
 
-def read_files(path: str, captions: str) -> tuple[list[Video], list[str]]:
+def read_files(path: str, captions: str, *, progress: Progress = silent) -> tuple[list[Video], list[str]]:
     """Return the clips of a folder of videos and arrays, or of one array (N, T, H, W) or (N, T, H, W, C), and their captions.
 
     ``captions`` is a csv or jsonl file that names the files, or a text file with one caption per line, in the order of the
@@ -52,7 +53,8 @@ def read_files(path: str, captions: str) -> tuple[list[Video], list[str]]:
         raise RequestError(
             f"{len(names)} clips in {path}, but {len(listed.captions)} captions in {captions}; expected one for each"
         )
-    return [_clip(os.path.join(path, name)) for name in names], listed.captions
+    tracked_names = tracked(names, len(names), "reading your clips", progress)
+    return [_clip(os.path.join(path, name)) for name in tracked_names], listed.captions
 
 
 def _checked(path: str, listed: CaptionFile) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +74,7 @@ def gan_train(
     real_meanings: Sequence[Meaning],
     *,
     steps: int = TRAINING_STEPS,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Proportion:
     """Train a classifier on clips and return how many real clips it classifies correctly, in digit and first direction.
 
@@ -82,5 +83,5 @@ def gan_train(
     """
     from t2vdata.scoring.train_clip_classifier import fit
 
-    model = fit(clips_N1THW, meanings, steps=steps)
+    model = fit(clips_N1THW, meanings, steps=steps, progress=progress)
     return Proportion(clip_classifier.predict(real_N1THW, model).num_correct(real_meanings), len(real_meanings))

@@ -18,6 +18,7 @@ from t2vdata.scoring import clip_classifier, memorization
 from t2vdata.scoring.clip_classifier import Predictions
 from t2vdata.scoring.clip_files import evenly_spaced
 from t2vdata.scoring.motion import Video, grey
+from t2vdata.scoring.progress import Progress, silent, tracked
 
 # With this many clips, means and covariances of features are accurate to a few percent.
 _MAX_TRAIN_CLIPS = 4000
@@ -33,6 +34,8 @@ class ReferenceClips:
     videos: Sequence[Video] = field(repr=False)
     """Held-out clips, of handwriting that is not in training."""
     captions: Sequence[str] = field(repr=False)
+    progress: Progress = field(default=silent, repr=False, compare=False)
+    """Called while derived values are computed."""
 
     def __post_init__(self) -> None:
         for name, videos, captions in (
@@ -45,11 +48,19 @@ class ReferenceClips:
                 )
 
     @classmethod
-    def from_dataset(cls, path: str | os.PathLike[str], split: str = "test", *, num_clips: int | None = None) -> ReferenceClips:
+    def from_dataset(
+        cls,
+        path: str | os.PathLike[str],
+        split: str = "test",
+        *,
+        num_clips: int | None = None,
+        progress: Progress = silent,
+    ) -> ReferenceClips:
         """Return the training clips of a dataset, and clips of a split: ``num_clips``, evenly spaced, or all."""
         dataset = open_dataset(path)
         held_out = dataset[split]
-        chosen = [held_out[index] for index in evenly_spaced(len(held_out), num_clips)]
+        indices = evenly_spaced(len(held_out), num_clips)
+        chosen = [held_out[index] for index in tracked(indices, len(indices), "reading real clips", progress)]
         rows = dataset.index
         train = rows[rows["split"] == "train"]
         return cls(
@@ -57,6 +68,7 @@ class ReferenceClips:
             [captions[0] for captions in train["captions"]],
             [item.frames.data for item in chosen],
             [item.captions[0] for item in chosen],
+            progress,
         )
 
     @functools.cached_property
@@ -67,7 +79,8 @@ class ReferenceClips:
     @functools.cached_property
     def train_inputs(self) -> torch.Tensor:
         """The clips at ``train_indices``, as input of the clip classifier."""
-        return clip_classifier.inputs(grey(self.train_videos[index]) for index in self.train_indices)
+        indices = tracked(self.train_indices, len(self.train_indices), "reading training clips", self.progress)
+        return clip_classifier.inputs(grey(self.train_videos[index]) for index in indices)
 
     @property
     def train_input_captions(self) -> list[str]:
@@ -87,7 +100,8 @@ class ReferenceClips:
     @functools.cached_property
     def train_digits(self) -> memorization.Digits:
         """The digits of all training clips."""
-        return memorization.digits_of(map(grey, self.train_videos))
+        videos = tracked(self.train_videos, len(self.train_videos), "reading the digits of all training clips", self.progress)
+        return memorization.digits_of(map(grey, videos))
 
     @functools.cached_property
     def unseen_distances(self) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -13,6 +14,7 @@ from t2vdata.errors import RequestError
 from t2vdata.scoring import clip_classifier, digit_classifier, grammar, motion
 from t2vdata.scoring.grammar import Meaning
 from t2vdata.scoring.motion import Video, grey
+from t2vdata.scoring.progress import Progress, silent, tracked
 from t2vdata.scoring.proportion import Proportion
 from t2vdata.scoring.quality import Quality, gan_train, quality
 from t2vdata.scoring.reference import ReferenceClips
@@ -21,6 +23,7 @@ from t2vdata.scoring.retrieval import nearest_training_clips
 __all__ = ["FullScore", "Proportion", "Score", "controls", "full_score", "grey", "score", "table"]
 
 NEAREST = "nearest training clip"
+_NO_REAL_CLIPS = "GAN-train tests on real clips, but there are none; pass reference=ReferenceClips(...)"
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ def full_score(
     held-out real clips, about a minute. Raises RequestError as ``score`` does, and for GAN-train without real clips.
     """
     if gan_train_steps is not None and reference is None:
-        raise RequestError("GAN-train tests on real clips, but there are none; pass reference=ReferenceClips(...)")
+        raise RequestError(_NO_REAL_CLIPS)
     _check(videos, captions)
     return _Row.of([grey(video) for video in videos], captions).full(reference, gan_train_steps)
 
@@ -110,19 +113,25 @@ def table(
     *,
     gan_train_steps: int | None = None,
     seed: int = 0,
+    progress: Progress = silent,
 ) -> dict[str, FullScore]:
     """Return the rows of the benchmark's table: each named set of clips and captions, then the controls.
 
     GAN-train of controls that are made from held-out clips is tested on training clips, so never on what it was trained on.
     """
-    scores = {
-        name: full_score(videos, captions, reference=reference, gan_train_steps=gan_train_steps)
-        for name, (videos, captions) in (yours or {}).items()
-    }
+    if gan_train_steps is not None and reference is None:
+        raise RequestError(_NO_REAL_CLIPS)
+    scores = {}
+    for name, (videos, captions) in (yours or {}).items():
+        _check(videos, captions)
+        row = _Row.of([grey(video) for video in videos], captions, name, progress)
+        scores[name] = row.full(reference, gan_train_steps, name, progress)
     if reference is None:
         return scores
-    rows = _control_rows(reference.videos, reference.captions, (reference.train_videos, reference.train_captions), seed)
-    return scores | {name: row.full(reference, gan_train_steps, test_on_train=name != NEAREST) for name, row in rows.items()}
+    train = reference.train_videos, reference.train_captions
+    for name, row in _control_rows(reference.videos, reference.captions, train, seed, progress).items():
+        scores[name] = row.full(reference, gan_train_steps, name, progress, test_on_train=name != NEAREST)
+    return scores
 
 
 @dataclass(frozen=True)
@@ -134,8 +143,9 @@ class _Row:
     clips: Sequence[_ClipMeasurement]
 
     @classmethod
-    def of(cls, videos: Sequence[Video], captions: Sequence[str]) -> _Row:
-        return cls(videos, captions, [_ClipMeasurement.of(video) for video in videos])
+    def of(cls, videos: Sequence[Video], captions: Sequence[str], name: str = "", progress: Progress = silent) -> _Row:
+        measured = tracked(videos, len(videos), f"measuring clips: {name}", progress)
+        return cls(videos, captions, [_ClipMeasurement.of(video) for video in measured])
 
     @property
     def meanings(self) -> list[Meaning]:
@@ -158,7 +168,15 @@ class _Row:
             diversity=_diversity(np.stack([clip.features for clip in self.clips]), self.captions),
         )
 
-    def full(self, reference: ReferenceClips | None, gan_train_steps: int | None, *, test_on_train: bool = False) -> FullScore:
+    def full(
+        self,
+        reference: ReferenceClips | None,
+        gan_train_steps: int | None,
+        name: str = "",
+        progress: Progress = silent,
+        *,
+        test_on_train: bool = False,
+    ) -> FullScore:
         measured = quality(self.videos, self.meanings, reference)
         if reference is not None and gan_train_steps is not None:
             inputs, captions = reference.inputs, reference.captions
@@ -166,7 +184,14 @@ class _Row:
                 inputs, captions = reference.train_inputs, reference.train_input_captions
             real_meanings = [grammar.meaning_of(caption) for caption in captions]
             own_inputs = clip_classifier.inputs(self.videos)
-            proportion = gan_train(own_inputs, self.meanings, inputs, real_meanings, steps=gan_train_steps)
+            proportion = gan_train(
+                own_inputs,
+                self.meanings,
+                inputs,
+                real_meanings,
+                steps=gan_train_steps,
+                progress=functools.partial(progress, f"training a classifier: {name}"),
+            )
             measured = replace(measured, gan_train=proportion)
         return FullScore(self.match(), measured)
 
@@ -196,22 +221,25 @@ class _ClipMeasurement:
 
 
 def _control_rows(
-    videos: Sequence[Video], captions: Sequence[str], train: tuple[Sequence[Video], Sequence[str]] | None, seed: int
+    videos: Sequence[Video],
+    captions: Sequence[str],
+    train: tuple[Sequence[Video], Sequence[str]] | None,
+    seed: int,
+    progress: Progress = silent,
 ) -> dict[str, _Row]:
     rng = np.random.default_rng(seed)
-    real = _Row.of([grey(video) for video in videos], captions)
+    real = _Row.of([grey(video) for video in videos], captions, "real", progress)
     rows = {"real": real, "shuffled captions": replace(real, captions=[captions[n] for n in rng.permutation(len(captions))])}
     firsts = [video[:1] for video in real.videos]
-    rows["first frame alone"] = _Row.of(
-        [first.repeat(len(video), axis=0) for first, video in zip(firsts, real.videos, strict=True)], captions
-    )
+    stills = [first.repeat(len(video), axis=0) for first, video in zip(firsts, real.videos, strict=True)]
+    rows["first frame alone"] = _Row.of(stills, captions, "first frame alone", progress)
     shuffled = [video[rng.permutation(len(video))] for video in real.videos]
     # Shuffling frames changes the motion of a clip but not the digits of its frames.
     clips = [replace(clip, motion=motion.measure(video)) for clip, video in zip(real.clips, shuffled, strict=True)]
     rows["shuffled frames"] = _Row(shuffled, captions, clips)
     if train is not None:
         nearest = nearest_training_clips(captions, train[1])
-        rows[NEAREST] = _Row.of([grey(train[0][index]) for index in nearest], captions)
+        rows[NEAREST] = _Row.of([grey(train[0][index]) for index in nearest], captions, NEAREST, progress)
     return rows
 
 

@@ -7,7 +7,7 @@ noisy. GAN-train uses the same recipe with fewer steps on a model's clips.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +45,13 @@ def train() -> ClipNetwork:
 
 
 def fit(
-    clips_N1THW: torch.Tensor, meanings: Sequence[Meaning], *, steps: int, seed: int = SEED, prints_loss: bool = False
+    clips_N1THW: torch.Tensor,
+    meanings: Sequence[Meaning],
+    *,
+    steps: int,
+    seed: int = SEED,
+    prints_loss: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> ClipNetwork:
     """Train a new network on clips, as ``clip_classifier.inputs`` makes them, and their meanings."""
     digits = torch.tensor([meaning.digit for meaning in meanings])
@@ -67,6 +73,8 @@ def fit(
             optimiser.step()
             schedule.step()
             losses.append(float(loss.detach()))
+            if progress is not None:
+                progress(step, steps)
             if prints_loss and step % 250 == 0:
                 print(f"step {step} of {steps}: loss {np.mean(losses[-250:]):.4f}", flush=True)  # noqa: T201
     return model.eval()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from support import real_clips, t2vdata
 
 from t2vdata.build.run import BuildResult
+from t2vdata.cli._progress import stages
 from t2vdata.errors import RequestError
 from t2vdata.scoring.reference import ReferenceClips
 from t2vdata.scoring.score import NEAREST, controls, full_score, score, table
@@ -85,6 +87,31 @@ def test_the_command_line_prints_yours_beside_the_controls(built: BuildResult, t
     assert list(rows) == ROWS[1:]
     assert rows["real"]["direction"]["share"] == 1.0
     assert set(rows["real"]) >= {"caption", "diversity", "frechet", "mmd", "inception", "gan_test", "gan_train", "memory"}
+
+
+def test_scoring_reports_how_far_it_is(reference: ReferenceClips) -> None:
+    calls: dict[str, list[tuple[int, int]]] = {}
+
+    def note(stage: str, done: int, total: int) -> None:
+        calls.setdefault(stage, []).append((done, total))
+
+    watched = replace(reference, progress=note)
+    table({"yours": (reference.videos[:8], reference.captions[:8])}, watched, gan_train_steps=2, progress=note)
+    assert calls["measuring clips: yours"] == [(done, 8) for done in range(1, 9)]
+    assert calls["training a classifier: real"] == [(1, 2), (2, 2)]
+    assert calls["reading training clips"][-1] == (400, 400)
+    assert set(calls) >= {f"measuring clips: {NEAREST}", "reading the digits of all training clips"}
+
+
+def test_without_a_terminal_progress_is_a_line_every_few_seconds(capsys: pytest.CaptureFixture[str]) -> None:
+    with stages("score", line_interval_seconds=0) as report:
+        report("reading your clips", 1, 2)
+        report("measuring clips: yours", 1_000, 2_000)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["score: reading your clips, 1 of 2", "score: measuring clips: yours, 1,000 of 2,000"]
+    with stages("score") as report:
+        report("reading your clips", 1, 2)
+    assert capsys.readouterr().err == ""
 
 
 def test_the_command_line_names_missing_options() -> None:
