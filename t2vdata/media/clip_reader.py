@@ -16,7 +16,7 @@ from t2vdata.media.decode import probe as probing
 from t2vdata.media.decode.probe import Source
 from t2vdata.media.frame_selection import SpanFrames, select_frames
 from t2vdata.media.library_errors import file_errors
-from t2vdata.media.picture_files import picture_format
+from t2vdata.media.picture_format import picture_format
 from t2vdata.media.stills import read_still
 from t2vdata.types import Frames
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import deque
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from t2vdata.media.library_errors import ffmpeg_errors
@@ -49,7 +50,8 @@ class _Graph:
         self._count = 0
         with ffmpeg_errors():
             graph = av.filter.Graph()
-            source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base)
+            time_base = frame.time_base or Fraction(1, 1000)
+            source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=time_base)
             bwdif = graph.add("bwdif", "mode=send_frame:parity=auto:deint=interlaced")
             sink = graph.add("buffersink")
             source.link_to(bwdif)

@@ -44,6 +44,20 @@ class Orientation:
         """Return the orientation that EXIF's tag has as 1 to 8; upright for any other value."""
         return _EXIF.get(value, UPRIGHT) if isinstance(value, int) else UPRIGHT
 
+    @classmethod
+    def of_turns(cls, turns: int) -> Orientation:
+        """Return the orientation of 0 to 3 counterclockwise quarter turns."""
+        return (UPRIGHT, _EXIF[8], _EXIF[3], _EXIF[6])[turns]
+
+    def then(self, other: Orientation) -> Orientation:
+        """Return the orientation that does this one first, then the other."""
+        mirrors = self.is_mirrored, self.is_upside_down
+        if other.is_transposed:
+            mirrors = mirrors[::-1]
+        return Orientation(
+            self.is_transposed ^ other.is_transposed, mirrors[0] ^ other.is_mirrored, mirrors[1] ^ other.is_upside_down
+        )
+
     def upright(self, frames: Array) -> Array:
         """Return frames (T, H, W, C) as they are to be shown; contiguous."""
         import numpy as np
@@ -114,7 +128,11 @@ def pixel_ratio(stated: Fraction | None) -> Fraction:
 def _orientation(frame: av.VideoFrame) -> Orientation:
     from av.sidedata.sidedata import Type
 
-    matrix: Any = frame.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]  # PyAV's stub has another key
+    try:
+        matrix: Any = frame.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]  # PyAV's stub has another key
+    except ValueError:
+        # PyAV 18 does not know every type of side data that its FFmpeg gives; the rotation it reads by itself.
+        return Orientation.of_turns(round(frame.rotation / 90) % 4)
     if matrix is None:
         return UPRIGHT
     a, b, _, c, d = struct.unpack_from("=5i", matrix)

@@ -15,6 +15,7 @@ from t2vdata.errors import EncodeError, RequestError, unknown_name
 from t2vdata.media import encode_h264, jpeg_sheet, npy, picture_files
 from t2vdata.media.decode import containers
 from t2vdata.media.display_geometry import UPRIGHT
+from t2vdata.media.picture_format import picture_format
 from t2vdata.types import Frames
 
 
@@ -158,7 +159,7 @@ def keep_original(data: bytes, frames: Frames) -> Encoded:
 
     Raises EncodeError for any other format, and for a picture with an EXIF rotation, which readers of shards would ignore.
     """
-    kind = picture_files.picture_format(data[: containers.HEAD_BYTES])
+    kind = picture_format(data[: containers.HEAD_BYTES])
     if kind != "JPEG":
         raise EncodeError(f"a {kind or 'video'} file, but --keep-original keeps only JPEG; leave out --keep-original")
     with picture_files.opened(data, kind, max_pixels=frames.height * frames.width) as picture:

@@ -42,6 +42,7 @@ def pillow_errors(kind: str) -> Iterator[None]:
         yield
     except (
         OSError,
+        RuntimeError,
         SyntaxError,
         ValueError,
         TypeError,
@@ -49,7 +50,6 @@ def pillow_errors(kind: str) -> Iterator[None]:
         ArithmeticError,
         EOFError,
         AttributeError,
-        NotImplementedError,
         struct.error,
         zlib.error,
         Image.DecompressionBombError,

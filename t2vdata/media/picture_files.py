@@ -18,27 +18,10 @@ if TYPE_CHECKING:
 
 # EXIF's tag for the orientation of a picture.
 _ORIENTATION = 0x0112
-# Magic number and Pillow's name. Checked here, as Pillow would otherwise try all of its formats.
-_FORMATS = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"))
 # Pillow's modes of 16 bits, and the type of their bytes. PNG files of 16 bits were "I" before Pillow 11.
 _SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 # Levels of 8 bits from one level of PNG's smaller depths to the next: `tRNS` counts in the latter.
 _LEVEL_STEPS = {"L;2": 85, "L;4": 17}
-
-
-def picture_format(head: bytes) -> str | None:
-    """Return Pillow's name of the picture format that begins with ``head``, or None."""
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "WEBP"
-    if head[4:8] == b"ftyp" and _is_avif(head):
-        return "AVIF"
-    return next((name for magic, name in _FORMATS if head.startswith(magic)), None)
-
-
-def _is_avif(head: bytes) -> bool:
-    # The brand of a still or animated picture, or one of those that it is compatible with.
-    brands = head[8 : min(int.from_bytes(head[:4], "big"), len(head))]
-    return bool({b"avif", b"avis"} & {brands[start : start + 4] for start in range(0, len(brands), 4)})
 
 
 @contextmanager

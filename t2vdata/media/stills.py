@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from t2vdata.media import picture_files
+from typing import TYPE_CHECKING
+
+from t2vdata.media import heic, picture_files
 from t2vdata.media.clip_request import ClipRequest
 from t2vdata.media.decode.probe import Source
 from t2vdata.media.geometry import check_scaled_size, crop_or_pad, scaled_size
 from t2vdata.types import Frames
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def read_still(source: Source, kind: str, request: ClipRequest, *, max_pixels: int) -> Frames:
@@ -14,15 +20,24 @@ def read_still(source: Source, kind: str, request: ClipRequest, *, max_pixels: i
     import numpy as np
     from PIL import Image
 
-    with picture_files.opened(source, kind, max_pixels=max_pixels) as file:
-        picture = picture_files.rgb(file, kind)
-        orientation = picture_files.orientation(file)
-    upright = orientation.upright(np.asarray(picture)[None])[0]
-    coded = upright.shape[0], upright.shape[1]
-    height, width = scaled_size(*coded, request.size, request.resize)
-    original = {"height": coded[0], "width": coded[1], "codec": kind.lower(), "hdr": False}
-    if (height, width) != coded:
-        check_scaled_size(coded, (height, width))
-        upright = np.asarray(Image.fromarray(upright).resize((width, height), Image.Resampling.BICUBIC))
-    pixels = crop_or_pad(upright, request.size, request.resize)
+    picture, is_hdr = _upright(source, kind, max_pixels)
+    size = picture.shape[0], picture.shape[1]
+    height, width = scaled_size(*size, request.size, request.resize)
+    original = {"height": size[0], "width": size[1], "codec": kind.lower(), "hdr": is_hdr}
+    if (height, width) != size:
+        check_scaled_size(size, (height, width))
+        picture = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC))
+    pixels = crop_or_pad(picture, request.size, request.resize)
     return Frames(pixels[None], request.fps or 1.0, {"original": original})
+
+
+def _upright(source: Source, kind: str, max_pixels: int) -> tuple[NDArray[np.uint8], bool]:
+    """Return the pixels of a picture (H, W, 3), and whether it has a high dynamic range."""
+    import numpy as np
+
+    if kind == "HEIC":
+        picture = heic.read(source, max_pixels=max_pixels)
+        return picture.pixels, picture.is_hdr
+    with picture_files.opened(source, kind, max_pixels=max_pixels) as file:
+        pixels = np.asarray(picture_files.rgb(file, kind))
+        return picture_files.orientation(file).upright(pixels[None])[0], False

@@ -7,6 +7,7 @@ it. Naming the demuxer, after a check of the magic number, prevents that.
 from __future__ import annotations
 
 from t2vdata.errors import DecodeError
+from t2vdata.media.picture_format import picture_format
 
 # More than enough for two sync bytes of a transport stream.
 HEAD_BYTES = 1024
@@ -40,6 +41,9 @@ def demuxer(head: bytes) -> str:
     """
     if not head:
         raise DecodeError("no bytes")
+    kind = picture_format(head)
+    if kind is not None:
+        raise DecodeError(f"no video container but a picture ({kind}); expected {KNOWN}")
     for name, offset, magics in _MAGIC:
         if head.startswith(magics, offset):
             return name
