@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-# Their stored times are those of decoding; FFmpeg only guesses when a frame is shown.
-_DECODING_DEMUXERS = ("avi",)
+# Their times of decoding are sure. FFmpeg guesses when a frame is shown: in AVI always, in MPEG-PS where a packet holds several
+# frames, from the packets after it, which may be those of the next part.
+_DECODING_DEMUXERS = ("avi", "mpeg")
 _LEAPING_DEMUXERS = ("mpegts", "mpeg")
 # FFmpeg's dts_delta_threshold.
 _LEAP_SECONDS = 10
@@ -28,7 +29,7 @@ class PacketClock:
     stamps: list[int | None] = field(default_factory=list)
     """Presentation time, or that of decoding if there is no other."""
     times: list[int | None] = field(default_factory=list)
-    """The time that is believed: of decoding in an AVI, else the stamp."""
+    """The time that is believed: of decoding in AVI and MPEG-PS, else the stamp."""
     durations: list[int] = field(default_factory=list)
     """0 if the container does not say."""
     parts: list[int] = field(default_factory=list)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from t2vdata.errors import DecodeError
 from t2vdata.media.color import BT601, LIMITED_RANGE, full_range
-from t2vdata.media.decode.mp4 import Packets, find_packets
+from t2vdata.media.decode.mp4 import Packets, begins_with_idr, find_packets
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # Open decoders per thread; each holds a few frames of memory.
 _MAX_OPEN = 8
+# Pixels of one clip: 90 frames of 4K have 750 million.
+MAX_PIXELS = 1 << 30
 # Pixels converted in one call: 3 MB of planes and RGB.
 _MAX_TALL_PIXELS = 1 << 20
 
@@ -43,9 +45,12 @@ def decode(data: bytes, frames: Sequence[int] | None, *, channels: int, out: Arr
     if any(not 0 <= number < len(packets.sizes) for number in numbers):
         raise DecodeError(f"no frame {max(numbers)}: the file has {len(packets.sizes)}")
     row_of = {number: row for row, number in enumerate(dict.fromkeys(numbers))}
+    runs = list(_runs(packets, row_of))
+    if not all(begins_with_idr(data, packets.offsets[run.start]) for run in runs if run.start):
+        return None
     has_repeats = len(row_of) < len(numbers)
     pixels = _Pixels(len(row_of), channels, None if has_repeats else out)
-    for number, frame in _decoded(data, packets, row_of):
+    for number, frame in _decoded(data, packets, runs):
         if number in row_of:
             if not _has_our_format(frame):
                 return None
@@ -100,6 +105,8 @@ class _Pixels:
         import numpy as np
 
         height, width = self._shape = shape
+        if self._count * height * width > MAX_PIXELS:
+            raise DecodeError(f"{self._count} frames of {width}x{height}, over the limit of {MAX_PIXELS} pixels")
         num_stacked = max(1, min(self._count, _MAX_TALL_PIXELS // (height * width)))
         # The height of a tall picture must be a multiple of 4 for PyAV.
         self._num_stacked = num_stacked + num_stacked % 2 if height % 4 else num_stacked
@@ -132,12 +139,12 @@ class _Pixels:
         return _lines(plane)[:, : width * 3].reshape(self._num_stacked, height, width, 3)
 
 
-def _decoded(data: bytes, packets: Packets, row_of: dict[int, int]) -> Iterator[tuple[int, Any]]:
-    """Yield (number, frame) of the frames in ``row_of`` and of those that must be decoded before them."""
+def _decoded(data: bytes, packets: Packets, runs: Sequence[range]) -> Iterator[tuple[int, Any]]:
+    """Yield (number, frame) of the frames of ``runs``."""
     import av
 
     context = _take_decoder(packets.settings)
-    sent = [frame for frames in _runs(packets, row_of) for frame in frames]
+    sent = [frame for run in runs for frame in run]
     numbers = iter(sent)
     try:
         for frame in sent:

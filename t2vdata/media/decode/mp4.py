@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
+# H.264: the kinds of NAL units with a slice, with data partitions, and of an IDR picture.
+_SLICES, _IDR_SLICE = range(1, 6), 5
 # The display matrix of a track without rotation.
 _IDENTITY = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
 
@@ -63,7 +66,7 @@ def _tables_of(data: bytes, track: dict[bytes, tuple[int, int]], table: dict[byt
     sizes = _sizes(data, table[b"stsz"][0])
     offsets = _offsets(data, table, sizes)
     keys = range(len(sizes)) if b"stss" not in table else [n - 1 for n in _numbers(data, table[b"stss"][0] + 4)]
-    if not sizes or not keys or keys[0] != 0 or offsets[-1] + sizes[-1] > len(data):
+    if not sizes or not _are_rising(keys, len(sizes)) or not _are_apart(data, offsets, sizes):
         return None
     return Packets(bytes(data[slice(*settings)]), offsets, sizes, keys)
 
@@ -80,13 +83,20 @@ def _sizes(data: bytes, start: int) -> Sequence[int]:
 
 
 def _offsets(data: bytes, table: dict[bytes, tuple[int, int]], sizes: Sequence[int]) -> list[int]:
-    """Return the offset of each packet: chunks lie anywhere, the packets of a chunk are adjacent."""
+    """Return the offset of each packet: chunks lie anywhere, the packets of a chunk are adjacent.
+
+    Takes time in proportion to the file: each chunk belongs to one run, and has a packet.
+    """
     chunks = _numbers(data, table[b"stco"][0] + 4)
     (count,) = struct.unpack_from(">I", data, table[b"stsc"][0] + 4)
     runs = list(struct.iter_unpack(">III", data[table[b"stsc"][0] + 8 : table[b"stsc"][0] + 8 + 12 * count]))
+    ends = [*(first for first, _, _ in runs[1:]), len(chunks) + 1]
+    if not runs or runs[0][0] != 1:
+        raise ValueError("no run of chunks begins with the first")
     offsets: list[int] = []
-    for number, (first, per_chunk, _) in enumerate(runs):
-        end = runs[number + 1][0] if number + 1 < len(runs) else len(chunks) + 1
+    for (first, per_chunk, _), end in zip(runs, ends, strict=True):
+        if not first < end <= len(chunks) + 1 or not 0 < per_chunk <= len(sizes):
+            raise ValueError(f"a run from chunk {first} to {end} of {len(chunks)}, each of {per_chunk} packets")
         for chunk in range(first - 1, end - 1):
             offset = chunks[chunk]
             for size in sizes[len(offsets) : len(offsets) + per_chunk]:
@@ -95,6 +105,27 @@ def _offsets(data: bytes, table: dict[bytes, tuple[int, int]], sizes: Sequence[i
     if len(offsets) != len(sizes):
         raise ValueError(f"{len(offsets)} offsets for {len(sizes)} packets")
     return offsets
+
+
+def _are_rising(keys: Sequence[int], num_frames: int) -> bool:
+    return bool(keys) and keys[0] == 0 and keys[-1] < num_frames and all(map(operator.lt, keys, keys[1:]))
+
+
+def _are_apart(data: bytes, offsets: Sequence[int], sizes: Sequence[int]) -> bool:
+    """Return whether packets follow one another in the file, as those of ``build`` do: else few bytes could be many frames."""
+    ends = map(operator.add, offsets, sizes)
+    return min(sizes) > 0 and all(map(operator.le, ends, (*offsets[1:], len(data))))
+
+
+def begins_with_idr(data: bytes, offset: int) -> bool:
+    """Return whether a packet is an IDR picture, before which no frame is needed: tables may mark others as key frames."""
+    # A key frame of `build` begins with at most three parameter sets and messages.
+    for _ in range(4):
+        kind = data[offset + 4] & 31 if offset + 4 < len(data) else 0
+        if kind in _SLICES:
+            return kind == _IDR_SLICE
+        offset += 4 + int.from_bytes(data[offset : offset + 4], "big")
+    return False
 
 
 def _is_upright(data: bytes, track: dict[bytes, tuple[int, int]]) -> bool:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import struct
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
-from media import video_files
+from media import numbered_files, video_files
 
 from t2vdata.errors import DecodeError
 from t2vdata.media.decode import fast_mp4, mp4, pyav, selected
@@ -152,3 +155,60 @@ def test_offsets_are_those_of_the_container(ours: bytes) -> None:
     with av.open(io.BytesIO(ours)) as container:
         want = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
     assert list(zip(packets.offsets, packets.sizes, strict=True)) == want
+
+
+def box(name: bytes, *contents: bytes) -> bytes:
+    content = b"".join(contents)
+    return struct.pack(">I4s", 8 + len(content), name) + content
+
+
+def with_tables(sizes: Sequence[int], chunks: Sequence[int], runs: Sequence[tuple[int, int]]) -> bytes:
+    """Return an MP4 file of one track with these tables of packets, which are zeros."""
+    track_header = bytes(40) + struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30) + bytes(8)
+    table = box(
+        b"stbl",
+        box(b"stsd", bytes(8), box(b"avc1", bytes(78), box(b"avcC", b"settings"))),
+        box(b"stsz", struct.pack(f">III{len(sizes)}I", 0, 0, len(sizes), *sizes)),
+        box(b"stco", struct.pack(f">II{len(chunks)}I", 0, len(chunks), *chunks)),
+        box(b"stsc", struct.pack(">II", 0, len(runs)), *(struct.pack(">III", *run, 1) for run in runs)),
+    )
+    movie = box(b"moov", box(b"trak", box(b"tkhd", track_header), box(b"mdia", box(b"minf", table))))
+    return movie + box(b"mdat", bytes(sum(sizes)))
+
+
+def test_tables_of_chunks_are_walked_once() -> None:
+    first = len(with_tables([4, 6, 5], [0, 0], [(1, 2), (2, 1)])) - 15
+    packets = mp4.find_packets(with_tables([4, 6, 5], [first, first + 10], [(1, 2), (2, 1)]))
+    assert packets is not None
+    assert packets.offsets == [first, first + 4, first + 10]
+    # Each pair of runs would visit all chunks again: ten billion steps.
+    count = 100_000
+    data = with_tables([4], [0] * count, [(1, 0), (count, 0)] * (count // 2))
+    assert mp4.find_packets(data) is None
+    assert mp4.find_packets(with_tables([4], [first], [(0, 1)])) is None
+    assert mp4.find_packets(with_tables([4], [first], [])) is None
+
+
+def test_packets_that_share_bytes_are_left_to_pyav(ours: bytes) -> None:
+    # Else a small file could hold a million frames.
+    packets = mp4.find_packets(ours)
+    assert packets is not None
+    chunks = ours.index(b"stco") + 12
+    assert mp4.find_packets(ours[:chunks] + struct.pack(">I", len(ours)) + ours[chunks + 4 :]) is None
+    sizes = ours.index(b"stsz") + 16
+    assert mp4.find_packets(ours[:sizes] + bytes(4) + ours[sizes + 4 :]) is None
+
+
+@pytest.mark.parametrize("options", ["keyint=8:bframes=0:scenecut=0:ref=1", "keyint=8:bframes=0:intra-refresh=1"])
+def test_frames_that_only_the_table_calls_key_frames_are_decoded_by_pyav(options: str) -> None:
+    kind = numbered_files.Kind("mp4", "libx264", {"x264-params": options, "preset": "veryfast"})
+    data = numbered_files.encode(kind, range(30), rate=Fraction(25)).replace(b"stss", b"free")
+    all_frames = pyav.decode(data, channels=3)
+    for frames in ([17], [9, 3], [29, 0, 12]):
+        assert np.array_equal(selected.decode("mp4", data, np.array(frames), channels=3), all_frames[frames])
+
+
+def test_a_clip_of_too_many_pixels_is_refused_before_it_takes_memory(ours: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast_mp4, "MAX_PIXELS", 39 * 34 * 44)
+    with pytest.raises(DecodeError, match="40 frames of 44x34, over the limit of 58344 pixels"):
+        fast_mp4.decode(ours, None, channels=3)
