@@ -6,7 +6,7 @@ VIDEO_ENDINGS = (
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".ogv", ".ogg", ".flv", ".wmv",
     ".asf", ".ivf", ".gif",
 )  # fmt: skip
-PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
+PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".apng", ".webp", ".avif", ".heic", ".heif")
 
 
 def split_ending(name: str, endings: tuple[str, ...] = VIDEO_ENDINGS) -> tuple[str, str]:

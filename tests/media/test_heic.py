@@ -71,5 +71,5 @@ def test_open_video_refuses_pictures() -> None:
 @pytest.mark.parametrize("second", range(1, 9))
 def test_orientations_follow_one_another(first: int, second: int) -> None:
     frames = picture(3, 5)[None]
-    one, other = Orientation.of_exif(first), Orientation.of_exif(second)
-    assert np.array_equal(one.then(other).upright(frames), other.upright(one.upright(frames)))
+    before, after = Orientation.of_exif(first), Orientation.of_exif(second)
+    assert np.array_equal(before.then(after).upright(frames), after.upright(before.upright(frames)))
