@@ -128,13 +128,15 @@ def scene(seed: int, count: int, *, width: int = 320, height: int = 240, first: 
     return np.stack([texture[:, 2 * offset : 2 * offset + width] for offset in range(first, first + count)])
 
 
-def of_pictures(frames: NDArray[np.uint8], *, quality: int = 20) -> bytes:
-    """Return an H.264 file of these frames."""
+def of_pictures(frames: NDArray[np.uint8], *, quality: int = 20, **tags: int) -> bytes:
+    """Return an H.264 file of these frames; ``tags``, such as ``colorspace``, are those of its header."""
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as out:
         stream = out.add_stream("libx264", rate=RATE, options={"crf": str(quality), "preset": "ultrafast"})
         stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
         stream.codec_context.thread_count = 1
+        for name, value in tags.items():
+            setattr(stream.codec_context, name, value)
         for picture in frames:
             out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         out.mux(stream.encode(None))
