@@ -8,6 +8,7 @@ import sys
 
 import click
 
+from baselines.console import echo
 from baselines.interruption import InterruptedRunError
 from t2vdata.errors import T2VError
 
@@ -26,10 +27,10 @@ def run(command: click.Command) -> None:
         sys.exit(error.exit_code)
     except InterruptedRunError as error:
         if os.environ.get("RANK", "0") == "0":
-            click.echo(f"{error}: {_same_command()}", err=True)
+            echo(f"{error}: {_same_command()}", err=True)
         sys.exit(128 + error.number)
     except T2VError as error:
-        click.echo(f"baselines: {error}", err=True)
+        echo(f"baselines: {error}", err=True)
         sys.exit(1)
 
 

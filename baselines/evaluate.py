@@ -10,6 +10,7 @@ import click
 
 from baselines import evaluation
 from baselines.command import run
+from baselines.console import echo
 from baselines.pictures import as_clips
 from baselines.run_folder import RunFolder
 from baselines.trained import Trained, open_run
@@ -93,13 +94,13 @@ def command(path: Path, split: str, num_clips: int, checkpoint: str, with_gan_tr
     }
     storage.write_whole(str(RunFolder(path).evaluation(split)), json.dumps(result, indent=1).encode())
     if as_json:
-        click.echo(json.dumps(result, indent=1))
+        echo(json.dumps(result, indent=1))
         return
-    click.echo(f"{path}, step {model.step:,}, split {split}")
+    echo(f"{path}, step {model.step:,}, split {split}")
     if scores:
         print_scores(scores)
     for name, value in metrics.items():
-        click.echo(f"{name}: {value:.4f}")
+        echo(f"{name}: {value:.4f}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import torch
 
 from baselines import evaluation
 from baselines.command import run
+from baselines.console import echo
 from baselines.family import HasDiscriminator, Trainer
 from baselines.trained import Trained, open_run
 from t2vdata.cli.score import show_progress
@@ -82,7 +83,7 @@ def command(path: Path, other: Path, split: str, num_clips: int, tolerance: floa
     with show_progress("gam") as progress:
         verdict = compare(first, second, split, num_clips, tolerance=tolerance, progress=progress)
     result = "a tie" if verdict.winner is None else f"{paths[verdict.winner - 1]} wins"
-    click.echo(f"{result}: ratio of errors on samples {verdict.sample_ratio:.3g}, on real clips {verdict.test_ratio:.3g}")
+    echo(f"{result}: ratio of errors on samples {verdict.sample_ratio:.3g}, on real clips {verdict.test_ratio:.3g}")
 
 
 if __name__ == "__main__":

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import click
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
+from baselines.console import echo, printable
 from t2vdata.loading import Loader
 
 METRICS = "metrics.jsonl"
@@ -55,7 +55,7 @@ class MetricsLog:
         """Show progress and numbers on the terminal."""
         text = "  ".join(f"{name} {_short(name, value)}" for name, value in numbers.items() if name != "clips")
         if self._bar is not None:
-            self._bar.update(self._task, completed=step, description=text)
+            self._bar.update(self._task, completed=step, description=printable(text))
         elif time.monotonic() - self._printed > _PRINT_EVERY_SECONDS or step == self._steps:
             self._printed = time.monotonic()
             self.print(f"step {step:,} of {self._steps:,}  {text}")
@@ -63,9 +63,9 @@ class MetricsLog:
     def print(self, text: str) -> None:
         """Print a line, above the progress bar."""
         if self._bar is not None:
-            self._bar.console.print(text, highlight=False)
+            self._bar.console.print(printable(text), highlight=False, markup=False)
         else:
-            click.echo(text, err=True)
+            echo(text, err=True)
 
     def close(self) -> None:
         if self._bar is not None:
@@ -133,7 +133,7 @@ class Stopwatch:
 
 
 def _progress_bar() -> Progress:
-    columns = (BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    columns = (BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}", markup=False))
     return Progress(*columns, console=Console(stderr=True))
 
 

@@ -12,6 +12,7 @@ import torch
 
 from baselines import evaluation, family, first_frames, pictures
 from baselines.command import run
+from baselines.console import echo
 from baselines.trained import Trained, check_words, open_run
 from t2vdata.cli.score import show_progress
 from t2vdata.errors import RequestError
@@ -76,7 +77,7 @@ def command(
         np.save(out, np.stack(clips), allow_pickle=False)
     else:
         pictures.write(clips, repeated, model.fps, out)
-    click.echo(f"{len(clips)} clips of step {model.step:,} -> {out}")
+    echo(f"{len(clips)} clips of step {model.step:,} -> {out}")
 
 
 def _check_options(model: Trained, options: Mapping[str, object]) -> None:

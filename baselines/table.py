@@ -21,6 +21,7 @@ import pydantic
 from baselines import recipe_file, yaml_file
 from baselines.checkpoints import Checkpoints
 from baselines.command import run
+from baselines.console import echo
 from baselines.interruption import InterruptedRunError, Interruption
 from baselines.run_folder import RunFolder
 from t2vdata import storage
@@ -148,7 +149,7 @@ def _run_row(spec: TableSpec, out: Path, name: str, row: Row, seed: int, running
     for words in commands:
         if running.is_stopped:
             return f"{name}, seed {seed}: not started"
-        click.echo(f"{name}, seed {seed}: {' '.join(words)}", err=True)
+        echo(f"{name}, seed {seed}: {' '.join(words)}", err=True)
         if running.run(words):
             return f"{name}, seed {seed}: {words[0]}"
     return None
@@ -192,7 +193,7 @@ def command(table: str, out: Path | None, jobs: int, only_print: bool) -> None:
     text = to_markdown(spec, folder)
     folder.mkdir(parents=True, exist_ok=True)
     storage.write_whole(str(folder / "table.md"), (text + "\n").encode())
-    click.echo(text)
+    echo(text)
     if failures:
         raise RequestError(f"{len(failures)} runs failed: {'; '.join(failures)}; run the same command again to resume")
 

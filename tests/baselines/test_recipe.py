@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import re
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from support import ROOT
 
-from baselines import recipe_file
+from baselines import command, recipe_file
 from baselines.family import TrainerSetup
 from baselines.learner import OptimiserSpec
+from baselines.metrics import MetricsLog
 from baselines.run_folder import RunFolder
+from baselines.train import command as train_command
 from t2vdata.build.run import BuildResult
 from t2vdata.errors import OtherSpecError, RequestError
 from t2vdata.format.dataset import open_dataset
@@ -155,3 +160,29 @@ def test_every_recipe_begins_with_a_comment_on_its_data_command_and_time(path: P
     assert f"python -m baselines.train {path.relative_to(ROOT)}" in top
     assert "# Data: t2vdata build " in top
     assert "# Time" in top
+
+
+def test_control_characters_of_a_recipe_reach_the_terminal_as_escapes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a\x1b[31mb.yaml"
+    path.write_text(GOOD + '"s\\e[2Jx": {}\nmodel: {"w\\u202Ex": "\\a"}\n')
+    monkeypatch.setattr(sys, "argv", ["train", str(path)])
+    with pytest.raises(SystemExit):
+        command.run(train_command)
+    stderr = capsys.readouterr().err
+    assert "a\\x1b[31mb.yaml" in stderr
+    assert "s\\x1b[2Jx: no such section" in stderr
+    assert "model.w\\u202ex: no such name" in stderr
+    assert not re.search("[\x00-\x09\x0b-\x1f\u202e]", stderr)
+
+
+def test_lines_above_a_progress_bar_are_not_markup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", stream)
+    with MetricsLog(tmp_path, step=0, steps=2, size_bytes=0) as log:
+        log.print("resumes: runs/[/red]\x1b[2J")
+        log.show(1, {"[/loss]": 0.5})
+    assert "resumes: runs/[/red]\\x1b[2J" in stream.getvalue()
+    assert "[/loss] 0.5" in stream.getvalue()
