@@ -36,7 +36,9 @@ def to_sample(clip: Clip, split: str, frames: Frames, encoded: Encoded, extensio
     if clip.media is not None:
         # The name if it has one: the location of raw files must not affect the output.
         about["media"] = clip.media.path if clip.media.name is None else clip.media.name
-        about |= {"start_seconds": clip.start_seconds, "end_seconds": clip.end_seconds}
+        # The span that the decoder took, where it says so: a window or a shot is only part of the clip's.
+        span = {"start_seconds": clip.start_seconds, "end_seconds": clip.end_seconds}
+        about |= {name: frames.about.get(name, seconds) for name, seconds in span.items()}
     files = {
         extension: encoded.data,
         "json": orjson.dumps(about, option=orjson.OPT_SORT_KEYS),

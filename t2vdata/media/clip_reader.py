@@ -40,7 +40,8 @@ class ClipReader:
         """Return the frames of a video or picture, (T, size, size, 3) uint8; fewer than requested if the span ends earlier.
 
         ``source`` is the bytes of a file, its absolute path, or an open file. ``Frames.about`` has ``original``: the file's
-        height, width, rate, codec, and whether it is HDR. Raises DecodeError if there is no frame.
+        height, width, rate, codec, and whether it is HDR; of a video also ``start_seconds`` and ``end_seconds``: the span
+        that the frames were taken from, whatever window or shot that is. Raises DecodeError if there is no frame.
         """
         kind = picture_format(probing.head_of(source))
         if kind is not None and not animation.is_animated(source, kind, max_pixels=self._max_pixels):
@@ -55,7 +56,12 @@ class ClipReader:
             num_spare = max(0, len(span.data) - request.num_frames)
             first = round(num_spare * request.window / max(1, request.num_windows - 1))
             chosen = slice(first, first + request.num_frames)
-        about: dict[str, Any] = {"original": span.original}
+        first, end, _ = chosen.indices(len(span.data))
+        about: dict[str, Any] = {
+            "original": span.original,
+            "start_seconds": round(span.edges[first], 6),
+            "end_seconds": round(span.edges[end], 6),
+        }
         if request.counts_matches:
             about["matches"] = frame_matching.fewest_matches(span.greys[chosen])
         if request.measures_seconds:

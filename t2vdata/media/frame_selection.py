@@ -63,14 +63,16 @@ def select_frames(timed_frames: Iterator[TimedFrame], request: ClipRequest, *, m
     selection.finish()
     if not selection.frames:
         raise DecodeError(f"no frame from {start:g} s on: the file ends at {round(last.end_seconds, 3):g} s")
-    end = min(end, last.end_seconds)
+    read_end = min(end, last.end_seconds)
+    # A sample counts until the next one would be taken, though its frame may be shown for a shorter time.
+    last_end = min(end, selection.starts[-1] + 1 / request.fps) if request.fps and selection.is_full else read_end
     return SpanFrames(
         np.stack(selection.frames),
         request.fps or last.file.fps,
         selection.original,
         selection.greys,
-        (*selection.starts, max(end, selection.starts[-1])),
-        end - start,
+        (*selection.starts, max(last_end, selection.starts[-1])),
+        read_end - start,
     )
 
 

@@ -91,7 +91,7 @@ def stream(source: Source, demuxer: str, start_seconds: float | None, *, skips_d
             raise OutOfOrderError
         frames, origin = itertools.chain([first], frames), first.pts
         if start_seconds:
-            stamp = origin + math.floor(start_seconds / base)
+            stamp = origin + math.floor(min(start_seconds / base, random_access.MAX_STAMP))
             frames = random_access.frames_from(container, video, decoder, stamp)
         yield from _with_ends(_timed(frames, video, origin), FileInfo.of(video))
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # Seeks to ever earlier key frames. An open group needs two.
 _MAX_SEEKS = 4
+MAX_STAMP = (1 << 62) - 1
 # Their packets may hold no frame to show, and their frames never change order.
 _CODECS_IN_ORDER = ("vp8", "vp9", "libvpx", "libvpx-vp9", "libdav1d", "libaom-av1", "av1")
 
@@ -37,7 +38,8 @@ def frames_from(container: InputContainer, stream: VideoStream, decoder: FrameDe
 
     Raises SeekError, also after some frames, if they are not known to be those of a straight pass.
     """
-    packets = _packets_from_key(container, stream, stamp)
+    # FFmpeg's time stamps have 64 bits; no file reaches so far.
+    packets = _packets_from_key(container, stream, min(stamp, MAX_STAMP))
     key = next(packets)
     expected = _ExpectedFrames(key)
     first: av.VideoFrame | None = None
