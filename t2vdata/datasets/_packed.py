@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import array
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any, overload
 
 import orjson
 
 from t2vdata.types import Clip, MediaRef
+
+# Begins a line that Python's json wrote, since orjson refused its values.
+_OTHER_JSON = b" "
 
 
 class PackedClips(Sequence[Clip]):
@@ -70,11 +74,18 @@ def _packed(clip: Clip) -> bytes:
     # Values without field names, which would take up most of a line; the media fields are last, because many are often None.
     media = None if clip.media is None else _without_trailing_defaults(clip.media)
     values = (clip.key, clip.captions, clip.group, clip.meta, clip.source, clip.start_seconds, clip.end_seconds)
-    return orjson.dumps([*values, clip.window, clip.reject_reason, media])
+    row = [*values, clip.window, clip.reject_reason, media]
+    try:
+        return orjson.dumps(row)
+    except TypeError:
+        # A path that is not UTF-8, an integer beyond 64 bits: ``filters.Storable`` decides about them later.
+        return _OTHER_JSON + json.dumps(row).encode()
 
 
 def _unpacked(line: memoryview) -> Clip:
-    key, captions, group, meta, source, start, end, window, reason, media = orjson.loads(line)
+    # orjson would read integers beyond 64 bits as floats.
+    row = orjson.loads(line) if line[:1] != _OTHER_JSON else json.loads(bytes(line))
+    key, captions, group, meta, source, start, end, window, reason, media = row
     ref = None if media is None else MediaRef(*media)
     return Clip(key, tuple(captions), ref, start, end, group, meta, source, window, reason)
 

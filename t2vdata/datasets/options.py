@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from t2vdata.datasets.base import Dataset
 from t2vdata.errors import RequestError, unknown_name
+from t2vdata.text import captions
 
 
 def make_options(name: str, dataset: type[Dataset], values: Mapping[str, Any]) -> Any:
@@ -43,6 +44,9 @@ def _check_type(flag: str, value: Any, kind: Any) -> None:
     if not fits or (isinstance(value, bool) and bool not in types):
         expected = " or ".join("nothing" if accepted is type(None) else accepted.__name__ for accepted in types)
         raise RequestError(f"{flag}: expected {expected}, got {value!r}")
+    if isinstance(value, str | Path) and not captions.is_unicode(Path(value).name):
+        # The manifest, the card and the samples say which file it was.
+        raise RequestError(f"{flag}: the name {captions.printable(Path(value).name)!r} is not UTF-8; rename it")
 
 
 def option_values(options: Any) -> dict[str, Any]:

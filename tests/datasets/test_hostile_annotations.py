@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import pytest
 
 from t2vdata import datasets
 from t2vdata.build import planning
-from t2vdata.build.run import BuildSpec
-from t2vdata.errors import RawDataError
+from t2vdata.build.run import BuildSpec, build_dataset
+from t2vdata.errors import RawDataError, RequestError
 from t2vdata.filters import Storable
 from t2vdata.types import Clip, Reject
 
@@ -214,3 +215,31 @@ def test_what_a_shard_cannot_hold_is_rejected_in_every_dataset() -> None:
     assert reason(Clip("a", ("x",), group="\udce9")) == "a text that is not valid Unicode"
     assert reason(Clip("a", ("x",), meta={"\ud800": 1})) == "a text that is not valid Unicode"
     assert reason(Clip("a", ("caf\u00e9",), meta={"n": (1 << 63) - 1, "b": True, "f": 1.5})) is None
+
+
+@pytest.mark.parametrize("name", ["kinetics", "moments", "msvd", "table", "visdial-coco"])
+def test_a_root_whose_path_is_not_utf8_is_built(name: str, tmp_path: Path) -> None:
+    root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    layout = layouts.LAYOUTS[name](root)
+    spec = BuildSpec(name, layout.options, root=None if layout.root is None else str(root))
+    tally = build_dataset(spec, tmp_path / "out", num_workers=1, max_failures=1).manifest.tally
+    assert (tally.kept, tally.seen) == (layout.num_kept, layout.num_clips)
+
+
+def test_a_folder_whose_name_is_not_utf8_costs_its_clips(tmp_path: Path) -> None:
+    rows = "".join(f"sailing,abcdefghij{number},0,10,train,0\n" for number in range(2))
+    root = kinetics(tmp_path / "k400", rows, "abcdefghij0_000000_000010.mp4")
+    label = Path(os.fsdecode(os.fsencode(root) + b"/train/caf\xe9"))
+    label.mkdir()
+    (label / "abcdefghij1_000000_000010.mp4").write_bytes(b"x")
+    kept, rejects = plan("kinetics", root)
+    assert list(kept) == ["abcdefghij0_000000_000010"]
+    assert [reject.reason for reject in rejects.values()] == ["a text that is not valid Unicode"]
+
+
+@pytest.mark.parametrize("option", ["table", "folder", "clip_list", "caption_column"])
+def test_a_file_whose_own_name_is_not_utf8_is_refused(option: str, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.csv")
+    flag = f"--{option.replace('_', '-')}"
+    with pytest.raises(RequestError, match=rf"{flag}: the name 'caf.*\.csv' is not UTF-8; rename it"):
+        datasets.open("table", options={option: name if option == "caption_column" else tmp_path / name})

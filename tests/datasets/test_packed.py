@@ -23,6 +23,14 @@ def packed(num_windows: int = 1) -> PackedClips:
     return clips
 
 
+def test_paths_that_are_not_utf8_and_long_integers_come_back_unchanged() -> None:
+    clips = PackedClips()
+    clip = Clip("a", ("x", "\ud800"), MediaRef("/caf\udce9/a.mp4", "caf\udce9/a.mp4", row=7), meta={"n": 1 << 70})
+    clips.add(clip)
+    clips.add(CLIPS[0])
+    assert list(clips) == [clip, CLIPS[0]]
+
+
 def test_clips_come_back_unchanged() -> None:
     assert list(packed()) == CLIPS
     assert packed()[1:4] == CLIPS[1:4]
