@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import orjson
 
-from t2vdata.build.records import Records, sealed, unsealed
+from t2vdata.build.records import Records, is_bad_block, sealed, unsealed
 from t2vdata.errors import NotADatasetError, OtherSpecError, StorageError
 from t2vdata.format import card, manifest, tables
 from t2vdata.format.manifest import Manifest
@@ -98,20 +98,7 @@ class Checkpoint:
             return
         self._folder.make()
         with self._open_lock() as file:
-            try:
-                import fcntl
-            except ImportError:  # Windows has no flock; there, avoiding two builds into one folder is up to the user.
-                yield lambda: None
-                return
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                owner = file.read().decode("ascii", "replace") or "another process"
-                raise OtherSpecError(f"{owner} is building into {self.out}; wait for it, or choose another --out") from None
-            file.truncate(0)
-            file.write(f"process {os.getpid()}".encode())
-            file.flush()
+            self._lock(file)
             yield lambda: None
 
     @contextlib.contextmanager
@@ -185,10 +172,29 @@ class Checkpoint:
 
     def _open_lock(self) -> IO[bytes]:
         path = self._folder.join(_LOCK)
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
         try:
-            return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0), 0o666), "a+b")
+            # Unbuffered: closing must not write.
+            return os.fdopen(os.open(path, flags, 0o666), "a+b", buffering=0)
         except OSError as error:
             raise storage_error(error, path) from error
+
+    def _lock(self, file: IO[bytes]) -> None:
+        """Lock the open lock file, and write who holds it."""
+        try:
+            import fcntl
+        except ImportError:  # Windows has no flock; there, avoiding two builds into one folder is up to the user.
+            return
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.truncate(0)
+            file.write(f"process {os.getpid()}".encode())
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read().decode("ascii", "replace") or "another process"
+            raise OtherSpecError(f"{owner} is building into {self.out}; wait for it, or choose another --out") from None
+        except OSError as error:
+            raise storage_error(error, self._folder.join(_LOCK)) from error
 
     def _may_be_ours(self, name: str) -> bool:
         """Return whether a build of this dataset writes a file of that name."""
@@ -208,6 +214,10 @@ class Checkpoint:
         try:
             content = unsealed(self._folder.read_bytes(_SPEC), _SPEC, "")
         except FileNotFoundError:
+            return None
+        except StorageError as error:
+            if not is_bad_block(error):
+                raise
             return None
         if content is None:
             return None

@@ -6,6 +6,7 @@ missing: it was damaged, cut short, or belongs to another build.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 from collections.abc import Sequence
@@ -147,6 +148,15 @@ class Records:
             return unsealed(folder.read_bytes(name), name, self._fingerprint)
         except FileNotFoundError:
             return None
+        except StorageError as error:
+            if is_bad_block(error):
+                return None
+            raise
+
+
+def is_bad_block(error: StorageError) -> bool:
+    """Return whether a disk cannot read what it holds: what is there is lost, as if it were damaged."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EIO
 
 
 def sealed(content: bytes, name: str, fingerprint: str) -> bytes:

@@ -8,6 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 from t2vdata.build.checkpoint import Checkpoint
+from t2vdata.build.records import is_bad_block
+from t2vdata.errors import StorageError
 from t2vdata.format.manifest import Manifest
 from t2vdata.processes import usable_cores
 from t2vdata.storage import Folder
@@ -53,7 +55,17 @@ class ExistingShards:
             return report
         if self._sizes.get(name) != report.num_bytes:
             return None
-        return report if self._out.is_remote or self._out.sha256(name) == report.sha256 else None
+        return report if self._out.is_remote or self._sha256(name) == report.sha256 else None
+
+    def _sha256(self, name: str) -> str | None:
+        try:
+            return self._out.sha256(name)
+        except FileNotFoundError:
+            return None
+        except StorageError as error:
+            if is_bad_block(error):
+                return None
+            raise
 
     def reports(self) -> Iterator[ShardReport]:
         """Yield the reports of all finished shards, without their rows."""

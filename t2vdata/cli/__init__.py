@@ -56,6 +56,14 @@ class Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            # click itself would exit with 1.
+            click.echo("t2vdata: interrupted", err=True)
+            sys.exit(INTERRUPTED)
+
     def main(self, *args: Any, **extra: Any) -> Any:
         reserve_standard_descriptors()
         try:

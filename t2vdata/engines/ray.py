@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -65,10 +66,12 @@ class RayEngine:
         """
         with connected(self.address, num_workers) as (ray, is_ours):
             self._check_fits(ray)
-            task = ray.remote(_work_on).options(
+            task = ray.remote(_start_work).options(
                 num_cpus=self.num_cpus, memory=self.memory_bytes, max_retries=self.max_retries, retry_exceptions=False
             )
-            version, shared = metadata.version("t2vdata"), ray.put(work)
+            # Workers on this machine find modules where this process finds them, those of a cluster where they are.
+            path = (search_path(), os.getcwd()) if is_ours and self.address is None else None
+            version, shared = metadata.version("t2vdata"), ray.put(pickle.dumps(work))
             capacity = _Capacity(self, ray)
             remaining = iter(plans)
             pending: dict[Any, Plan] = {}
@@ -76,7 +79,7 @@ class RayEngine:
                 while True:
                     while len(pending) < capacity.num_tasks():
                         for plan in remaining:
-                            pending[task.remote(version, shared, plan)] = plan
+                            pending[task.remote(path, version, shared, pickle.dumps(plan))] = plan
                             break
                         else:
                             break
@@ -176,13 +179,33 @@ def connected(address: str | None, num_workers: int) -> Iterator[tuple[Any, bool
         ray.shutdown()
 
 
-def _work_on(version: str, work: Callable[[Any], Any], plan: Any) -> tuple[Any, Exception | None]:
-    """Work on a plan, in a task; return the report, or the error."""
+def _start_work(path: tuple[list[str], str] | None, version: str, work: bytes, plan: bytes) -> tuple[Any, Exception | None]:
+    """Run ``work_on`` in a task.
+
+    Ray puts the current folder of the main process in front of the path, so that a stray module there would be run. ``path`` is
+    the path of the main process, and that folder.
+    """
+    import sys
+
+    if path is not None:
+        folders, current = path
+        sys.path[:] = [*folders, *(entry for entry in sys.path if entry not in folders and entry != current)]
+    from t2vdata.engines.ray import work_on
+
+    return work_on(version, work, plan)
+
+
+# Functions of the main module travel as code: this one runs before t2vdata is looked for.
+_start_work.__module__ = "__main__"
+
+
+def work_on(version: str, work: bytes, plan: bytes) -> tuple[Any, Exception | None]:
+    """Work on a plan, in a task; return the report, or the error. ``work`` and ``plan`` are pickled."""
     own = metadata.version("t2vdata")
     if version != own:
         return None, RequestError(f"t2vdata is {version} here and {own} on a Ray node; install the same version everywhere")
     try:
-        return work(plan), None
+        return pickle.loads(work)(pickle.loads(plan)), None  # noqa: S301  # our own
     except Exception as error:
         return None, local.portable(error)
 

@@ -48,7 +48,8 @@ def written_whole(path: str, *, patience_seconds: float = PATIENCE_SECONDS) -> I
             os.fsync(file.fileno())
         os.replace(aside, path)
     except OSError as error:
-        if isinstance(error, StorageError):
+        # Writing names no file; an error that names another file is about that one.
+        if isinstance(error, StorageError) or error.filename not in (None, aside):
             raise
         raise storage_error(error, path) from error
     finally:

@@ -223,7 +223,7 @@ def sizes(folder: str) -> dict[str, int]:
         return {name: num_bytes for name, num_bytes in _listing(folder).items() if num_bytes is not None}
     num_bytes_of: dict[str, int] = {}
     # A file removed during the listing does not exist.
-    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+    with reading(folder), contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
             with contextlib.suppress(FileNotFoundError):
                 if entry.is_file():

@@ -15,7 +15,7 @@ from support import ROOT, hashes, tiny_spec
 from t2vdata.build.records import sealed, unsealed
 from t2vdata.build.run import Progress, build_dataset
 from t2vdata.build.spec import BuildSpec
-from t2vdata.errors import OtherSpecError
+from t2vdata.errors import OtherSpecError, StorageError
 from t2vdata.format import manifest
 from t2vdata.format.dataset import open_dataset
 from t2vdata.inspect.verify import verify
@@ -88,6 +88,37 @@ def test_what_was_damaged_during_an_interruption_is_built_again(
         DAMAGES[damage](path)
         build(spec, out)
         assert hashes(out) == undisturbed, path
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="needs a file whose reading ends in EIO")
+def test_records_that_the_disk_cannot_read_are_built_again(
+    spec: BuildSpec, interrupted: Path, undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(interrupted, tmp_path / "out"))
+    for folder in ("reports", "plans"):
+        path = next((out / STATE / folder).glob("*-000002*"))
+        path.unlink()
+        path.symlink_to("/proc/self/mem")
+    build(spec, out)
+    assert hashes(out) == undisturbed
+
+
+@pytest.mark.parametrize("kind", ["reports/*-000001*", "plans/*-000001*", "../*-000001.tar"])
+def test_a_folder_in_the_place_of_a_file_is_one_clear_line(
+    spec: BuildSpec, interrupted: Path, undisturbed: dict[str, str], tmp_path: Path, kind: str
+) -> None:
+    out = Path(shutil.copytree(interrupted, tmp_path / "out"))
+    path = next((out / STATE).glob(kind))
+    path.unlink()
+    path.mkdir()
+    if kind.startswith("plans"):
+        # Its report says the same; both are lost.
+        next((out / STATE).glob(kind.replace("plans", "reports"))).unlink()
+    with pytest.raises(StorageError, match=f"{path.name} is a folder; expected a file"):
+        build(spec, out)
+    path.rmdir()
+    build(spec, out)
+    assert hashes(out) == undisturbed
 
 
 def test_a_power_cut_that_empties_all_records_costs_no_byte(

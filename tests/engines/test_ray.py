@@ -108,6 +108,14 @@ def test_an_error_in_a_task_is_raised_with_its_traceback(work: Any, two_workers:
     assert any("in fail_on_three" in note for note in caught.value.__notes__)
 
 
+def test_a_stray_module_in_the_current_folder_is_not_run_on_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("t2vdata", "zstandard", "av"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a stray module was run')")
+    monkeypatch.chdir(tmp_path)
+    result = build_dataset(tiny_spec(n=5), tmp_path / "out", num_workers=1, engine=RayEngine())
+    assert result.manifest.tally.kept > 5
+
+
 def test_a_plan_whose_worker_died_is_retried(work: Any, two_workers: None, tmp_path: Path) -> None:
     import functools
 
