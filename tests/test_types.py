@@ -144,3 +144,8 @@ def test_a_plan_is_named_by_its_index_and_split() -> None:
 def test_a_report_tallies_its_samples_and_rejects() -> None:
     report = ShardReport("s.tar", "train", 4, 10240, "0" * 64, (reject("failed", "RenderError"),))
     assert report.tally == Tally(4, {}, {"RenderError": 1})
+
+
+def test_a_reject_holds_text_although_the_name_of_a_file_need_not_be_text() -> None:
+    name = b"caf\xe9.mp4".decode("utf-8", "surrogateescape")
+    assert Reject("a", "train", "render", "failed", "DecodeError", f"no file {name}").message == r"no file caf\udce9.mp4"

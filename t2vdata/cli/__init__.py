@@ -65,7 +65,7 @@ class Commands(click.Group):
             sys.exit(INTERRUPTED)
 
     def main(self, *args: Any, **extra: Any) -> Any:
-        reserve_standard_descriptors()
+        _open_standard_streams()
         try:
             return super().main(*args, **extra)
         except T2VError as error:
@@ -77,6 +77,14 @@ class Commands(click.Group):
                 raise
             click.echo(f"t2vdata: {missing}", err=True)
             sys.exit(1)
+
+
+def _open_standard_streams() -> None:
+    """Let what is printed to a standard stream vanish where it is closed, as in a daemon; Python has None there."""
+    reserve_standard_descriptors()
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(descriptor, "w" if descriptor else "r", closefd=False))
 
 
 @click.group(

@@ -11,6 +11,7 @@ function of its plan, so both write the same bytes, and the first one stops when
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import platform
@@ -148,7 +149,14 @@ def _machine() -> str:
 
 def _read(folder: Folder, name: str) -> dict[str, Any] | None:
     try:
-        holder: dict[str, Any] = json.loads(folder.read_bytes(name))
+        content = folder.read_bytes(name)
     except FileNotFoundError:
         return None
-    return holder
+    try:
+        holder = json.loads(content)
+        owner, token, machine = (str(holder[key]) for key in ("owner", "token", "machine"))
+        return {**holder, "owner": owner, "token": token, "machine": machine, "process": int(holder["process"])}
+    except (ValueError, KeyError, TypeError):
+        # Damaged: nobody renews it, so that it expires.
+        token = hashlib.sha256(content).hexdigest()
+        return {"owner": "an unknown process", "token": token, "machine": "", "process": 0}

@@ -216,6 +216,29 @@ def test_a_retry_killed_at_any_moment_gives_the_same_bytes(
         assert hashes(killed) == hashes(undisturbed)
 
 
+def test_what_was_damaged_during_an_interrupted_retry_is_made_again(media: Path, tmp_path: Path, video: bytes) -> None:
+    out = tmp_path / "out"
+    build(media, out)
+    arrive(media, video, *LOST, BROKEN)
+    expected = Path(shutil.copytree(out, tmp_path / "expected"))
+    retry_failed(spec(media), expected, num_workers=1)
+
+    def stop(_: Progress) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        retry_failed(spec(media), out, num_workers=1, on_progress=stop)
+    kinds = ("before/index.parquet", "before/rejects.parquet", "before/manifest.json", "reports/*", "plans/*", "spec.json")
+    for number, kind in enumerate(kinds):
+        damaged = Path(shutil.copytree(out, tmp_path / str(number)))
+        path = next((damaged / ".t2vdata-build").glob(kind))
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+        retry_failed(spec(media), damaged, num_workers=1)
+        assert hashes(damaged) == hashes(expected), kind
+
+
 @pytest.mark.parametrize("refused", ["rejects.parquet", "manifest.json"])
 def test_stopped_between_its_tables_and_its_manifest_it_resumes(
     media: Path, tmp_path: Path, video: bytes, refused: str
