@@ -6,6 +6,7 @@ Exit codes: 0 success, 1 an error in the data or the request, 2 wrong usage, 130
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -84,7 +85,7 @@ def _open_standard_streams() -> None:
     reserve_standard_descriptors()
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(descriptor, "w" if descriptor else "r", closefd=False))
+            setattr(sys, name, os.fdopen(descriptor, "w" if descriptor else "r", closefd=False))
 
 
 @click.group(
