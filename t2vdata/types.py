@@ -179,12 +179,6 @@ class Reject:
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", self.message.encode("utf-8", "backslashreplace").decode())
 
-    def __post_init__(self) -> None:
-        # A message may quote the name of a file, which need not be text; tables and reports hold only text.
-        for name in ("reason", "message"):
-            value = getattr(self, name)
-            object.__setattr__(self, name, value.encode("utf-8", "backslashreplace").decode())
-
 
 @dataclass(frozen=True, slots=True)
 class Tally:
