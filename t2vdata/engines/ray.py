@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, TypeVar
 
-from t2vdata.engines import local
 from t2vdata.errors import BuildError, RequestError, WorkerDiedError
 from t2vdata.processes import search_path
 
@@ -180,7 +179,7 @@ def connected(address: str | None, num_workers: int) -> Iterator[tuple[Any, bool
 
 
 def _start_work(path: tuple[list[str], str] | None, version: str, work: bytes, plan: bytes) -> tuple[Any, Exception | None]:
-    """Run ``work_on`` in a task.
+    """Run ``ray_task.work_on`` in a task.
 
     Ray puts the current folder of the main process in front of the path, so that a stray module there would be run. ``path`` is
     the path of the main process, and that folder.
@@ -190,24 +189,13 @@ def _start_work(path: tuple[list[str], str] | None, version: str, work: bytes, p
     if path is not None:
         folders, current = path
         sys.path[:] = [*folders, *(entry for entry in sys.path if entry not in folders and entry != current)]
-    from t2vdata.engines.ray import work_on
+    from t2vdata.engines.ray_task import work_on
 
     return work_on(version, work, plan)
 
 
 # Functions of the main module travel as code: this one runs before t2vdata is looked for.
 _start_work.__module__ = "__main__"
-
-
-def work_on(version: str, work: bytes, plan: bytes) -> tuple[Any, Exception | None]:
-    """Work on a plan, in a task; return the report, or the error. ``work`` and ``plan`` are pickled."""
-    own = metadata.version("t2vdata")
-    if version != own:
-        return None, RequestError(f"t2vdata is {version} here and {own} on a Ray node; install the same version everywhere")
-    try:
-        return pickle.loads(work)(pickle.loads(plan)), None  # noqa: S301  # our own
-    except Exception as error:
-        return None, local.portable(error)
 
 
 def _first_line(error: Exception) -> str:
