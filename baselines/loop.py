@@ -98,7 +98,9 @@ class Run:
         self._load_means(state.get("means", []))
         self._open_metrics_log(state)
         if self.metrics_log is not None and self.step:
-            self.metrics_log.print(f"resumes at step {self.step + 1:,} of {self.spec.steps:,}: {self.folder.path}")
+            next_step = f"resumes at step {self.step + 1:,} of {self.spec.steps:,}"
+            is_finished = self.step >= self.spec.steps
+            self.metrics_log.print(f"{self.folder.path} {'has finished all its steps' if is_finished else next_step}")
 
     def update(self) -> None:
         """Run one step; if it diverges, return to the last checkpoint."""

@@ -85,7 +85,7 @@ def test_an_interrupted_run_saves_its_step_and_resumes_bit_for_bit(
             run(recipe_path, out, "run.steps=25")
     assert Checkpoints(out / "checkpoints").load("last")[0] == step
     run(recipe_path, out, "run.steps=25")
-    assert f"resumes at step {step + 1} of 25: {out}" in capsys.readouterr().err
+    assert f"{out} resumes at step {step + 1} of 25\n" in capsys.readouterr().err
     run(recipe_path, tmp_path / "undisturbed", "run.steps=25")
     assert_same(out, tmp_path / "undisturbed", 25)
 

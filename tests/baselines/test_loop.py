@@ -116,12 +116,15 @@ def test_a_killed_run_resumes_bit_for_bit(
     assert equal(weights(killed, steps), weights(uninterrupted, steps))
 
 
-def test_a_finished_run_is_not_changed_and_can_be_extended(recipe_path: Path, tmp_path: Path) -> None:
+def test_a_finished_run_is_not_changed_and_can_be_extended(
+    recipe_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "run"
     run(recipe_path, out, "run.steps=20")
     before = (out / "metrics.jsonl").read_bytes()
     run(recipe_path, out, "run.steps=20")
     assert (out / "metrics.jsonl").read_bytes() == before
+    assert capsys.readouterr().err.splitlines()[-1] == f"{out} has finished all its steps"
     run(recipe_path, out, "run.steps=30")
     run(recipe_path, tmp_path / "straight", "run.steps=30")
     assert lines(out) == lines(tmp_path / "straight")
