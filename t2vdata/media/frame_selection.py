@@ -51,7 +51,6 @@ def select_frames(timed_frames: Iterator[TimedFrame], request: ClipRequest, *, m
     start, end = request.start_seconds or 0.0, math.inf if request.end_seconds is None else request.end_seconds
     selection = _Selection(request, start, end, max_pixels)
     last: TimedFrame | None = None
-    timed_frames = _until_size_changes(timed_frames)
     if request.deinterlaces:
         timed_frames = deinterlaced(timed_frames)
     for last in timed_frames:
@@ -74,16 +73,6 @@ def select_frames(timed_frames: Iterator[TimedFrame], request: ClipRequest, *, m
         (*selection.starts, max(last_end, selection.starts[-1])),
         read_end - start,
     )
-
-
-def _until_size_changes(timed_frames: Iterator[TimedFrame]) -> Iterator[TimedFrame]:
-    """Yield frames up to the first whose size, orientation or pixel ratio differs from those before: all else is damage."""
-    geometry = None
-    for timed in timed_frames:
-        geometry = geometry or timed.geometry
-        if timed.geometry != geometry:
-            return
-        yield timed
 
 
 class _Selection:

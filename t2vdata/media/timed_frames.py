@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from t2vdata.errors import DecodeError
 from t2vdata.media import animation
 from t2vdata.media.decode import probe as probing
 from t2vdata.media.decode import random_access
@@ -89,11 +90,11 @@ def stream(source: Source, demuxer: str, start_seconds: float | None, *, skips_d
             return
         if first.pts is None:
             raise OutOfOrderError
-        frames, origin = itertools.chain([first], frames), first.pts
+        frames, origin, geometry = itertools.chain([first], frames), first.pts, probing.geometry_of(first, video)
         if start_seconds:
             stamp = origin + math.floor(min(start_seconds / base, random_access.MAX_STAMP))
             frames = random_access.frames_from(container, video, decoder, stamp)
-        yield from _with_ends(_timed(frames, video, origin), FileInfo.of(video))
+        yield from _with_ends(_timed(frames, video, origin, geometry), FileInfo.of(video))
 
 
 def read_all(source: Source, *, skips_damage: bool = False) -> Iterator[TimedFrame]:
@@ -128,14 +129,20 @@ class _Stamped:
     geometry: DisplayGeometry
 
 
-def _timed(frames: Iterable[av.VideoFrame], video: VideoStream, origin: int) -> Iterator[_Stamped]:
+def _timed(frames: Iterable[av.VideoFrame], video: VideoStream, origin: int, geometry: DisplayGeometry) -> Iterator[_Stamped]:
+    """Yield frames up to the first that is shown otherwise than those at the start of the file: the rest is damage."""
     last, base = -math.inf, float(video.time_base or 0)
     for frame in frames:
+        current = probing.geometry_of(frame, video)
+        if current != geometry:
+            if last == -math.inf:
+                raise DecodeError(f"the size changes to {current} before the clip starts")
+            return
         if frame.pts is None or frame.pts <= last:
             raise OutOfOrderError
         last = frame.pts
         duration = max(0, frame.duration or 0)
-        yield _Stamped((frame.pts - origin) * base, duration * base, frame, probing.geometry_of(frame, video))
+        yield _Stamped((frame.pts - origin) * base, duration * base, frame, geometry)
 
 
 def _with_ends(frames: Iterable[_Stamped], file: FileInfo) -> Iterator[TimedFrame]:

@@ -127,7 +127,19 @@ def test_a_file_that_changes_its_size_gives_the_frames_before(second: tuple[int,
     taken = read_clip(data, ClipRequest(fps=fps)).data
     assert taken.shape == (5, 48, 64, 3)
     assert np.array_equal(taken, pixels(data))
+    with pytest.raises(DecodeError, match=r"the size changes to \d+x\d+ before the clip starts"):
+        read_clip(data, ClipRequest(start_seconds=0.28, fps=fps))
     for backend in BACKENDS[1:]:
         if load(backend).why_not("cpu") is None:
             with open_video(data, backend=backend) as video:
                 assert video.num_frames == 5
+
+
+@pytest.mark.parametrize("codec", ["mpeg2video", "libx264"])
+def test_a_broadcast_that_changes_its_pixel_ratio_gives_the_frames_before(codec: str) -> None:
+    data = anamorphic(Fraction(4, 3), "mpegts", codec) + anamorphic(Fraction(16, 9), "mpegts", codec)
+    taken = read_clip(data, ClipRequest())
+    # Frames still in the decoder when the new ratio arrives count as changed.
+    assert 2 <= taken.num_frames <= 4
+    assert taken.about["original"]["pixel_ratio"] == "4:3"
+    assert np.array_equal(taken.data, pixels(data))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from t2vdata.media.decode.decoders import decoder_of
 from t2vdata.media.decode.key_frames import is_random_access
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ class FrameDecoder:
     """Decodes the packets of one stream, each with a time stamp of its own."""
 
     def __init__(self, stream: VideoStream, *, skips_damage: bool = False) -> None:
-        self._context = stream.codec_context
+        self._context = decoder_of(stream)
         self._skips_damage = skips_damage
         self.damage: str | None = None
         """The first damage."""

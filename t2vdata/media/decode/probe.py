@@ -293,8 +293,10 @@ def _seconds(clock: PacketClock, times: list[int] | None, order: Sequence[int], 
 
 def geometry_of(frame: av.VideoFrame, stream: VideoStream) -> DisplayGeometry:
     """Return how a frame is to be shown, right after the decoder returned it."""
-    # The decoder's ratio changes within a stream; that of the container comes first, as for FFmpeg.
-    return display_geometry.of_frame(frame, stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio)
+    container, codec = stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio
+    # The ratio of the container comes first, as for FFmpeg; broadcasts state theirs in the codec, and change it.
+    states_ratio = not stream.container.format.name.startswith("mpeg")
+    return display_geometry.of_frame(frame, (container or codec) if states_ratio else (codec or container))
 
 
 def _why_only_pyav(frame: av.VideoFrame, codec: str, geometry: DisplayGeometry) -> str | None:
