@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
-from media import video_files
+from media import numbered_files, video_files
 
-from t2vdata import filters
+from t2vdata import BuildSpec, build_dataset, filters
 from t2vdata.datasets.media import MediaDataset, MediaOptions, check_media_options
 from t2vdata.datasets.splits import split_of
 from t2vdata.errors import DecodeError, RequestError
+from t2vdata.format.dataset import open_dataset
 from t2vdata.media import sandbox
 from t2vdata.media.clip_reader import read_clip
 from t2vdata.media.clip_request import ClipRequest
 from t2vdata.media.decode import open_video
+from t2vdata.media.encode import encoding
 from t2vdata.types import Clip, Frames
 
 
@@ -169,3 +172,24 @@ def test_the_split_of_a_group_depends_on_nothing_else() -> None:
     assert splits != [split_of(f"video {number}", 1, shares) for number in range(5000)]
     with pytest.raises(RequestError, match=r"shares test 0\.9, val 0\.2: expected 0 to 1 in all"):
         split_of("a", 0, {"test": 0.9, "val": 0.2})
+
+
+def test_durations_follow_the_times_of_the_file_and_damage_is_skipped_on_request(tmp_path: Path) -> None:
+    kind = numbered_files.Kind("mp4", "libx264", {"x264-params": "keyint=1:bframes=0"})
+    (tmp_path / "slides.mp4").write_bytes(numbered_files.encode(kind, [0, 1, 2], rate=Fraction(10), durations=[1, 1, 20]))
+    (tmp_path / "short.mp4").write_bytes(numbered_files.encode(kind, range(15), rate=Fraction(10)))
+    damaged = video_files.damaged_at(numbered_files.encode(kind, range(25), rate=Fraction(10)), 4)
+    (tmp_path / "damaged.mp4").write_bytes(damaged)
+    table = tmp_path / "clips.csv"
+    table.write_text("path,caption,key\n" + "".join(f"{name}.mp4,x,{name}\n" for name in ("slides", "short", "damaged")))
+    kept = {}
+    for skip_damage in (False, True):
+        shares = {"val_share": 0.0, "test_share": 0.0}
+        options = {"table": table, "size": 0, "min_seconds": 2.0, "skip_damage": skip_damage, **shares}
+        out = tmp_path / f"{skip_damage}"
+        build_dataset(BuildSpec("table", options, encoding=encoding("lossless")), out, num_workers=1)
+        kept[skip_damage] = {item.key: item for item in open_dataset(out)["train"]}
+    assert set(kept[False]) == {"slides"}
+    assert set(kept[True]) == {"slides", "damaged"}
+    assert kept[True]["slides"].meta["seconds"] == 2.2
+    assert numbered_files.numbers_in(kept[True]["damaged"].frames.data) == [*range(4), *range(5, 25)]
