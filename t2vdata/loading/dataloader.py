@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import weakref
 from collections import deque
@@ -154,6 +155,16 @@ class Loader:
     def __exit__(self, *error: object) -> None:
         self.close()
 
+    def __copy__(self) -> Loader:
+        """Return a loader at the same position, with the same index, and workers of its own."""
+        other = object.__new__(type(self))
+        pipeline = copy.copy(self._pipeline)
+        other.__dict__.update(
+            self.__dict__, _pipeline=pipeline, _reader=BatchReader(pipeline), ranks=copy.copy(self.ranks), _running=None
+        )
+        weakref.finalize(other, _close, pipeline)
+        return other
+
     def __reduce__(self) -> tuple[Any, ...]:
         options = {"vocabulary": self._vocabulary, "seed": self.seed, "resources": self._resources}
         return _reopened, (type(self), self._split, self.spec, options, self.ranks, self._epoch, self._position)
@@ -256,10 +267,10 @@ def _reopened(
     cls: type[Loader], split: Split, spec: LoadSpec, options: dict[str, Any], ranks: Ranks, epoch: int, position: int
 ) -> Loader:
     """Return a copy of a loader, at its position."""
-    copy = cls(split, spec, **options, rank=ranks.given.get("rank"), world=ranks.given.get("world"))
-    copy.ranks = ranks
-    copy.load_state_dict({**copy.state_dict(), "epoch": epoch, "position": position})
-    return copy
+    other = cls(split, spec, **options, rank=ranks.given.get("rank"), world=ranks.given.get("world"))
+    other.ranks = ranks
+    other.load_state_dict({**other.state_dict(), "epoch": epoch, "position": position})
+    return other
 
 
 def _close(pipeline: Pipeline) -> None:

@@ -123,6 +123,12 @@ class Pipeline:
         self._in_progress: set[int] = set()
         self._state: _ProcessState | None = None
 
+    def __copy__(self) -> Pipeline:
+        """Return a pipeline with the same index, and workers and buffers of its own."""
+        other = object.__new__(Pipeline)
+        other.__dict__.update(self.__dict__, _in_progress=set(), _state=None)
+        return other
+
     def begin(self, rows: NDArray[np.int64], epoch: int) -> PendingBatch:
         """Start to decode samples; at most ``depth`` batches may be in progress."""
         state = self._running()

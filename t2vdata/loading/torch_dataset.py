@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import multiprocessing
 import os
-from collections.abc import Iterator, Mapping
+import weakref
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 from torch.utils.data import IterableDataset, get_worker_info
@@ -45,6 +46,7 @@ class BatchDataset(IterableDataset[Batch]):
         self._num_loops = 0
         self._position = Position(0)
         self._restored: dict[str, Any] | None = None
+        self._running: weakref.ref[Generator[Batch, None, None]] | None = None
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next loop, in all workers. If another epoch was resumed, its position is dropped."""
@@ -68,14 +70,18 @@ class BatchDataset(IterableDataset[Batch]):
             self._position = Position(self._epoch.next_epoch(loop_id.trainer))
         loop = self._epoch.begin(loop_id, worker, self._loader.ranks, None if restored is None else self._position)
         self._loader.ranks.start()
-        return self._batches(loop, worker)
+        # A loop that goes on at the same time, or that was left, has the workers and buffers of the loader.
+        is_busy = self._running is not None and self._running() is not None
+        batches = self._batches(copy.copy(self._loader) if is_busy else self._loader, loop, worker)
+        self._running = weakref.ref(batches)
+        return batches
 
-    def _batches(self, loop: AgreedLoop, worker: Worker) -> Iterator[Batch]:
+    def _batches(self, loader: Loader, loop: AgreedLoop, worker: Worker) -> Generator[Batch, None, None]:
         """Yield the batches of one worker."""
         self._position = position = loop.position()
         numbers = range(worker.num_batches)[position.share(worker)]
-        batches = self._loader.batches(position.epoch)[position.share(worker)]
-        for number, batch in zip(numbers, self._loader.read(batches, position.epoch), strict=True):
+        batches = loader.batches(position.epoch)[position.share(worker)]
+        for number, batch in zip(numbers, loader.read(batches, position.epoch), strict=True):
             self._position = position = position._replace(num_yielded=position.num_yielded + 1)
             if number == worker.num_batches - 1:
                 loop.end()
@@ -106,6 +112,9 @@ class BatchDataset(IterableDataset[Batch]):
                 f"this state is from {saved[0]} workers on {saved[1]} ranks, not {num_workers} on {self._loader.world}; "
                 "use as many, or t2vdata.loading.loader, which resumes with any number"
             )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_running": None}
 
     def __copy__(self) -> BatchDataset:
         # Otherwise the copy would share the memory of the epoch.

@@ -170,29 +170,6 @@ def test_more_ranks_than_clips_are_refused(dataset: Dataset) -> None:
         Loader(dataset["val"], rank=1)
 
 
-RANK = """
-import sys, torch, t2vdata
-from t2vdata.loading import LoadSpec, Resources, loader
-folder, meet, rank = sys.argv[1:]
-torch.distributed.init_process_group("gloo", init_method=f"file://{meet}", rank=int(rank), world_size=2)
-reading = loader(t2vdata.open_dataset(folder)["train"], LoadSpec(batch_size=7), seed=5, resources=Resources(workers=1))
-for batch in reading:
-    # Hangs unless all ranks have equally many batches.
-    torch.distributed.barrier()
-    print(*batch.keys)
-torch.distributed.destroy_process_group()
-"""
-
-
-def test_ranks_come_from_torch_distributed(dataset: Dataset, tmp_path: Path) -> None:
-    words = [sys.executable, "-W", "ignore", "-c", RANK, dataset.path, str(tmp_path / "meet")]
-    ranks = [subprocess.Popen([*words, str(rank)], stdout=subprocess.PIPE, text=True) for rank in range(2)]
-    parts = [rank.communicate(timeout=60)[0].split() for rank in ranks]
-    assert [rank.returncode for rank in ranks] == [0, 0]
-    together = [key for pair in zip(*parts, strict=True) for key in pair]
-    assert together == keys(Loader(dataset["train"], LoadSpec(batch_size=7), seed=5, resources=ALONE))
-
-
 def test_batches_that_are_kept_do_not_change(dataset: Dataset) -> None:
     spec = LoadSpec(batch_size=2)
     kept = list(Loader(dataset["train"], spec, seed=4))
