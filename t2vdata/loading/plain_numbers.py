@@ -36,16 +36,16 @@ def as_whole_number(value: Any) -> int | None:
 
 def real_number(name: str, value: Any) -> float:
     """Return a finite number of any kind as an ``int`` or ``float``. Raises RequestError for anything else."""
-    whole = as_whole_number(value)
-    if whole is not None:
-        return whole
+    number = as_whole_number(value)
+    if number is not None:
+        return number
     try:
-        number = math.nan if isinstance(value, str | bytes | bool) else float(value)
+        real = math.nan if isinstance(value, str | bytes | bool) else float(value)
     except (TypeError, ValueError, RuntimeError):
-        number = math.nan
-    if not math.isfinite(number):
+        real = math.nan
+    if not math.isfinite(real):
         raise RequestError(f"{name} {value!r}: expected a number")
-    return number
+    return real
 
 
 def as_tuple(value: Any) -> Any:

@@ -269,18 +269,18 @@ def test_full_batches_stay_full_and_equal_after_a_resume_if_samples_are_bad(copy
     split = t2vdata.open_dataset(copy)["train"]
     spec = LoadSpec(batch_size=4, on_error="count", drop_last=True, num_frames=2, crop=16, crop_at="random")
     reading = Loader(split, spec, seed=2, resources=ALONE)
-    whole = []
+    steps = []
     for batch in reading:
         assert batch.video.shape[0] == len(batch.captions) == len(batch) == 4
         assert not set(batch.keys) & bad
-        whole.append((batch.keys, batch.video.clone(), reading.state_dict()))
-    assert (len(whole), reading.tally.kept, reading.tally.num_failed) == (15, 57, 3)
+        steps.append((batch.keys, batch.video.clone(), reading.state_dict()))
+    assert (len(steps), reading.tally.kept, reading.tally.num_failed) == (15, 57, 3)
     for number in (0, 5, 9):
         again = Loader(split, spec, seed=2, resources=ALONE)
-        again.load_state_dict(whole[number][2])
+        again.load_state_dict(steps[number][2])
         batch = next(iter(again))
-        assert batch.keys == whole[number + 1][0]
-        assert torch.equal(batch.video, whole[number + 1][1])
+        assert batch.keys == steps[number + 1][0]
+        assert torch.equal(batch.video, steps[number + 1][1])
 
 
 def test_loading_ends_if_no_sample_is_sound(copy: Path) -> None:

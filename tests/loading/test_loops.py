@@ -33,7 +33,7 @@ def split(built: BuildResult) -> Split:
     return t2vdata.open_dataset(built.out)["train"]
 
 
-def whole(batches: Iterable[Batch]) -> Iterator[Batch]:
+def undisturbed(batches: Iterable[Batch]) -> Iterator[Batch]:
     yield from batches
 
 
@@ -59,7 +59,7 @@ def drawn_by_hand(batches: Iterable[Batch]) -> Iterator[Batch]:
         yield next(iterator)
 
 
-LOOPS = [whole, counted, sliced, left_at_the_last_step, drawn_by_hand]
+LOOPS = [undisturbed, counted, sliced, left_at_the_last_step, drawn_by_hand]
 
 
 def expected(split: Split, epoch: int) -> list[str]:

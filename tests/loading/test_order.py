@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from t2vdata.errors import RequestError
-from t2vdata.loading.order import batches, choose, epoch_order, random_numbers, share
+from t2vdata.loading.order import (
+    batches,
+    choose,
+    epoch_order,
+    num_batches,
+    random_numbers,
+    samples_after,
+    share,
+)
 
 SIZES = st.lists(st.integers(1, 30), min_size=1, max_size=12)
 
@@ -99,8 +107,16 @@ def test_all_ranks_have_equally_many_batches(count: int, world: int, size: int, 
     order, position = np.arange(count), min(position, count)
     of_ranks = [batches(order, position, rank, world, batch_size=size, drop_last=drop, pad=pad) for rank in range(world)]
     assert len({tuple(map(len, of_rank)) for of_rank in of_ranks}) == 1
+    assert num_batches(count - position, world, batch_size=size, drop_last=drop, pad=pad) == len(of_ranks[0])
     if drop:
         assert all(len(batch) == size for batch in of_ranks[0])
+
+
+@pytest.mark.parametrize(
+    ("sample", "world", "after"), [(4, 1, [0, 3, 1, 2, 4]), (0, 2, [1, 4, 3, 2, 0]), (3, 5, [3]), (2, 7, [0, 1, 4, 3, 2])]
+)
+def test_the_samples_after_a_sample_are_those_of_its_rank(sample: int, world: int, after: list[int]) -> None:
+    assert list(samples_after(np.array([4, 0, 3, 1, 2]), sample, world)) == after
 
 
 def test_negative_seeds_and_empty_windows_are_refused() -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
+import torch
+from support import ROOT
 from torch import nn, optim
 from torch.utils.data import DataLoader
 
@@ -52,37 +56,65 @@ def keys(batches: Iterable[Batch]) -> list[str]:
     return [key for batch in batches for key in batch.keys]
 
 
-def test_lightning_trains_on_each_clip_once_an_epoch(split: Split) -> None:
-    import pytorch_lightning as lightning
+class PixelMean(nn.Module):
+    """A model that scales the mean of the pixels, and counts clips."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale, self.num_clips = nn.Parameter(torch.ones(1)), 0
+
+    def forward(self, video: torch.Tensor) -> torch.Tensor:
+        self.num_clips += len(video)
+        return self.scale * video.float().mean()
+
+
+def lightning_model(model: PixelMean) -> Any:
+    """Return a LightningModule that trains a model, and has the keys of each epoch."""
+    import pytorch_lightning
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 
-    class Model(lightning.LightningModule):
+    class Model(pytorch_lightning.LightningModule):
         def __init__(self) -> None:
             super().__init__()
-            self.linear, self.epochs = nn.Linear(1, 1), []
+            self.model, self.epochs = model, []
 
         def on_train_epoch_start(self) -> None:
             self.epochs.append([])
 
-        def training_step(self, batch: Batch, _: int) -> Any:
+        def training_step(self, batch: Batch, _: int) -> torch.Tensor:
             self.epochs[-1] += batch.keys
-            loss = self.linear(batch.video.float().mean().reshape(1, 1)).mean()
-            self.log("loss", loss, on_epoch=True, batch_size=len(batch))
-            return loss
+            return self.model(batch.video).mean()
 
         def configure_optimizers(self) -> optim.Optimizer:
             return optim.SGD(self.parameters(), 0.001)
 
-    def train(batches: Iterable[Batch], **options: Any) -> list[list[str]]:
-        quiet = dict.fromkeys(["logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"], False)
-        trainer, model = lightning.Trainer(max_epochs=NUM_EPOCHS, accelerator="cpu", **quiet, **options), Model()
-        trainer.fit(model, batches)
-        return model.epochs
+    return Model()
 
-    # Lightning stops such an epoch at its last step, and never asks for more.
-    assert train(loader(split), limit_train_batches=8) == expected(split)
-    assert train(persistent(split)) == expected(split)
+
+@pytest.mark.parametrize("make", [loader, persistent])
+def test_lightning_trains_on_each_clip_once_an_epoch(split: Split, make: Callable) -> None:
+    import pytorch_lightning
+
+    model = lightning_model(PixelMean())
+    quiet = dict.fromkeys(["logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"], False)
+    # Lightning leaves an epoch at this step, and never asks for more.
+    trainer = pytorch_lightning.Trainer(max_epochs=NUM_EPOCHS, accelerator="cpu", limit_train_batches=8, **quiet)
+    trainer.fit(model, make(split))
+    assert model.epochs == expected(split)
+
+
+@pytest.mark.parametrize("framework", ["loss.backward()", "lightning", "accelerate"])
+def test_the_training_loops_of_the_loading_page_run(split: Split, framework: str) -> None:
+    page = (ROOT / "docs" / "loading.md").read_text()
+    code = next(block for block in re.findall(r"```python\n(.*?)```", page, re.S) if framework in block)
+    model = PixelMean()
+    names = {
+        "loader": functools.partial(Loader, resources=Resources(workers=1)), "LoadSpec": LoadSpec, "dataset": {"train": split},
+        "model": model, "optimizer": optim.SGD(model.parameters(), 0.001), "lightning_model": lightning_model(model),
+    }  # fmt: skip
+    exec(code, names)
+    assert model.num_clips == 180
 
 
 @pytest.mark.parametrize("make", [loader, dataloader, persistent])
@@ -92,7 +124,7 @@ def test_accelerate_trains_on_each_clip_once_an_epoch(split: Split, make: Callab
     # A Loader is left as it is. By default, Accelerate reads an IterableDataset on the first rank only.
     each_rank_reads = accelerate.DataLoaderConfiguration(dispatch_batches=False)
     accelerator = accelerate.Accelerator(cpu=True, dataloader_config=each_rank_reads)
-    model = nn.Linear(1, 1)
+    model = PixelMean()
     model, optimizer, batches = accelerator.prepare(model, optim.SGD(model.parameters(), 0.001), make(split))
     epochs = []
     for _ in range(NUM_EPOCHS):
@@ -100,7 +132,7 @@ def test_accelerate_trains_on_each_clip_once_an_epoch(split: Split, make: Callab
         for batch in batches:
             batch = batch.to(accelerator.device)
             epochs[-1] += batch.keys
-            accelerator.backward(model(batch.video.float().mean().reshape(1, 1)).mean())
+            accelerator.backward(model(batch.video).mean())
             optimizer.step()
             optimizer.zero_grad()
     assert epochs == expected(split)
