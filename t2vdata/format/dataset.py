@@ -150,7 +150,12 @@ def _read(path: str, row: Mapping[str, Any]) -> Item:
     spans = {role: (row[f"{role}_offset"], row[f"{role}_size"]) for role in ("pixels", "txt", "json")}
     start = min(offset for offset, _ in spans.values())
     end = max(offset + size for offset, size in spans.values())
-    data = storage.read_range(storage.join(path, row["shard"]), start, end - start)
+    try:
+        data = storage.read_range(storage.join(path, row["shard"]), start, end - start)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ShardError(
+            f"no shard {row['shard']} in {path}: {error}; restore it, and see what else is missing with `t2vdata verify {path}`"
+        ) from error
     parts = {role: data[offset - start : offset - start + size] for role, (offset, size) in spans.items()}
     try:
         meta = json.loads(parts["json"])

@@ -256,6 +256,9 @@ def _table_file(folder: str, name: str) -> Iterator[Any]:
     path = storage.join(folder, name)
     try:
         if not storage.is_url(path):
+            # Arrow would wait at a pipe for its writer.
+            with storage.reading(path), storage.open_regular(path):
+                pass
             with pa.OSFile(path) as file:
                 yield file
             return

@@ -27,6 +27,8 @@ from t2vdata.storage.scratch import scratch, scratch_errors
 
 # Limit of a file at a URL that is read into memory as a whole, such as a manifest (200 bytes for each shard).
 MAX_BYTES_IN_MEMORY = 256 << 20
+# Limit of a file whose size is counted by downloading it.
+_MAX_COUNTED_BYTES = 16 << 30
 
 
 def open_read(path: str) -> IO[bytes]:
@@ -159,15 +161,13 @@ def fetched(url: str, *, max_bytes: int) -> Iterator[IO[bytes]]:
 
     Raises as ``open_read``.
     """
-    num_bytes = size(url)
-    if num_bytes is None:
-        raise FileNotFoundError(f"no file at {url}")
-    if num_bytes > max_bytes:
+    num_bytes = remote.size(url)
+    if num_bytes is not None and num_bytes > max_bytes:
         with open_read(url) as file:
             yield file
         return
     with scratch(url, "while it is read") as file:
-        for block in resumed_blocks(url, 0, num_bytes):
+        for block in _bounded(url, resumed_blocks(url, 0, num_bytes), max_bytes):
             file.write(block)
         file.seek(0)
         yield file
@@ -200,7 +200,8 @@ def size(path: str) -> int | None:
         if not is_url(path):
             return os.stat(path).st_size
         num_bytes = remote.size(path)
-        return sum(map(len, remote.blocks(path))) if num_bytes is None else num_bytes
+        # A web server that does not say: count.
+        return sum(map(len, _bounded(path, remote.blocks(path), _MAX_COUNTED_BYTES))) if num_bytes is None else num_bytes
     except (FileNotFoundError, NotADirectoryError):
         return None
 

@@ -11,6 +11,9 @@ from t2vdata.storage import redirects
 
 Answer = TypeVar("Answer")
 
+# Characters of a library's message that ours quotes.
+_MAX_MESSAGE = 400
+
 # Time limits of a request to S3. botocore repeats it once at once, for an answer that was lost or a server that is busy;
 # waiting longer is up to us, see retry.py. The retries of s3fs are off, since each would repeat those of botocore.
 _S3_CONFIG = {"connect_timeout": 10, "read_timeout": 30, "retries": {"total_max_attempts": 2, "mode": "standard"}}
@@ -63,7 +66,9 @@ def stopped(url: str) -> StoppedError:
 
 def _our_error(error: Exception, url: str, doing: str) -> Exception:
     """Return our error for one of fsspec, or of a library below it."""
-    name, text = type(error).__name__, str(error) or type(error).__name__
+    # In one line of bounded length: it may quote what a server sent.
+    line = " ".join(str(error).split())
+    name, text = type(error).__name__, line[:_MAX_MESSAGE] or type(error).__name__
     if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
         return FileNotFoundError(f"no file at {url}: {text}")
     if isinstance(error, ImportError):

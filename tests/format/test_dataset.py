@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import builtins
+import os
 from pathlib import Path
 
 import fsspec
 import numpy as np
 import pytest
+import servers
 from support import tiny_spec
 
 import t2vdata
 from t2vdata import storage
 from t2vdata.build.run import BuildResult
-from t2vdata.errors import DecodeError, NotADatasetError, UnknownNameError
+from t2vdata.errors import DecodeError, NotADatasetError, ShardError, StorageError, UnknownNameError
 
 
 def test_a_clip_is_its_frames_captions_and_meta(built: BuildResult) -> None:
@@ -113,6 +115,21 @@ def test_the_error_for_a_path_without_a_dataset_says_what_it_holds(built: BuildR
         t2vdata.open_dataset(tmp_path)
     with pytest.raises(NotADatasetError, match=r"manifest.json: that is a file; expected the folder"):
         t2vdata.open_dataset(Path(built.out) / "manifest.json")
+
+
+def test_a_missing_shard_is_named_by_its_clips(copy: Path) -> None:
+    (copy / "mnist-motion-train-000000.tar").unlink()
+    with servers.plain_server(copy) as url:
+        for folder in (str(copy), url):
+            with pytest.raises(ShardError, match=r"no shard mnist-motion-train-000000.tar in .*; restore it, .*t2vdata verify"):
+                t2vdata.open_dataset(folder)["train"][0]
+
+
+def test_an_index_that_is_a_pipe_is_not_waited_for(copy: Path) -> None:
+    (copy / "index.parquet").unlink()
+    os.mkfifo(copy / "index.parquet")
+    with pytest.raises(StorageError, match=r"index.parquet is a pipe \(FIFO\); expected a regular file"):
+        _ = t2vdata.open_dataset(copy).index
 
 
 def test_a_damaged_clip_raises_an_error(copy: Path) -> None:

@@ -87,13 +87,32 @@ def test_a_manifest_that_never_ends_is_refused(monkeypatch: pytest.MonkeyPatch) 
     def endless(request: Request) -> None:
         request.send_response(200)
         request.end_headers()
-        while not server.ended.is_set():
+        while request.command == "GET" and not server.ended.is_set():
             request.wfile.write(b" " * 65536)
 
+    with (
+        servers.scripted_server(endless) as server,
+        pytest.raises(StorageError, match=r"/index.parquet sends more than 1000000 bytes"),
+        storage.fetched(f"{server.url}/index.parquet", max_bytes=1_000_000),
+    ):
+        pass
     message = r"/manifest.json sends more than 1000000 bytes; expected a smaller file there"
     monkeypatch.setattr(files, "MAX_BYTES_IN_MEMORY", 1_000_000)
     with servers.scripted_server(endless) as server, pytest.raises(NotADatasetError, match=message):
         open_dataset(server.url)
+
+
+def test_what_a_server_sends_is_quoted_in_one_short_line() -> None:
+    def babble(request: Request) -> None:
+        request.wfile.write(b"nonsense\r\n" * 5000)
+
+    with (
+        servers.scripted_server(babble) as server,
+        pytest.raises(TransientError, match="Bad status line") as caught,
+    ):
+        list(remote.blocks(f"{server.url}/a.tar"))
+    assert len(str(caught.value)) < 600
+    assert "\n" not in str(caught.value)
 
 
 def test_a_server_that_trickles_counts_as_broken() -> None:
