@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+import orjson
+
 from t2vdata import storage
 from t2vdata.errors import RequestError
 from t2vdata.text import captions, language
@@ -54,14 +56,19 @@ class Storable:
 
     def why_not(self, clip: Clip, /) -> str | None:
         media = None if clip.media is None else clip.media.name or clip.media.path
-        return _why_not_storable((clip.captions, clip.group, clip.source, media, clip.meta))
+        content = (clip.captions, clip.group, clip.source, media, clip.meta)
+        try:
+            orjson.dumps(content)
+        except TypeError:
+            return _why_not_storable(content)
+        return None
 
 
 def _why_not_storable(value: object) -> str | None:
     if isinstance(value, str):
         return None if captions.is_unicode(value) else "a text that is not valid Unicode"
     if isinstance(value, int):
-        return None if -(1 << 63) <= value < 1 << 63 else "an integer beyond 64 bits"
+        return None if -(1 << 63) <= value < 1 << 64 else "an integer beyond 64 bits"
     if isinstance(value, Mapping):
         value = (*value.keys(), *value.values())
     if isinstance(value, list | tuple):

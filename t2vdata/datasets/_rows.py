@@ -1,4 +1,4 @@
-"""Read the rows of a table file: csv, tsv, jsonl, parquet or feather, each with the number that locates it in the file."""
+"""Read the rows of a table file: csv, tsv, jsonl, json, parquet or feather, each with the number that locates it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from t2vdata.datasets import _text_files
 from t2vdata.datasets._cells import shown
 from t2vdata.errors import RawDataError, nearest
 
-ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet", ".feather")
+ENDINGS = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".feather")
 
 Rows = Iterator[tuple[int, Mapping[str, Any]]]
 
@@ -73,6 +73,8 @@ def open_table(path: Path) -> Table:
             return _csv_table(path, "\t" if path.suffix.lower() == ".tsv" else ",")
         case ".jsonl" | ".ndjson":
             return _jsonl_table(path)
+        case ".json":
+            return _json_table(path)
         case ".parquet" | ".feather":
             from t2vdata.datasets import _columnar
 
@@ -124,6 +126,24 @@ def _jsonl_rows(path: Path) -> Rows:
         if isinstance(row, _Object) and row.repeated is not None:
             raise RawDataError(f"{source}: two values of {shown(row.repeated)}; remove one")
         yield number, row
+
+
+def _json_table(path: Path) -> Table:
+    """Return the table of a file that is one list of objects, as pandas writes it with ``orient="records"``."""
+    expected = "expected a list of JSON objects"
+    try:
+        rows = _text_files.json_value(path.read_bytes(), str(path), expected, object_pairs_hook=_Object)
+    except OSError as error:
+        raise _text_files.unreadable(path, error) from None
+    if not isinstance(rows, list) or not rows:
+        raise RawDataError(f"{path}: {expected}, got {shown(rows)}")
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, _Object):
+            raise RawDataError(f"{path}, row {number}: expected a JSON object, got {shown(row)}")
+        if row.repeated is not None:
+            raise RawDataError(f"{path}, row {number}: two values of {shown(row.repeated)}; remove one")
+    names = dict.fromkeys(name for row in rows for name in row)
+    return Table(path, tuple(names), "row", lambda _: iter(enumerate(rows, start=1)))
 
 
 class _Object(dict[str, Any]):

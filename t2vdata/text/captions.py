@@ -26,6 +26,8 @@ def lines(text: str) -> list[str]:
 
 def is_unicode(text: str) -> bool:
     """Return whether a text can be written as UTF-8: JSON's ``\\ud800`` is half of a character, and cannot."""
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:

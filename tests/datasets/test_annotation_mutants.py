@@ -66,6 +66,8 @@ def table(ending: str) -> Callable[[Path], layouts.Layout]:
         path = folder / f"clips.{ending}"
         if ending == "jsonl":
             path.write_text("".join(f"{json.dumps(row)}\n" for row in ROWS))
+        elif ending == "json":
+            path.write_text(json.dumps(ROWS))
         elif ending == "parquet":
             pq.write_table(pa.Table.from_pylist(ROWS * 50), path, compression="zstd")
         elif ending == "feather":
@@ -93,7 +95,7 @@ CASES: dict[str, tuple[str, Callable[[Path], layouts.Layout], tuple[str, ...]]] 
     ),
     **{
         f"table-{ending}": ("table", table(ending), (f"clips.{ending}",))
-        for ending in ("csv", "tsv", "jsonl", "parquet", "feather")
+        for ending in ("csv", "tsv", "jsonl", "json", "parquet", "feather")
     },
 }
 

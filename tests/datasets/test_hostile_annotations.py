@@ -211,7 +211,7 @@ def test_captions_of_msvd_that_are_not_text_are_counted(tmp_path: Path) -> None:
 
 def test_what_a_shard_cannot_hold_is_rejected_in_every_dataset() -> None:
     reason = Storable().why_not
-    assert reason(Clip("a", ("x",), meta={"n": [1, {"m": 1 << 63}]})) == "an integer beyond 64 bits"
+    assert reason(Clip("a", ("x",), meta={"n": [1, {"m": 1 << 64}]})) == "an integer beyond 64 bits"
     assert reason(Clip("a", ("x",), group="\udce9")) == "a text that is not valid Unicode"
     assert reason(Clip("a", ("x",), meta={"\ud800": 1})) == "a text that is not valid Unicode"
     assert reason(Clip("a", ("caf\u00e9",), meta={"n": (1 << 63) - 1, "b": True, "f": 1.5})) is None

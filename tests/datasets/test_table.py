@@ -223,14 +223,14 @@ def test_a_folder_has_captions_in_text_files_beside_its_media(media: Path, tmp_p
 
 def test_missing_or_invalid_options_are_reported(media: Path, tmp_path: Path) -> None:
     for options, message in (
-        ({}, r"table: give it either --table FILE \(csv, tsv, jsonl, parquet, feather\) or --folder DIR"),
+        ({}, r"table: give it either --table FILE \(csv, jsonl, parquet \.\.\.\) or --folder DIR"),
         ({"table": tmp_path / "none.csv"}, r"table: no file .*none\.csv \(--table\)"),
         ({"folder": tmp_path / "none"}, "table: no folder"),
     ):
         with pytest.raises(RawDataError, match=message):
             build_dataset(BuildSpec("table", options), tmp_path / "out")
     with pytest.raises(
-        RawDataError, match=r"expected a file that ends in \.csv, \.tsv, \.jsonl, \.parquet, \.feather, got \.xlsx"
+        RawDataError, match=r"expected a file that ends in \.csv, \.tsv, \.jsonl, \.json, \.parquet, \.feather, got \.xlsx"
     ):
         clips(table(media, "x", "clips.xlsx"))
     with pytest.raises(RequestError, match="expected 0 to 1 in all"):

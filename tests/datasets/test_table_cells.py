@@ -67,6 +67,23 @@ def test_a_column_that_first_occurs_in_a_later_row_is_read(tmp_path: Path) -> No
         clips(tmp_path / "clips.jsonl", label_column="labell")
 
 
+def test_rows_may_lack_cells_in_every_text_format(tmp_path: Path) -> None:
+    rows = [{"path": "a.mp4", "caption": "x"}, {"path": "b.mp4", "caption": "y", "end": 2, "label": "z"}]
+    (tmp_path / "clips.json").write_text(json.dumps(rows))
+    (tmp_path / "clips.csv").write_text("path,caption,end,label\na.mp4,x\nb.mp4,y,2,z\n")
+    (tmp_path / "clips.tsv").write_text("path\tcaption\tend\tlabel\na.mp4\tx\nb.mp4\ty\t2\tz\n")
+    for ending in ("json", "csv", "tsv"):
+        (_, first), (_, second) = clips(tmp_path / f"clips.{ending}").values()
+        assert (first.end_seconds, first.meta, second.end_seconds, second.meta) == (None, {}, 2.0, {"label": "z"})
+    for content, message in (
+        ('{"a": 1}', "expected a list of JSON objects, got"),
+        ("[1]", "row 1: expected a JSON object, got 1"),
+    ):
+        (tmp_path / "clips.json").write_text(content)
+        with pytest.raises(RawDataError, match=message):
+            clips(tmp_path / "clips.json")
+
+
 def test_bytes_are_utf8_text_and_lists_of_texts_are_captions(tmp_path: Path) -> None:
     captions = pa.array([b"a cat runs", "caf\u00e9".encode(), b"caf\xe9", None])
     path = columnar(tmp_path / "clips.parquet", {"path": ["a.mp4", "b.mp4", "c.mp4", "d.mp4"], "caption": captions})

@@ -66,7 +66,7 @@ class KineticsOptions(MediaOptions):
     template: str = "{label}"
     """Caption made from the label, such as "a person is {label}"."""
     captions: Path | None = None
-    """Captions instead of labels: a csv, tsv, jsonl, parquet or feather file with youtube_id and, optionally, time_start."""
+    """Captions instead of labels: a table (csv, jsonl, parquet ...) with youtube_id and, optionally, time_start."""
 
 
 class Kinetics(MediaDataset):

@@ -1,7 +1,7 @@
 """Your own videos and pictures, from a table of paths and captions, or a folder with a text file beside each media file.
 
-A table is a csv, tsv, jsonl, parquet or feather file with a column of paths or URLs and one of captions. Several rows with the
-same path and span are one clip with several captions, in the order of the rows.
+A table is a csv, tsv, jsonl, json, parquet or feather file with a column of paths or URLs and one of captions. Several rows
+with the same path and span are one clip with several captions, in the order of the rows.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from t2vdata.types import Clip, MediaRef
 @dataclass(frozen=True)
 class TableOptions(MediaOptions):
     table: Path | str | None = None
-    """A csv, tsv, jsonl, parquet or feather file, or its URL. Relative paths in it start at its folder, or at --root."""
+    """A csv, tsv, jsonl, json, parquet or feather file, or its URL. Relative paths in it start at its folder, or at --root."""
     folder: Path | None = None
     """A folder of media files, each with its captions in a .txt file of the same name, one per line."""
     path_column: str | None = None
@@ -86,7 +86,7 @@ mydata/
         """Return what is wrong with ``--table`` or ``--folder``, or None."""
         table, folder = self.options.table, self.options.folder
         if (table is None) == (folder is None):
-            return "give it either --table FILE (csv, tsv, jsonl, parquet, feather) or --folder DIR (media beside .txt files)"
+            return "give it either --table FILE (csv, jsonl, parquet ...) or --folder DIR (media beside .txt files)"
         if (why := super().missing()) is not None:
             return why
         if folder is not None:

@@ -52,5 +52,7 @@ def assign_splits(entries: Sequence[Entry], split_of_group: Callable[[str], str]
                 f"{other.source} and {entry.source}: the split of {entry.group} is {other.fields.split!r} in one and "
                 f"{entry.fields.split!r} in the other; expected one split for each video, or a column 'group' that divides it"
             )
+    assigned: dict[str, str] = {}
     for entry in entries:
-        entry.split = entry.fields.split or first.get(entry.group, entry).fields.split or split_of_group(entry.group)
+        split = entry.fields.split or first.get(entry.group, entry).fields.split or assigned.get(entry.group)
+        entry.split = split or assigned.setdefault(entry.group, split_of_group(entry.group))
