@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from PIL import Image, features
 from t2vdata.errors import DecodeError
 from t2vdata.media.clip_reader import read_clip
 from t2vdata.media.clip_request import ClipRequest
+from t2vdata.media.decode import open_video
+from t2vdata.media.decode.backends import load
 
 LEVELS = (0, 80, 160, 240)
 MILLISECONDS = (100, 200, 100, 400)
@@ -112,3 +115,29 @@ def test_avif_is_whole_and_upright() -> None:
     shown = read_clip(file.getvalue(), ClipRequest()).data
     assert shown.shape == (1, 64, 48, 3)
     assert np.abs(shown[0].astype(int) - np.rot90(pixels, 3)).mean() < 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("backend", ["auto", "pyav"])
+def test_open_video_agrees(kind: str, backend: str, tmp_path: Path) -> None:
+    data = animated(kind)
+    expected = read_clip(data, ClipRequest()).data
+    (tmp_path / "animated").write_bytes(data)
+    for source in (data, tmp_path / "animated"):
+        with open_video(source, backend=backend) as video:
+            assert (video.num_frames, video.height, video.width, video.backend) == (4, 48, 64, "pillow")
+            assert video.fps == pytest.approx(5.0)
+            assert video.seconds == pytest.approx((0.0, 0.1, 0.3, 0.4))
+            assert video.end_seconds == pytest.approx(0.8)
+            assert np.array_equal(video.frames_at([3, 0, 0, 2]), expected[[3, 0, 0, 2]])
+            assert np.array_equal(video.frames_at_times([0.29, 0.35]), expected[[1, 2]])
+
+
+@pytest.mark.parametrize("backend", ["opencv", "decord", "torchcodec", "pyav"])
+def test_a_still_picture_is_no_video(backend: str) -> None:
+    if load(backend).why_not("cpu") is not None:
+        pytest.skip(f"{backend} does not work here")
+    file = io.BytesIO()
+    Image.new("RGB", (64, 48), "red").save(file, "PNG")
+    with pytest.raises(DecodeError, match=r"no video container but a picture \(PNG\)"):
+        open_video(file.getvalue(), backend=backend)

@@ -15,7 +15,7 @@ def open_video(source: bytes | str | os.PathLike[str], *, backend: str = "auto",
     """Open a video file, given as bytes, path or URL (read whole), to take frames from it.
 
     ``backend`` is ``pyav``, ``torchcodec``, ``decord``, ``opencv``, ``lossless`` or ``auto``, the fastest that works here.
-    ``device`` is ``cpu``, ``cuda`` or ``cuda:N``.
+    ``device`` is ``cpu``, ``cuda`` or ``cuda:N``. Animated WebP, PNG and AVIF are videos for ``auto`` and ``pyav``.
 
     Opening decodes the file once with PyAV to learn which frames really decode. Clips of up to 16 million pixels stay decoded,
     so ``pyav`` does no work twice; the other backends decode on top of that. On CUDA packets are counted instead.

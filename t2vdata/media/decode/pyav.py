@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from t2vdata.errors import DecodeError
+from t2vdata.media import animation
 from t2vdata.media.color import full_range
+from t2vdata.media.decode import animated
 from t2vdata.media.decode import probe as probing
 from t2vdata.media.decode.frame_decoder import FrameDecoder
 from t2vdata.media.decode.probe import MAX_PIXELS, Probe
 from t2vdata.media.decode.video import Video, VideoInfo, cpu_only
+from t2vdata.media.picture_format import picture_format
 from t2vdata.media.rgb import RgbConverter
 
 if TYPE_CHECKING:
@@ -129,7 +132,10 @@ def ffmpeg_version() -> str:
 
 
 def open(source: bytes | str, device: str) -> Video:
-    """Open a video file with PyAV."""
+    """Open a video file with PyAV, or an animated picture with Pillow."""
+    kind = picture_format(probing.head_of(source))
+    if kind is not None and animation.is_animated(source, kind, max_pixels=MAX_PIXELS):
+        return animated.open(source, kind)
     probe = probing.probe(source)
     return Video(_Reader(probe), VideoInfo.of(probe), backend="pyav", device=device)
 
