@@ -11,7 +11,7 @@ from typing import Any
 from t2vdata.errors import T2VError
 
 # A cluster sends SIGTERM before it kills, or SIGUSR1 if asked to (sbatch --signal=USR1@120).
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 # Ctrl-C reaches a process of torchrun twice: from the terminal, and passed on by torchrun.
 _REPEAT_SECONDS = 1.0
 
