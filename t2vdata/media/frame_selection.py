@@ -63,8 +63,8 @@ def select_frames(timed_frames: Iterator[TimedFrame], request: ClipRequest, *, m
     if not selection.frames:
         raise DecodeError(f"no frame from {start:g} s on: the file ends at {round(last.end_seconds, 3):g} s")
     read_end = min(end, last.end_seconds)
-    # A sample counts until the next one would be taken, though its frame may be shown for a shorter time.
-    last_end = min(end, selection.starts[-1] + 1 / request.fps) if request.fps and selection.is_full else read_end
+    # If no frame was wanted after it, a sample counts until the next one would be taken, whatever its frame lasts.
+    last_end = min(selection.end_seconds, end if selection.is_full else read_end)
     return SpanFrames(
         np.stack(selection.frames),
         request.fps or last.file.fps,
@@ -81,7 +81,9 @@ class _Selection:
     def __init__(self, request: ClipRequest, start: float, end: float, max_pixels: int) -> None:
         self.frames: list[Array] = []
         self.starts: list[float] = []
-        """When each frame is shown, in seconds."""
+        """When each frame begins to be shown, in seconds."""
+        self.end_seconds = 0.0
+        """When the last one ends."""
         self.greys: list[Array] = []
         self.original: dict[str, Any] = {}
         self._request, self._start, self._end = request, start, end
@@ -105,12 +107,12 @@ class _Selection:
         if self._request.fps is not None:
             self._add_samples(timed, self._request.fps)
         elif timed.begins_before(self._end) and not timed.begins_before(self._start) and not self.is_full:
-            self._add(timed, timed.seconds)
+            self._add(timed, timed.seconds, timed.end_seconds)
 
     def finish(self) -> None:
         """Take the frame shown at the start of the span if the span lies within it."""
         if not self.frames and self._shown is not None:
-            self._add(self._shown, self._start)
+            self._add(self._shown, self._start, self._shown.end_seconds)
 
     def _note_original(self, timed: TimedFrame) -> None:
         """Record what the file is, from its first frame."""
@@ -129,9 +131,9 @@ class _Selection:
             time = self._start + len(self.frames) / fps
             if (self.frames and time + tolerance >= self._end) or not timed.outlasts(time):
                 return
-            self._add(timed, time)
+            self._add(timed, time, time + 1 / fps)
 
-    def _add(self, timed: TimedFrame, seconds: float) -> None:
+    def _add(self, timed: TimedFrame, seconds: float, end_seconds: float) -> None:
         """Add a frame; the same frame may be added again."""
         if self._last is None or self._last[0] is not timed:
             pixels = self._pixels_of(timed)
@@ -142,6 +144,7 @@ class _Selection:
         _, pixels, grey = self._last
         self.frames.append(pixels)
         self.starts.append(seconds)
+        self.end_seconds = end_seconds
         if grey is not None:
             self.greys.append(grey)
         self._bytes += pixels.size

@@ -62,3 +62,19 @@ def test_a_file_that_ends_early_ends_with_its_last_frame(tmp_path: Path) -> None
     with pytest.raises(DecodeError, match=r"the file ends at 3 s"):
         read_clip(data, ClipRequest(start_seconds=3.0))
     assert numbers_in(read_clip(data, ClipRequest(start_seconds=2.9)).data) == [29]
+
+
+def test_a_clip_says_when_its_frames_begin_and_end() -> None:
+    data = slides([1, 1, 20, 5, 3])
+    for request, span in (
+        (ClipRequest(), (0.0, 3.0)),
+        (ClipRequest(num_frames=2), (0.0, 0.2)),
+        (ClipRequest(num_frames=2, measures_seconds=True), (0.0, 0.2)),
+        (ClipRequest(fps=2.0, num_frames=3), (0.0, 1.5)),
+        (ClipRequest(fps=2.0, num_frames=3, measures_seconds=True), (0.0, 1.5)),
+        (ClipRequest(fps=2.0, start_seconds=1.8), (1.8, 3.0)),
+        (ClipRequest(start_seconds=1.2, end_seconds=1.9), (1.2, 1.9)),
+        (ClipRequest(num_frames=2, window=1, num_windows=2), (2.2, 3.0)),
+    ):
+        about = read_clip(data, request).about
+        assert (about["start_seconds"], about["end_seconds"]) == span, request
