@@ -203,17 +203,21 @@ def head_of(source: Source) -> bytes:
 
 def _walk(container: InputContainer, stream: VideoStream, decoder: FrameDecoder, state: _Pass, *, decodes: bool) -> _Pass:
     """Read packets, up to the first damage unless the decoder skips it."""
+    import av
+
     numbered = _numbered(container, stream, state)
+    # Held until the packets are counted: the decoder would close them when it goes.
+    frames = decoder.frames(numbered)
     try:
-        for frame in decoder.frames(numbered):
+        for frame in frames if decodes else itertools.islice(frames, 1):
             state.add(frame, stream)
-            if not decodes:
-                break
         state.damage = decoder.damage
         if not decodes and any(packet.is_corrupt for packet in numbered):
             state.damage = "a packet is cut short"
     except DecodeError as error:
         state.damage = str(error)
+    except av.FFmpegError as error:
+        state.damage = f"{error.strerror or error} (FFmpeg)"
     return state
 
 

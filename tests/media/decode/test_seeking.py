@@ -21,6 +21,8 @@ from t2vdata.media.decode.backends import load
 
 # Of the backends other than PyAV, which get copies of all but the first.
 KINDS_BY_DEFAULT = ("closed", "open", "closed-fragments", "hevc-open", "intra-refresh", "no-key-table")
+# Nothing to seek in, or too like another kind.
+FROM_THE_START = ("mpegts", "mpeg-ps", "avi", "flv", "gif", "closed-mkv")
 CANNOT = {("decord", "gif"): "decord does not decode gif"}
 
 
@@ -34,7 +36,9 @@ def test_each_frame_of_the_files_carries_its_number(name: str) -> None:
     assert numbered_files.numbers_in(straight(name)) == list(range(NUM_FRAMES))
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] if name in FROM_THE_START else []) for name in KINDS]
+)
 def test_every_start_gives_the_frames_of_a_straight_decode(name: str) -> None:
     data, frames = numbered_files.make(name), straight(name)
     for start in range(NUM_FRAMES):
@@ -96,3 +100,14 @@ def test_files_are_read_alike_from_a_path_bytes_and_an_open_file(tmp_path: objec
     for start in (11, 12, 13, 23):
         request = ClipRequest(start_seconds=start / RATE, num_frames=3)
         assert np.array_equal(read_clip(io.BufferedReader(io.BytesIO(data)), request).data, frames[start : start + 3])
+
+
+@pytest.mark.parametrize("name", ["closed", "vp9", "open", "hevc-open-mkv", "no-key-table", "mpeg2-mov", "closed-fragments"])
+def test_counting_packets_alone_believes_only_closed_groups(name: str) -> None:
+    counted = probe.probe(numbered_files.make(name), decodes=False)
+    decoded = probe.probe(numbered_files.make(name))
+    # Whether frames were decoded.
+    assert (counted.order == ()) == (name in ("closed", "vp9"))
+    assert counted.seconds == decoded.seconds
+    assert counted.is_plain == decoded.is_plain
+    assert counted.closed_packets == decoded.closed_packets
