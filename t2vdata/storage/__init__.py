@@ -11,6 +11,7 @@ from t2vdata.storage.atomic_write import (
     written_whole,
 )
 from t2vdata.storage.files import (
+    MAPPINGS_KEEP_DESCRIPTORS,
     blocks,
     copy_here,
     exists,
@@ -45,6 +46,7 @@ from t2vdata.storage.scratch import (
 
 __all__ = [
     "ASIDE",
+    "MAPPINGS_KEEP_DESCRIPTORS",
     "Folder",
     "absolute",
     "blocks",

@@ -13,9 +13,10 @@ import hashlib
 import mmap
 import os
 import stat
+import sys
 import threading
 from collections.abc import Generator, Iterator
-from typing import IO
+from typing import IO, Any
 
 from t2vdata.errors import StorageError
 from t2vdata.storage import remote, retry
@@ -27,6 +28,9 @@ from t2vdata.storage.scratch import scratch, scratch_errors
 
 # Limit of a file at a URL that is read into memory as a whole, such as a manifest (200 bytes for each shard).
 MAX_BYTES_IN_MEMORY = 256 << 20
+# Before Python 3.13, a mapping keeps a file descriptor.
+MAPPINGS_KEEP_DESCRIPTORS = sys.version_info < (3, 13)
+_MAP_OPTIONS: dict[str, Any] = {} if MAPPINGS_KEEP_DESCRIPTORS else {"trackfd": False}
 # Limit of a file whose size is counted by downloading it.
 _MAX_COUNTED_BYTES = 16 << 30
 
@@ -54,7 +58,7 @@ def open_regular(path: str) -> IO[bytes]:
 
 def _open_without_waiting(path: str, flags: int) -> int:
     # Opening a pipe would wait for its writer; for a regular file O_NONBLOCK changes nothing.
-    return os.open(path, flags | os.O_NONBLOCK)
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _kind(mode: int) -> str:
@@ -181,7 +185,7 @@ def map_file(path: str) -> memoryview:
     with reading(path), open_regular(path) as file:
         # An empty file cannot be mapped.
         is_empty = os.fstat(file.fileno()).st_size == 0
-        return memoryview(b"" if is_empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        return memoryview(b"" if is_empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ, **_MAP_OPTIONS))
 
 
 def exists(path: str) -> bool:

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from t2vdata import storage
 from t2vdata.format.manifest import ShardEntry
 from t2vdata.loading.mappings import max_mappings
 from t2vdata.loading.reader import open_reader
 from t2vdata.loading.spec import CacheSpec
 
+pytestmark = pytest.mark.skipif(not storage.MAPPINGS_KEEP_DESCRIPTORS, reason="mappings keep no descriptor")
 NUM_SHARDS = 120
 SIZE = 2000
 
