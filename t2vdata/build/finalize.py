@@ -100,8 +100,11 @@ def _command(spec: BuildSpec, spec_json: Mapping[str, Any]) -> str:
     words += [word for name, path in files.items() for word in (f"--{name.replace('_', '-')}", Path(path).name)]
     defaults = datasets.option_values(datasets.load(spec.dataset).Options())
     for name, value in spec_json["options"].items():
-        if name == "n" or value != defaults.get(name):
-            words += [f"--{name.replace('_', '-')}", str(value)]
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words += [f"--{flag}" if value else f"--no-{flag}"] if value != defaults.get(name, False) else []
+        elif name == "n" or value != defaults.get(name):
+            words += [f"--{flag}", str(value)]
     for flag, value, default in (("seed", spec.seed, 0), ("shard-size", spec.shard_size, 1000)):
         words += [f"--{flag}", str(value)] if value != default else []
     encoding = {key: value for key, value in spec_json["encoding"].items() if key in ("gop", "crf", "quality")}

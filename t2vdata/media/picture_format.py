@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+KNOWN_PICTURES = "JPEG, PNG, WebP, AVIF, HEIC"
+
 # Magic number and Pillow's name. Checked here, as Pillow would otherwise try all of its formats.
 _FORMATS = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"))
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis"}

@@ -121,3 +121,11 @@ def test_an_animated_picture_has_the_frames_of_the_gif_of_the_same(tmp_path: Pat
     result = build(tmp_path, files, frames=4, min_frames=4)
     counts = {sample.key: (sample.frames.num_frames, sample.frames.fps) for sample in open_dataset(result.out)["train"]}
     assert counts == {"a": (4, 10.0), "b": (4, 10.0), "c": (4, 10.0), "still": (1, 1.0)}
+
+
+def test_a_build_that_deinterlaces_says_so(tmp_path: Path) -> None:
+    result = build(tmp_path, {"still.jpg": saved("JPEG")}, deinterlace=True)
+    assert result.manifest.spec["options"]["deinterlace"] is True
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert " --deinterlace " in card
+    assert "True" not in card

@@ -7,7 +7,7 @@ it. Naming the demuxer, after a check of the magic number, prevents that.
 from __future__ import annotations
 
 from t2vdata.errors import DecodeError
-from t2vdata.media.picture_format import picture_format
+from t2vdata.media.picture_format import KNOWN_PICTURES, picture_format
 
 # More than enough for two sync bytes of a transport stream.
 HEAD_BYTES = 1024
@@ -54,4 +54,4 @@ def demuxer(head: bytes) -> str:
         if head[start : start + 1] == b"G" and head[start + step : start + step + 1] == b"G":
             return "mpegts"
     begins = "text" if head[:64].isascii() and head[:64].decode("ascii").isprintable() else head[:8].hex(" ")
-    raise DecodeError(f"no video container (begins with {begins}); expected {KNOWN}")
+    raise DecodeError(f"no video container (begins with {begins}); expected {KNOWN}; pictures: {KNOWN_PICTURES}")
