@@ -143,7 +143,8 @@ def test_impossible_requests_raise_a_clear_error(built: BuildResult, tmp_path: P
 
 
 def test_without_torch_the_error_says_what_to_install(built: BuildResult, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "t2vdata.loading.dataloader", raising=False)
+    for name in ("dataloader", "batch"):
+        monkeypatch.delitem(sys.modules, f"t2vdata.loading.{name}", raising=False)
     # As if it were not installed.
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(
