@@ -7,24 +7,16 @@ lack of memory or by anybody, is replaced; if that happens repeatedly, it is rep
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import pickle
+import selectors
 import signal
-import sys
-import threading
 import traceback
-import types
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from t2vdata.errors import RequestError, WorkerDiedError
-from t2vdata.processes import describe_exit, reserve_standard_descriptors, usable_cores
-from t2vdata.processes.start import leave_safe_path, without_current_folder
-
-if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-    from multiprocessing.context import SpawnProcess
+from t2vdata.processes import Child, describe_exit, usable_cores
 
 # A plan whose workers were killed this often is given up: it may take more memory than there is.
 _MAX_KILLS = 4
@@ -62,37 +54,35 @@ def processes(work: Callable[[Plan], Report], plans: Iterable[Plan], *, num_work
 
     Raises WorkerDiedError when a worker ends by itself, or when the workers of one plan were killed repeatedly.
     """
-    from multiprocessing import connection
-
     remaining = iter(plans)
-    workers: dict[Any, _Worker] = {}
-    try:
-        for plan in remaining:
-            worker = _Worker(work, plan)
-            workers[worker.pipe] = worker
-            if len(workers) == num_workers:
-                break
-        while workers:
-            for pipe in connection.wait(list(workers)):
-                worker = workers[pipe]
-                try:
-                    report = worker.receive()
-                except _KilledError as killed:
-                    del workers[pipe]
-                    worker = worker.replaced(killed)
-                    workers[worker.pipe] = worker
-                    continue
-                # Next plan first, so that the worker is busy while this process handles the report.
-                for plan in remaining:
-                    worker.send(plan)
+    workers: set[_Worker] = set()
+    with selectors.DefaultSelector() as selector:
+        try:
+            for plan in remaining:
+                worker = _Worker(work, selector)
+                workers.add(worker)
+                worker.give(plan)
+                if len(workers) == num_workers:
                     break
-                else:
-                    del workers[pipe]
-                    worker.stop()
-                yield report
-    finally:
-        for worker in workers.values():
-            worker.kill()
+            while workers:
+                for key, _ in selector.select():
+                    worker = key.data
+                    try:
+                        report = worker.receive()
+                    except _KilledError as killed:
+                        worker.start_again(killed)
+                        continue
+                    # Next plan first, so that the worker is busy while this process handles the report.
+                    for plan in remaining:
+                        worker.give(plan)
+                        break
+                    else:
+                        workers.remove(worker)
+                        worker.stop()
+                    yield report
+        finally:
+            for worker in workers:
+                worker.kill()
 
 
 class _KilledError(Exception):
@@ -104,110 +94,74 @@ class _KilledError(Exception):
 
 
 class _Worker:
-    """A process that works on one plan at a time, at the other end of a pipe."""
+    """A process that works on one plan at a time."""
 
-    def __init__(self, work: Callable[[Any], Any], plan: Any, *, num_killed: int = 0) -> None:
-        # Else the pipe may become the standard input of the worker.
-        reserve_standard_descriptors()
-        self._work = work
-        self.pipe, self._process = _start(work)
-        self.send(plan)
-        self._num_killed = num_killed
-        """How many workers were killed while they worked on this plan."""
-
-    def send(self, plan: Any) -> None:
-        self._plan = plan
+    def __init__(self, work: Callable[[Any], Any], selector: selectors.BaseSelector) -> None:
+        self._work, self._selector = pickle.dumps(work), selector
+        self._plan: Any = None
         self._num_killed = 0
-        # A worker that died between two plans is reported by receive, which knows how it died.
-        with contextlib.suppress(ConnectionError):
-            self.pipe.send(plan)
+        """How many processes were killed while they worked on this plan."""
+        self._has_process = False
+        self._start()
+
+    def give(self, plan: Any) -> None:
+        """Give the process its next plan."""
+        self._plan, self._num_killed = plan, 0
+        self._child.send({}, pickle.dumps(plan))
 
     def receive(self) -> Any:
         """Return the report. Raises what the worker raised, _KilledError when it was killed, WorkerDiedError when it ended."""
         try:
-            report, error = self.pipe.recv()
-        except (EOFError, OSError):
-            self._process.join()
-            self.pipe.close()
-            code = self._process.exitcode or 0
-            if code < 0:
-                raise _KilledError(describe_exit(code)) from None
-            raise WorkerDiedError(
-                f"a worker ended with {describe_exit(code)} on {self._plan}; run the same command again"
-            ) from None
+            message = self._child.receive()
+        except WorkerDiedError as death:
+            returncode = self._child.wait()
+            if returncode < 0:
+                raise _KilledError(describe_exit(returncode)) from None
+            how, _, advice = str(death).rpartition("; ")
+            raise WorkerDiedError(f"{how} on {self._plan}; {advice}") from None
+        report, error = pickle.loads(message.payload)  # noqa: S301  # our own
         if error is not None:
             raise error
         return report
 
-    def replaced(self, killed: _KilledError) -> _Worker:
-        """Return a new worker for the plan of this one, which was killed. Raises WorkerDiedError if that is too often."""
-        num_killed = self._num_killed + 1
-        if num_killed == _MAX_KILLS:
+    def start_again(self, killed: _KilledError) -> None:
+        """Start a new process for the plan. Raises WorkerDiedError if too many were killed on it."""
+        self._num_killed += 1
+        if self._num_killed == _MAX_KILLS:
             hint = " (out of memory? try fewer --workers)" if killed.cause == "SIGKILL" else ""
             raise WorkerDiedError(
-                f"{num_killed} workers in a row were ended by {killed.cause}{hint} on {self._plan}; run the same command again"
+                f"{self._num_killed} workers in a row were ended by {killed.cause}{hint} on {self._plan}; run the same command "
+                "again"
             )
-        return _Worker(self._work, self._plan, num_killed=num_killed)
+        self.kill()
+        self._start()
+        self._child.send({}, pickle.dumps(self._plan))
 
     def stop(self) -> None:
-        self.pipe.close()
-        self._process.join()
+        """Let the process end, which has nothing left to do."""
+        self._selector.unregister(self._child)
+        self._child.stop()
 
     def kill(self) -> None:
-        self._process.kill()
-        self._process.join()
-        self.pipe.close()
+        if self._has_process:
+            self._has_process = False
+            self._selector.unregister(self._child)
+            self._child.close()
 
-
-def _start(work: Callable[[Any], Any]) -> tuple[Connection, SpawnProcess]:
-    """Start a process that works on plans; return the pipe to it, and the process."""
-    import multiprocessing
-
-    # Spawned, not forked: decoders keep threads, and forked copies of them hang.
-    context = multiprocessing.get_context("spawn")
-    for attempt in range(_MAX_KILLS):
-        pipe, far_end = context.Pipe()
-        process = context.Process(target=_serve, args=(work, far_end), daemon=True)
-        try:
-            with _without_main_module(), _one_blas_thread(), _without_interrupts(), without_current_folder():
-                process.start()
-        except OSError as error:
-            pipe.close()
-            # Killed before it had read what to do.
-            if not isinstance(error, BrokenPipeError) or attempt == _MAX_KILLS - 1:
-                raise WorkerDiedError(f"a worker does not start: {error.strerror or error}; try fewer --workers") from error
-        else:
-            return pipe, process
-        finally:
-            far_end.close()
-    raise AssertionError
-
-
-@contextlib.contextmanager
-def _without_main_module() -> Iterator[None]:
-    """Keep a spawned process from importing the user's script again.
-
-    Work is found by module and name, never in ``__main__``, so scripts that build need no ``if __name__`` guard.
-    """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-
-
-@contextlib.contextmanager
-def _one_blas_thread() -> Iterator[None]:
-    """Start a process with one BLAS thread: the workers run in parallel, and idle BLAS threads would spin."""
-    name = "OPENBLAS_NUM_THREADS"
-    before = os.environ.get(name)
-    os.environ[name] = before or "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
+    def _start(self) -> None:
+        # In the process group of this process: what stops or kills the group, as Ctrl-Z does, means the workers too.
+        with _without_interrupts():
+            self._child = Child(
+                "t2vdata.engines.worker_main",
+                name="a worker",
+                advice="run the same command again",
+                # The workers run in parallel, and idle BLAS threads would spin.
+                environment={"OPENBLAS_NUM_THREADS": os.environ.get("OPENBLAS_NUM_THREADS", "1")},
+                own_session=False,
+            )
+        self._selector.register(self._child, selectors.EVENT_READ, self)
+        self._has_process = True
+        self._child.send({}, self._work)
 
 
 @contextlib.contextmanager
@@ -220,28 +174,6 @@ def _without_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _serve(work: Callable[[Any], Any], pipe: Connection) -> None:
-    leave_safe_path()
-    # Ctrl-C reaches the whole process group; the parent decides when the workers end.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-    # Imported modules stay, and a shard is plain data without cycles: collecting less often saves time.
-    gc.freeze()
-    gc.set_threshold(50_000)
-    while True:
-        try:
-            plan = pipe.recv()
-        except (EOFError, ConnectionResetError):
-            return
-        answer: tuple[Any, Exception | None]
-        try:
-            answer = (work(plan), None)
-        except Exception as error:
-            answer = (None, portable(error))
-        pipe.send(answer)
-
-
 def portable(error: Exception) -> Exception:
     """Return an error of a worker with its traceback as a note, or as a RuntimeError if it cannot be pickled."""
     trace = "".join(traceback.format_exception(error))
@@ -251,12 +183,3 @@ def portable(error: Exception) -> Exception:
     except Exception:
         return RuntimeError(f"in a worker process:\n{trace}")
     return error
-
-
-def _die_with_parent() -> None:
-    import multiprocessing
-
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-import os
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from t2vdata.errors import DecodeError
 from t2vdata.media.clip_request import ClipRequest
 from t2vdata.processes import Channel, Message
+from t2vdata.processes.child_main import leave_with_parent
 
 if TYPE_CHECKING:
     from t2vdata.media.decode import probe
@@ -35,7 +34,7 @@ def main(channel: Channel) -> None:
     _import_decoders()
     reader = ClipReader()
     # Before the limit of address space, which a thread takes from.
-    threading.Thread(target=_leave_with_parent, args=(channel,), daemon=True).start()
+    leave_with_parent(channel)
     _limit(setup.header["memory_gigabytes"])
     channel.send({})
     for question in channel:
@@ -66,12 +65,6 @@ def _read_range(channel: Channel, start: int, end: int) -> bytes:
     if answer is None:
         raise SystemExit
     return cast("bytes", answer.payload)
-
-
-def _leave_with_parent(channel: Channel) -> None:
-    """End this process when its parent has ended; the main thread notices only between two clips."""
-    channel.wait_for_end()
-    os._exit(1)
 
 
 def _limit(memory_gigabytes: int) -> None:

@@ -79,6 +79,14 @@ class Channel:
             with contextlib.suppress(BrokenPipeError):
                 self.send({RAISED: describe_error(error)})
 
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when a message has arrived, or the other process has ended."""
+        return self._receiving.fileno()
+
+    def end(self) -> None:
+        """Send no more: the other process reads the end of its pipe."""
+        self._sending.close()
+
     def wait_for_end(self) -> None:
         """Wait until the other process has ended."""
         poll = select.poll()

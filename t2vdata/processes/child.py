@@ -35,8 +35,8 @@ def describe_exit(returncode: int) -> str:
 class Child:
     """A Python process that runs ``main(channel)`` of a module, at the other end of a channel.
 
-    It is in a session of its own, so that Ctrl-C interrupts this process alone. When this process ends, however it ends, the
-    child reads the end of its pipe.
+    By default it is in a session of its own, so that Ctrl-C interrupts this process alone. When this process ends, however it
+    ends, the child reads the end of its pipe.
     """
 
     def __init__(
@@ -49,23 +49,26 @@ class Child:
         share_files: Sequence[int] = (),
         max_header_bytes: int | None = None,
         quiet: bool = False,
+        own_session: bool = True,
     ) -> None:
         """Start the process.
 
         ``name`` and ``advice`` are for the message when it dies: what died, and what to do about it. ``share_files`` are
         descriptors that the child gets under the same numbers. A child that sends a header of more than ``max_header_bytes``
-        counts as dead. A ``quiet`` child prints nothing.
+        counts as dead. A ``quiet`` child prints nothing. Without ``own_session`` signals to the process group reach it.
         """
         self._name, self._advice = name, advice
         self._max_header_bytes = max_header_bytes
         try:
-            self._start(module, environment or {}, share_files, subprocess.DEVNULL if quiet else None)
+            self._start(module, environment or {}, share_files, subprocess.DEVNULL if quiet else None, own_session)
         except OSError as error:
             raise WorkerDiedError(
                 f"{name} does not start: {error.strerror or error}; {_advice_for(str(error), advice)}"
             ) from error
 
-    def _start(self, module: str, environment: Mapping[str, str], share_files: Sequence[int], output: int | None) -> None:
+    def _start(
+        self, module: str, environment: Mapping[str, str], share_files: Sequence[int], output: int | None, own_session: bool
+    ) -> None:
         start.reserve_standard_descriptors()
         with contextlib.ExitStack() as stack:
             child_receiving, sending = os.pipe()
@@ -82,7 +85,7 @@ class Child:
                 stdout=output,
                 stderr=output,
                 env={**os.environ, **environment},
-                start_new_session=True,
+                start_new_session=own_session,
             )
             on_error.pop_all()
             self._channel = Channel(receiving, sending, max_header_bytes=self._max_header_bytes)
@@ -118,6 +121,16 @@ class Child:
         except subprocess.TimeoutExpired:
             self.kill()
             return self._process.wait()
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when an answer has arrived, or the child has ended."""
+        return self._channel.fileno()
+
+    def stop(self) -> None:
+        """Let a child end that waits for the next message, and close the channel."""
+        self._channel.end()
+        self.wait()
+        self._channel.close()
 
     def kill(self) -> None:
         """Kill the process. A thread that waits in ``receive`` sees it die."""

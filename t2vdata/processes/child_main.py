@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import os
+import threading
 
 from t2vdata.processes.channel import Channel
+
+
+def leave_with_parent(channel: Channel) -> None:
+    """End this process when its parent has ended, even while it is busy, or hangs."""
+
+    def wait() -> None:
+        channel.wait_for_end()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def run_child(module: str, receiving: int, sending: int) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
 
 # With -P, Python puts no folder in front of the path. Nothing is imported before the path is the parent's. What keeps a child
 # from starting is no exception that it could report in the usual way: it is sent as text.
@@ -65,31 +64,6 @@ def reserve_standard_descriptors() -> None:
             # The lowest free number is taken: this one.
             opened = os.open(os.devnull, os.O_RDWR)
             os.set_inheritable(opened, True)
-
-
-@contextlib.contextmanager
-def without_current_folder() -> Iterator[None]:
-    """Have the Python processes that start in this block look for no module in the current folder; see ``leave_safe_path``."""
-    before = os.environ.get(_SAFE_PATH)
-    os.environ[_SAFE_PATH] = before or _SET_HERE
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[_SAFE_PATH]
-        else:
-            os.environ[_SAFE_PATH] = before
-
-
-def leave_safe_path() -> None:
-    """In a process that started ``without_current_folder``: let the programs that it starts behave as ever."""
-    if os.environ.get(_SAFE_PATH) == _SET_HERE:
-        del os.environ[_SAFE_PATH]
-
-
-_SAFE_PATH = "PYTHONSAFEPATH"
-# Any text sets it; this one says who did.
-_SET_HERE = "t2vdata"
 
 
 def _is_reachable(entry: str) -> bool:

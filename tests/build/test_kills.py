@@ -65,7 +65,7 @@ class Build:
                     self.seen.add(child)
                     if "sandbox_main" in words:
                         members["helper"].append(child)
-                    elif "spawn_main" in words:
+                    elif "engines.worker_main" in words:
                         members["worker"].append(child)
         return members
 

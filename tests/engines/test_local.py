@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import multiprocessing
 import operator
 import os
 import signal
@@ -98,7 +97,7 @@ def work(folder: Path) -> Iterator[Any]:
 @pytest.fixture(autouse=True)
 def no_process_is_left() -> Iterator[None]:
     yield
-    assert multiprocessing.active_children() == []
+    assert psutil.Process().children() == []
 
 
 def is_alive(pid: int) -> bool:
@@ -163,9 +162,9 @@ def test_plans_are_taken_for_free_workers_only(work: Any) -> None:
 def test_closing_early_leaves_no_worker(work: Any) -> None:
     reports = local.processes(work.double, range(1000), num_workers=2)
     next(reports)
-    assert len(multiprocessing.active_children()) == 2
+    assert len(psutil.Process().children()) == 2
     reports.close()
-    assert multiprocessing.active_children() == []
+    assert psutil.Process().children() == []
 
 
 def test_an_error_arrives_with_its_type_and_traceback(work: Any) -> None:
@@ -225,7 +224,10 @@ def test_a_stray_module_in_the_current_folder_is_not_run_by_workers(
 
 
 def test_a_worker_that_exits_is_reported(work: Any) -> None:
-    with pytest.raises(WorkerDiedError, match="a worker ended with status 3 on 7"):
+    with pytest.raises(
+        WorkerDiedError,
+        match=r"a worker \(process \d+\) ended: SystemExit: 3 .*, line \d+\) on 7; run",
+    ):
         list(local.processes(work.leave, [7], num_workers=2))
 
 
