@@ -29,7 +29,7 @@ def write(folder: Path, num_clips: int, *, shard_size: int = 1000) -> None:
             writer.write_table(_rows(numbers, name, schema), row_group_size=len(numbers))
             entries.append(ShardEntry(name, len(numbers), _SHARD_BYTES, hashlib.sha256(name.encode()).hexdigest()))
     splits = {"train": SplitEntry(tuple(entries), Tally(num_clips))}
-    manifest.write(Folder(str(folder)), Manifest("synthetic", "0" * 64, {}, splits, "none", "none", {}))
+    manifest.write(Folder(str(folder)), Manifest("synthetic", manifest.fingerprint({}), {}, splits, "none", "none", {}))
 
 
 def _rows(numbers: np.ndarray, shard: str, schema: pa.Schema) -> pa.Table:

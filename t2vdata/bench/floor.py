@@ -89,16 +89,16 @@ def decode_alone(job: Job, wait: Callable[[], object]) -> float:
     wait()
     num_clips, elapsed, began = 0, 0.0, time.perf_counter()
     for decode, data in itertools.cycle(members):
-        decode(data, 3)
+        decode(data, 3, None)
         num_clips, elapsed = num_clips + 1, time.perf_counter() - began
         if elapsed >= job.seconds:
             break
     return num_clips / elapsed
 
 
-def _decoder(extension: str) -> Callable[[bytes, int], object]:
+def _decoder(extension: str) -> Callable[[bytes, int, int | None], object]:
     """Return the function that decodes a pixel member; for a video, it reads each frame's time stamp and converts no pixels."""
-    return (lambda data, channels: pyav.read_timing(data)) if extension == "mp4" else decoder(extension)
+    return (lambda data, channels, max_pixels: pyav.read_timing(data)) if extension == "mp4" else decoder(extension)
 
 
 def backends(job: Job) -> dict[str, str]:

@@ -14,6 +14,8 @@ from typing import Any
 
 from t2vdata import storage
 from t2vdata.errors import NotADatasetError, StorageError
+from t2vdata.format import schema
+from t2vdata.format.schema import SchemaError
 from t2vdata.storage import Folder
 from t2vdata.types import Tally
 
@@ -25,6 +27,33 @@ STOPPED = "too-many-failures"
 # Key in the spec: {shard: SHA-256} of the shards that --retry-failed appended. They make it a different dataset.
 APPENDED = "appended"
 MANIFEST, VOCABULARY = "manifest.json", "vocabulary.json"
+# A manifest of a quarter of a million shards is smaller.
+MAX_BYTES = 64 << 20
+# A sample takes at least one block of its tar file, for the header of a member.
+_MIN_SAMPLE_BYTES = 512
+
+_COUNT = schema.whole()
+_TALLY = schema.record(
+    {"kept": _COUNT, "rejected": schema.mapping(schema.text, _COUNT), "failed": schema.mapping(schema.text, _COUNT)}
+)
+_FILE = schema.record({"name": schema.file_name, "bytes": _COUNT, "sha256": schema.sha256})
+_SHARD = schema.record(
+    {"name": schema.file_name, "samples": schema.whole(at_least=1), "bytes": _COUNT, "sha256": schema.sha256}
+)
+_SPLIT = schema.record({"samples": _COUNT, "tally": _TALLY, "shards": schema.list_of(_SHARD)})
+_SCHEMA = schema.record(
+    {
+        "dataset": schema.file_stem,
+        "fingerprint": schema.text,
+        "spec": schema.mapping(schema.text, schema.anything),
+        "splits": schema.mapping(schema.label, _SPLIT),
+        "tally": _TALLY,
+        "files": schema.list_of(_FILE),
+        "licence": schema.text,
+        "citation": schema.text,
+        "built_with": schema.mapping(schema.text, schema.text),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +66,7 @@ class FileEntry:
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> FileEntry:
-        return cls(**_as_fields(entry))
+        return cls(entry["name"], entry["bytes"], entry["sha256"])
 
     def as_json(self) -> dict[str, Any]:
         return {"name": self.name, "bytes": self.num_bytes, "sha256": self.sha256}
@@ -54,16 +83,10 @@ class ShardEntry:
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> ShardEntry:
-        return cls(**_as_fields(entry))
+        return cls(entry["name"], entry["samples"], entry["bytes"], entry["sha256"])
 
     def as_json(self) -> dict[str, Any]:
         return {"name": self.name, "samples": self.num_samples, "bytes": self.num_bytes, "sha256": self.sha256}
-
-
-def _as_fields(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an entry of manifest.json under the names of the dataclass fields."""
-    names = {"samples": "num_samples", "bytes": "num_bytes"}
-    return {names.get(name, name): value for name, value in entry.items()}
 
 
 @dataclass(frozen=True)
@@ -140,29 +163,59 @@ class Manifest:
     @classmethod
     def of_folder(cls, folder: Folder) -> Manifest:
         """Read the manifest of a folder. Raises as ``from_bytes``, and FileNotFoundError or NotADirectoryError without one."""
-        return cls.from_bytes(folder.read_bytes(MANIFEST), folder.join(MANIFEST))
+        path = folder.join(MANIFEST)
+        data = folder.read_bytes(MANIFEST, max_bytes=MAX_BYTES)
+        return cls.from_bytes(data, path)
 
     @classmethod
     def from_bytes(cls, data: bytes, path: str) -> Manifest:
         """Parse the content of manifest.json. Raises NotADatasetError if it is no manifest or damaged."""
         try:
-            body = json.loads(data)
-            sha256 = body.pop("sha256")
+            body = schema.parse(data)
+            schema.record({"format": schema.text, "sha256": schema.text})(body, "")
             if body["format"] != FORMAT:
                 raise NotADatasetError(
-                    f"{path} has format {body['format']!r}, expected {FORMAT!r}; a newer t2vdata may read it"
+                    f"{path} has format {schema.shown(body['format'])}, expected {FORMAT!r}; a newer t2vdata may read it"
                 )
-            if sha256 != fingerprint(body):
+            if body.pop("sha256") != fingerprint(body):
                 raise NotADatasetError(f"{path} is damaged: its hash does not match; restore it or build into a new folder")
-            splits = {
-                name: SplitEntry(tuple(ShardEntry.from_json(shard) for shard in split["shards"]), Tally(**split["tally"]))
-                for name, split in body["splits"].items()
-            }
-            files = tuple(FileEntry.from_json(file) for file in body["files"])
-            fields = {name: body[name] for name in ("dataset", "fingerprint", "spec", "licence", "citation", "built_with")}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise NotADatasetError(f"{path} is damaged, or not a t2vdata manifest: {error!r}") from error
+            _check(body)
+        except UnicodeEncodeError as error:
+            raise NotADatasetError(f"{path} is damaged, or not a t2vdata manifest: {error}") from error
+        except SchemaError as error:
+            raise NotADatasetError(f"{path} is damaged, or not a t2vdata manifest: {error}") from error
+        return cls._of_json(body)
+
+    @classmethod
+    def _of_json(cls, body: Mapping[str, Any]) -> Manifest:
+        splits = {
+            name: SplitEntry(tuple(ShardEntry.from_json(shard) for shard in split["shards"]), _tally(split["tally"]))
+            for name, split in body["splits"].items()
+        }
+        files = tuple(FileEntry.from_json(file) for file in body["files"])
+        fields = {name: body[name] for name in ("dataset", "fingerprint", "spec", "licence", "citation", "built_with")}
         return cls(splits=splits, files=files, **fields)
+
+
+def _tally(body: Mapping[str, Any]) -> Tally:
+    return Tally(body["kept"], body["rejected"], body["failed"])
+
+
+def _check(body: Mapping[str, Any]) -> None:
+    """Raise SchemaError unless a reader can rely on the fields of a manifest and use its names as file names."""
+    _SCHEMA(body, "")
+    listed = set[str]()
+    for split, entry in body["splits"].items():
+        for index, shard in enumerate(entry["shards"]):
+            field_name = f"splits[{schema.shown(split)}].shards[{index}]"
+            if shard["name"] in listed:
+                raise schema.fail(shard["name"], f"{field_name}.name", "each shard once")
+            listed.add(shard["name"])
+            most = shard["bytes"] // _MIN_SAMPLE_BYTES
+            if shard["samples"] > most:
+                raise schema.fail(shard["samples"], f"{field_name}.samples", f"at most {most} in {shard['bytes']} bytes")
+    if body["fingerprint"] != (sha256 := fingerprint(body["spec"])):
+        raise schema.fail(body["fingerprint"], "fingerprint", f"the SHA-256 of the spec, {sha256}")
 
 
 def fingerprint(value: Mapping[str, Any]) -> str:

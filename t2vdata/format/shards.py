@@ -18,6 +18,8 @@ BLOCK = 512
 _RECORD = 20 * BLOCK
 _MAX_MEMBER_BYTES = 8**11 - 1
 _ZEROS = bytes(BLOCK)
+# Content is read in blocks of this size; a member that is wanted whole may have at most this many bytes.
+_READ_BYTES, _MAX_CONTENT_BYTES = 1 << 20, 1 << 31
 
 # Fields of a header: mode 644, uid 0, gid 0, size, mtime 0, checksum, type, magic.
 _SIZE_AT, _CHECKSUM_AT, _TYPE_AT, _MAGIC_AT = 124, 148, 156, 257
@@ -89,11 +91,20 @@ class ShardWriter:
         self.num_bytes += len(data)
 
 
-def read_members(file: IO[bytes], *, max_bytes: int = 1 << 31) -> Iterator[tuple[Member, bytes]]:
-    """Yield each member of a shard with its content, reading the file once from its current position.
+def read_members(file: IO[bytes], *, max_bytes: int = _MAX_CONTENT_BYTES) -> Iterator[tuple[Member, bytes]]:
+    """Yield each member of a shard with its content. Raises as ``stream_members``, and ShardError over ``max_bytes``."""
+    for member, blocks in stream_members(file):
+        if member.size > max_bytes:
+            raise ShardError(f"{member.name} claims {member.size} bytes; expected at most {max_bytes}")
+        yield member, b"".join(blocks)
 
-    Raises ShardError for anything except plain USTAR files with correct checksums, for a member over ``max_bytes``, and for
-    a shard that is cut short. Names are only reported: nothing is ever unpacked to a path.
+
+def stream_members(file: IO[bytes]) -> Iterator[tuple[Member, Iterator[bytes]]]:
+    """Yield each member of a shard with its content in blocks, reading the file once from its current position.
+
+    The blocks are to be used before the next member is taken; blocks left over are skipped. Raises ShardError for anything
+    except plain USTAR files with correct checksums, and for a shard that is cut short. Names are only reported: nothing is
+    ever unpacked to a path.
     """
     offset = 0
     while True:
@@ -103,18 +114,29 @@ def read_members(file: IO[bytes], *, max_bytes: int = 1 << 31) -> Iterator[tuple
         if not any(header):
             break
         member = _parse(header, offset)
-        if member.size > max_bytes:
-            raise ShardError(f"{member.name} claims {member.size} bytes; expected at most {max_bytes}")
-        content = file.read(member.size)
+        blocks = _blocks(file, member)
+        yield member, blocks
+        for _ in blocks:
+            pass
         padding = file.read(-member.size % BLOCK)
-        if len(content) + len(padding) < member.size + -member.size % BLOCK:
+        if len(padding) < -member.size % BLOCK:
             raise ShardError(f"cut short inside {member.name}")
         if any(padding):
             raise ShardError(f"{member.name} is followed by padding bytes that are not zero")
-        yield member, content
         offset = member.offset + member.size + len(padding)
-    if any(file.read()):
-        raise ShardError(f"bytes that are not zero after the end of the archive at {offset}")
+    while tail := file.read(_READ_BYTES):
+        if tail.count(0) != len(tail):
+            raise ShardError(f"bytes that are not zero after the end of the archive at {offset}")
+
+
+def _blocks(file: IO[bytes], member: Member) -> Iterator[bytes]:
+    num_left = member.size
+    while num_left:
+        block = file.read(min(num_left, _READ_BYTES))
+        if not block:
+            raise ShardError(f"cut short inside {member.name}")
+        num_left -= len(block)
+        yield block
 
 
 def _parse(header: bytes, offset: int) -> Member:
@@ -141,6 +163,8 @@ def read_samples(file: IO[bytes]) -> Iterator[tuple[Sample, list[Member]]]:
             yield Sample(key, files), members
             files, members = {}, []
         key = own_key
+        if extension in files:
+            raise ShardError(f"{member.name} exists twice")
         files[extension] = content
         members.append(member)
     if files:

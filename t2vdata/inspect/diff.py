@@ -114,8 +114,9 @@ def diff(a: Dataset, b: Dataset) -> Diff:
 
 
 def _cuts_windows(dataset: Dataset) -> bool:
-    num_windows: int = dataset.manifest.spec["options"].get("windows", 1)
-    return num_windows > 1
+    options = dataset.manifest.spec.get("options")
+    num_windows = options.get("windows") if isinstance(options, Mapping) else None
+    return isinstance(num_windows, int) and num_windows > 1
 
 
 def _spec_differences(a: Dataset, b: Dataset) -> Iterator[tuple[str, str, str]]:
@@ -130,7 +131,8 @@ def _hashes(dataset: Dataset) -> dict[str, dict[str, str]]:
     """Return {split: {key: SHA-256 of the sample}}."""
     hashes: dict[str, dict[str, str]] = {}
     for split in dataset.splits:
-        table = tables.read_index(dataset.path, ["key", "sha256"], shards=dataset.manifest.shard_range(split))
+        shards, entries = dataset.manifest.shard_range(split), dataset.manifest.splits[split].shards
+        table = tables.read_index(dataset.path, ["key", "sha256"], shards=shards, entries=entries)
         hashes[split] = dict(zip(table["key"].to_pylist(), table["sha256"].to_pylist(), strict=True))
     return hashes
 
@@ -151,5 +153,7 @@ def _split_diff(a: Mapping[str, str], b: Mapping[str, str]) -> SplitDiff:
 
 def _reasons(dataset: Dataset, keys: set[str]) -> dict[str, int]:
     """Return {reason: number of clips} for clips that this build lacks, according to its rejects."""
-    reasons = {reject.key: reject.reason for reject in tables.read_rejects(dataset.path)}
+    tally = dataset.manifest.tally
+    rejects = tables.read_rejects(dataset.path, max_rows=tally.num_rejected + tally.num_failed)
+    reasons = {reject.key: reject.reason for reject in rejects}
     return dict(Counter(reasons.get(key, "not asked for") for key in keys).most_common())

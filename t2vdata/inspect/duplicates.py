@@ -96,7 +96,8 @@ def _read_clips(dataset: manifest.Manifest, path: str, split: str) -> list[_Clip
     columns = ("key", "group", "phash")
     if "phash" not in tables.index_columns(path):
         return []
-    table = tables.read_index(path, columns, shards=dataset.shard_range(split))
+    entries = dataset.splits[split].shards
+    table = tables.read_index(path, columns, shards=dataset.shard_range(split), entries=entries)
     values = (table[name].to_pylist() for name in columns)
     return [_Clip(key, split, group, phash) for key, group, phash in zip(*values, strict=True)]
 

@@ -93,7 +93,10 @@ class Stats:
 def compute(path: str) -> Stats:
     """Compute the statistics of the dataset at ``path``. Raises NotADatasetError or DataError if it cannot be read."""
     dataset = manifest.read(path)
-    by_split = {split: tables.read_index(path, _COLUMNS, shards=dataset.shard_range(split)) for split in dataset.splits}
+    by_split = {
+        split: tables.read_index(path, _COLUMNS, shards=dataset.shard_range(split), entries=entry.shards)
+        for split, entry in dataset.splits.items()
+    }
     counts = sum((_words(rows) for rows in by_split.values()), Counter[str]())
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return Stats(

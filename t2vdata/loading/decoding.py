@@ -50,7 +50,14 @@ class BatchDecoder:
         # Pixels that need no transform are decoded straight into the batch.
         is_plain = not decision.flip and (*out.shape[1:],) == (decision.height, decision.width, decision.channels)
         target = out if is_plain else None
-        pixels = selected.decode(self.extensions[decision.extension], data, frames, channels=decision.channels, out=target)
+        pixels = selected.decode(
+            self.extensions[decision.extension],
+            data,
+            frames,
+            channels=decision.channels,
+            out=target,
+            max_pixels=decision.num_pixels,
+        )
         if pixels is not out:
             fit(with_channels(pixels, out.shape[3]), decision, out)
 

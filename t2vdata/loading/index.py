@@ -65,7 +65,7 @@ class SplitIndex:
         extension, label = _CodedColumn(count), _CodedColumn(count)
         captions, keys = _CaptionColumn(count), []
         first = 0
-        for part in tables.read_index_in_parts(split.path, _COLUMNS, shards=split.shards):
+        for part in tables.read_index_in_parts(split.path, _COLUMNS, shards=split.shards, entries=split.entries):
             rows = slice(first, first + len(part))
             first = rows.stop
             for name in _NUMBERS:

@@ -34,6 +34,8 @@ class Decision(NamedTuple):
     """Index into ``SplitIndex.extensions``."""
     channels: int
     """Of the stored clip."""
+    num_pixels: int
+    """Of all frames of the stored clip, according to the index: the most that may be decoded."""
     height: int
     width: int
     """Size to resize to."""
@@ -131,6 +133,7 @@ def decide(
     column = index.numbers
     job["shard"], job["offset"], job["size"] = index.shard[rows], column["pixels_offset"][rows], column["pixels_size"][rows]
     job["extension"], job["channels"] = index.extension[rows], column["channels"][rows]
+    job["num_pixels"] = column["num_frames"][rows].astype(np.int64) * column["height"][rows] * column["width"][rows]
     job["frames"] = frame_indices(spec, num_frames, column["num_frames"][rows], column["fps"][rows], random_numbers)
     job["is_run"] = (job["frames"] == job["frames"][:, :1] + np.arange(num_frames)).all(axis=1)
     sources = zip(column["height"][rows].tolist(), column["width"][rows].tolist(), strict=True)

@@ -59,10 +59,11 @@ def encode(data: Array, quality: int) -> bytes:
     return picture[:_COMMENT_OFFSET] + comment + rest
 
 
-def decode(data: bytes, *, channels: int) -> Array:
+def decode(data: bytes, *, channels: int, max_pixels: int | None = None) -> Array:
     """Decode the frames of a sheet, or a picture as one frame: (T, H, W, channels) uint8.
 
-    Raises DecodeError if the bytes are not a JPEG file, are cut short, or have changed since they were written.
+    Raises DecodeError if the bytes are not a JPEG file, are cut short, or have changed since they were written, and before it
+    makes frames of more than ``max_pixels`` together.
     """
     import numpy as np
     from PIL.JpegImagePlugin import JpegImageFile
@@ -77,6 +78,8 @@ def decode(data: bytes, *, channels: int) -> Array:
             raise DecodeError(f"a JPEG of {width}x{height} pixels, over the limit of {MAX_PIXELS}")
         if height % rows or width % columns:
             raise DecodeError(f"a sheet of {width}x{height} does not hold {num_frames} frames in {columns}x{rows} cells")
+        if max_pixels is not None and num_frames * (height // rows) * (width // columns) > max_pixels:
+            raise DecodeError(f"{num_frames} frames in a JPEG of {width}x{height} pixels; the index says {max_pixels} pixels")
         mode = "L" if channels == 1 else "RGB"
         pixels = np.asarray(picture if picture.mode == mode else picture.convert(mode))
     except (OSError, SyntaxError, ValueError, IndexError) as error:

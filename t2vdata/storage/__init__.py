@@ -13,6 +13,7 @@ from t2vdata.storage.atomic_write import (
 from t2vdata.storage.files import (
     MAPPINGS_KEEP_DESCRIPTORS,
     blocks,
+    check_regular,
     copy_here,
     exists,
     fetched,
@@ -50,6 +51,7 @@ __all__ = [
     "Folder",
     "absolute",
     "blocks",
+    "check_regular",
     "copy_here",
     "exists",
     "fetched",

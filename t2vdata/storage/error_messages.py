@@ -41,5 +41,7 @@ def _sentence(error: OSError, path: str) -> str:
             return f"{path} is, or lies under, a file; expected a folder: choose another --out"
         case errno.EISDIR:
             return f"{path} is a folder; expected a file"
+        case errno.EIO:
+            return f"the disk cannot read or write {path} ({error.strerror}); check the disk, or restore the file from a copy"
         case _:
             return f"{path}: {error.strerror or error}"

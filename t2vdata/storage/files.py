@@ -61,6 +61,22 @@ def _open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
+def check_regular(path: str) -> None:
+    """Raise StorageError unless a local path is a regular file, or nothing: for code that opens files itself.
+
+    Links are followed; URLs are accepted.
+    """
+    if is_url(path):
+        return
+    try:
+        with reading(path):
+            mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if not stat.S_ISREG(mode):
+        raise StorageError(f"{path} is a {'folder' if stat.S_ISDIR(mode) else _kind(mode)}; expected a regular file")
+
+
 def _kind(mode: int) -> str:
     if stat.S_ISFIFO(mode):
         return "pipe (FIFO)"
@@ -78,13 +94,19 @@ def reading(path: str) -> Iterator[None]:
         raise read_error(error, path) from error
 
 
-def read_bytes(path: str, *, is_bounded: bool = True) -> bytes:
-    """Return the content of a local file or URL. Raises StorageError for a file over ``MAX_BYTES_IN_MEMORY`` at a URL."""
+def read_bytes(path: str, *, is_bounded: bool = True, max_bytes: int | None = None) -> bytes:
+    """Return the content of a local file or URL. Raises StorageError for a file over ``MAX_BYTES_IN_MEMORY`` at a URL.
+
+    ``max_bytes`` is a lower limit, for local files too.
+    """
     if is_url(path):
         blocks = remote.blocks(path)
-        return b"".join(_bounded(path, blocks, MAX_BYTES_IN_MEMORY) if is_bounded else blocks)
+        return b"".join(_bounded(path, blocks, max_bytes or MAX_BYTES_IN_MEMORY) if is_bounded else blocks)
     with reading(path), open_read(path) as file:
-        return file.read()
+        content = file.read(-1 if max_bytes is None else max_bytes + 1)
+    if max_bytes is not None and len(content) > max_bytes:
+        raise StorageError(f"{path} has more than {max_bytes} bytes; expected a smaller file there")
+    return content
 
 
 def _bounded(url: str, blocks: Iterator[bytes], max_bytes: int) -> Iterator[bytes]:

@@ -50,9 +50,13 @@ class Folder:
         """Return what ``operation`` returns, repeated while the store is unavailable: for code that opens files itself."""
         return retry(operation, self.patience_seconds)
 
-    def read_bytes(self, name: str) -> bytes:
-        """Return the content of a file. Raises FileNotFoundError or NotADirectoryError when it does not exist."""
-        return self.retry(lambda: files.read_bytes(self.join(name)))
+    def read_bytes(self, name: str, *, max_bytes: int | None = None) -> bytes:
+        """Return the content of a file. Raises FileNotFoundError or NotADirectoryError when it does not exist.
+
+        Raises StorageError if it is a FIFO or a device, or has more than ``max_bytes``.
+        """
+        files.check_regular(self.join(name))
+        return self.retry(lambda: files.read_bytes(self.join(name), max_bytes=max_bytes))
 
     def read_first_line(self, name: str) -> bytes:
         """Return the first line of a file. Raises as ``read_bytes``."""

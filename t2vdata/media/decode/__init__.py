@@ -30,32 +30,36 @@ _MODULES = {
 }
 
 
-def decode(extension: str, data: bytes, *, fps: float, channels: int = 3) -> Frames:
+def decode(extension: str, data: bytes, *, fps: float, channels: int = 3, max_pixels: int | None = None) -> Frames:
     """Decode a sample's pixel member: (T, H, W, channels) uint8.
 
-    ``fps`` and ``channels`` come from the sample's row in the index; ``npy.zst`` has its own channels. Raises DecodeError if
-    the bytes are not what the extension says.
+    ``fps``, ``channels`` and ``max_pixels``, T * H * W, come from the sample's row in the index; ``npy.zst`` has its own
+    channels. Raises DecodeError if the bytes are not what the extension says, and before it makes more pixels than
+    ``max_pixels``.
     """
-    return Frames(decoder(extension)(data, channels), fps)
+    return Frames(decoder(extension)(data, channels, max_pixels), fps)
 
 
 # Cached because every clip calls it, and an import takes time even when the module is loaded already.
 @functools.cache
-def decoder(extension: str) -> Callable[[bytes, int], NDArray[np.uint8]]:
-    """Return the function that decodes all frames, (T, H, W, channels) uint8, from a member's bytes and its channels."""
+def decoder(extension: str) -> Callable[[bytes, int, int | None], NDArray[np.uint8]]:
+    """Return the function that decodes all frames, (T, H, W, channels) uint8.
+
+    It takes a member's bytes, its channels, and the most pixels it may have, or None.
+    """
     match extension:
         case "npy.zst":
             from t2vdata.media.decode import lossless
 
-            return lambda data, channels: lossless.decode(data)
+            return lambda data, channels, max_pixels: lossless.decode(data, max_pixels=max_pixels)
         case "mp4":
             from t2vdata.media.decode import pyav
 
-            return lambda data, channels: pyav.decode(data, channels=channels)
+            return lambda data, channels, max_pixels: pyav.decode(data, channels=channels, max_pixels=max_pixels)
         case "jpg":
             from t2vdata.media import jpeg_sheet
 
-            return lambda data, channels: jpeg_sheet.decode(data, channels=channels)
+            return lambda data, channels, max_pixels: jpeg_sheet.decode(data, channels=channels, max_pixels=max_pixels)
         case _:
             raise DecodeError(f"no decoder for .{extension}; expected one of {', '.join(PIXEL_EXTENSIONS)}")
 

@@ -32,11 +32,14 @@ MAX_PIXELS = 1 << 30
 _MAX_TALL_PIXELS = 1 << 20
 
 
-def decode(data: bytes, frames: Sequence[int] | None, *, channels: int, out: Array | None = None) -> Array | None:
+def decode(
+    data: bytes, frames: Sequence[int] | None, *, channels: int, out: Array | None = None, max_pixels: int | None = None
+) -> Array | None:
     """Decode frames of an MP4 file that ``build`` wrote, (T, H, W, channels) uint8; return None for any other file.
 
     ``frames`` are numbers in any order, repeats allowed; None means all. They are written to ``out`` if it is contiguous and
-    has their shape, else to new memory. Raises DecodeError for a file of ``build`` that does not decode.
+    has their shape, else to new memory. Raises DecodeError for a file of ``build`` that does not decode, and
+    before it makes pixels of a file that has more than ``max_pixels``.
     """
     packets = find_packets(data)
     if packets is None:
@@ -54,6 +57,9 @@ def decode(data: bytes, frames: Sequence[int] | None, *, channels: int, out: Arr
         if number in row_of:
             if not _has_our_format(frame):
                 return None
+            if max_pixels is not None and frame.width * frame.height * len(packets.sizes) > max_pixels:
+                size = f"{len(packets.sizes)} frames of {frame.width}x{frame.height} pixels"
+                raise DecodeError(f"{size}; the index says {max_pixels} pixels")
             pixels.put(row_of[number], frame)
     return _repeated(pixels.done(), [row_of[number] for number in numbers], out) if has_repeats else pixels.done()
 

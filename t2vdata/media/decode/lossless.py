@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 # A kilobyte of Zstandard can claim terabytes.
 MAX_BYTES = 1 << 30
 
+# NumPy pads its header to a multiple of 64.
+_MAX_HEADER_BYTES = 192
+
 _HEADER = re.compile(rb"\{'descr': '\|u1', 'fortran_order': False, 'shape': \((\d+), (\d+), (\d+), (\d+)\), \}")
 
 
-def decode(data: bytes) -> NDArray[np.uint8]:
-    """Return the array (T, H, W, C) uint8, read-only. Raises DecodeError for anything else."""
+def decode(data: bytes, *, max_pixels: int | None = None) -> NDArray[np.uint8]:
+    """Return the array (T, H, W, C) uint8, read-only. Raises DecodeError for anything else, and beyond ``max_pixels``."""
     import numpy as np
     import zstandard
 
@@ -30,6 +33,8 @@ def decode(data: bytes) -> NDArray[np.uint8]:
         parameters = zstandard.get_frame_parameters(data)
         if parameters.content_size > MAX_BYTES:  # also if the frame does not state its size
             raise DecodeError(f"claims {parameters.content_size} bytes of pixels, over the limit of {MAX_BYTES}")
+        if max_pixels is not None and parameters.content_size > _MAX_HEADER_BYTES + 3 * max_pixels:
+            raise DecodeError(f"claims {parameters.content_size} bytes of pixels; the index says {max_pixels} pixels")
         content = _decompressor().decompress(data, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise DecodeError(f"not a Zstandard frame: {error}") from error

@@ -37,16 +37,16 @@ class Timing:
     time_base: str
 
 
-def decode(data: bytes, *, channels: int) -> NDArray[np.uint8]:
+def decode(data: bytes, *, channels: int, max_pixels: int | None = None) -> NDArray[np.uint8]:
     """Decode all frames of an MP4 file, (T, H, W, channels) uint8, in display order.
 
     Grey (``channels=1``) is the luma plane, expanded from limited to full range. Raises DecodeError unless the bytes decode to
-    their end.
+    their end, and before it keeps more than ``max_pixels``.
     """
     import numpy as np
 
     picture = _grey if channels == 1 else _rgb
-    with _frames(data) as frames:
+    with _frames(data, max_pixels) as frames:
         pictures = [picture(frame) for frame in frames]
     if not pictures:
         raise DecodeError("no frame decodes")
@@ -69,7 +69,7 @@ def read_timing(data: bytes) -> Timing:
 
 
 @contextmanager
-def _frames(data: bytes) -> Iterator[Iterator[av.VideoFrame]]:
+def _frames(data: bytes, max_pixels: int | None = None) -> Iterator[Iterator[av.VideoFrame]]:
     import av
 
     try:
@@ -80,19 +80,23 @@ def _frames(data: bytes) -> Iterator[Iterator[av.VideoFrame]]:
             stream = container.streams.video[0]
             # One thread: for a small clip, starting more takes longer than decoding it.
             stream.thread_count, stream.thread_type = 1, "NONE"
-            yield _checked(container.decode(stream), stream.frames)
+            limit = MAX_PIXELS if max_pixels is None else min(max_pixels, MAX_PIXELS)
+            # Before a decoder allocates its frames.
+            if stream.width * stream.height > limit:
+                raise DecodeError(f"a frame of {stream.width}x{stream.height} pixels; expected at most {limit} in the clip")
+            yield _checked(container.decode(stream), stream.frames, limit)
     except av.FFmpegError as error:
         raise DecodeError(f"{error.strerror or error} (FFmpeg)") from error
 
 
-def _checked(frames: Iterator[av.VideoFrame], promised: int) -> Iterator[av.VideoFrame]:
+def _checked(frames: Iterator[av.VideoFrame], promised: int, max_pixels: int) -> Iterator[av.VideoFrame]:
     """Yield frames. Raises DecodeError for too many pixels, and at the end if there are fewer frames than promised."""
     pixels = count = 0
     for frame in frames:
         count += 1
         pixels += frame.width * frame.height
-        if pixels > MAX_PIXELS:
-            raise DecodeError(f"over {MAX_PIXELS} pixels in one clip")
+        if pixels > max_pixels:
+            raise DecodeError(f"over {max_pixels} pixels in one clip")
         yield frame
     if count < promised:
         raise DecodeError(f"ends after {count} of {promised} frames")

@@ -15,22 +15,29 @@ if TYPE_CHECKING:
 
 
 def decode(
-    extension: str, data: bytes | memoryview, frames: range | NDArray[Any], *, channels: int, out: Array | None = None
+    extension: str,
+    data: bytes | memoryview,
+    frames: range | NDArray[Any],
+    *,
+    channels: int,
+    out: Array | None = None,
+    max_pixels: int | None = None,
 ) -> Array:
     """Decode frames of a pixel member, (T, H, W, channels) uint8: into ``out`` if they fit there, else into new memory.
 
-    ``frames`` are T numbers: a range of step 1, or an array in any order, repeats allowed. ``channels`` comes from the
-    member's row in the index. Raises DecodeError if the bytes are not what the extension says, or hold fewer frames.
+    ``frames`` are T numbers: a range of step 1, or an array in any order, repeats allowed. ``channels`` and
+    ``max_pixels``, of all frames, come from the member's row in the index. Raises DecodeError if the bytes are not what the
+    extension says, hold fewer frames, or more pixels.
     """
     content = bytes(data)
     if extension == "mp4":
         from t2vdata.media.decode import fast_mp4
 
         numbers = frames if isinstance(frames, range) else frames.tolist()
-        pixels = fast_mp4.decode(content, numbers, channels=channels, out=out)
+        pixels = fast_mp4.decode(content, numbers, channels=channels, out=out, max_pixels=max_pixels)
         if pixels is not None:
             return pixels
-    return _take(decoder(extension)(content, channels), frames, out)
+    return _take(decoder(extension)(content, channels, max_pixels), frames, out)
 
 
 def _take(pixels: Array, frames: range | NDArray[Any], out: Array | None) -> Array:

@@ -1,0 +1,234 @@
+"""Check index.parquet before it is believed: its columns, the counts in its footer, and the rows of a shard.
+
+Everything here raises SchemaError, which names the field, its value and what was expected. The footer is checked before any
+row is read: a few megabytes of parquet can hold billions of equal values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from t2vdata.format import schema
+from t2vdata.format.manifest import ShardEntry
+from t2vdata.format.schema import SchemaError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Each row has a SHA-256, which compression cannot shorten below 32 bytes.
+_MIN_ROW_BYTES = 32
+# Limits of a column in one row group, which is one shard: values in lists, and bytes of text.
+_MAX_VALUES, _MAX_TEXT_BYTES = 1 << 26, 1 << 30
+# Pixels of all frames of a clip: what the decoders of shards accept.
+_MAX_CLIP_PIXELS = 1 << 30
+_MAX_SIDE = 1 << 16
+
+# {column: (least, most)} of numbers.
+_RANGES = {
+    **{f"{role}_{what}": (0, schema.MAX_WHOLE) for role in ("pixels", "txt", "json") for what in ("offset", "size")},
+    "num_frames": (1, (1 << 31) - 1),
+    "height": (1, _MAX_SIDE),
+    "width": (1, _MAX_SIDE),
+    "channels": (1, 3),
+}
+
+
+def check_columns(own: pa.Schema, expected: pa.Schema, required: Sequence[str]) -> None:
+    """Check the names and types of the columns; unknown ones are ignored, as a newer version may write them."""
+    for name in required:
+        if name not in own.names:
+            raise SchemaError(f"column {name} is missing")
+    for column in expected:
+        if own.names.count(column.name) > 1:
+            raise SchemaError(f"column {column.name} exists {own.names.count(column.name)} times; expected it once")
+        if column.name in own.names and (kind := own.field(column.name).type) != column.type:
+            raise SchemaError(f"column {column.name} has type {kind}; expected {column.type}")
+
+
+def check_footer(metadata: Any, file_bytes: int, groups: Sequence[int], entries: Sequence[ShardEntry] | None) -> None:
+    """Check the counts in the footer of a table of samples against the size of the file and the manifest's shards.
+
+    ``groups`` are the row groups that will be read, and ``entries`` their shards, if known.
+    """
+    if metadata.num_rows * _MIN_ROW_BYTES > file_bytes:
+        raise SchemaError(
+            f"it claims {metadata.num_rows:,} rows in {file_bytes:,} bytes; expected at most {file_bytes // _MIN_ROW_BYTES:,}"
+        )
+    for position, group in enumerate(groups):
+        if group >= metadata.num_row_groups:
+            raise SchemaError(f"it has {metadata.num_row_groups} row groups; expected one per shard, at least {group + 1}")
+        rows = metadata.row_group(group)
+        if entries is not None and rows.num_rows != entries[position].num_samples:
+            raise SchemaError(
+                f"it has {rows.num_rows:,} rows of {entries[position].name}; expected {entries[position].num_samples:,}"
+            )
+        _check_group(rows)
+
+
+def check_group_sizes(metadata: Any) -> None:
+    """Check the sizes of all row groups of a table in its footer."""
+    for group in range(metadata.num_row_groups):
+        _check_group(metadata.row_group(group))
+
+
+def _check_group(rows: Any) -> None:
+    for index in range(rows.num_columns):
+        column = rows.column(index)
+        if column.num_values > _MAX_VALUES or column.total_uncompressed_size > _MAX_TEXT_BYTES:
+            raise SchemaError(
+                f"column {column.path_in_schema} claims {column.num_values:,} values of {column.total_uncompressed_size:,} "
+                f"bytes in one row group; expected at most {_MAX_VALUES:,} of {_MAX_TEXT_BYTES:,}"
+            )
+
+
+def plain_text(table: pa.Table, expected: pa.Schema) -> pa.Table:
+    """Return a table whose columns of text were read as dictionaries, with each value written out.
+
+    A dictionary can repeat a text of megabytes millions of times, so the size is checked first.
+    """
+    import pyarrow as pa
+
+    columns = []
+    for name in table.column_names:
+        kind = expected.field(name).type
+        column = table[name]
+        if column.type != kind:
+            _check_text_bytes(name, column)
+            column = pa.chunked_array([_cast(chunk, kind) for chunk in column.chunks], kind)
+        columns.append(column)
+    return pa.table(columns, schema=pa.schema([expected.field(name).with_nullable(True) for name in table.column_names]))
+
+
+def _cast(chunk: Any, kind: Any) -> Any:
+    import pyarrow as pa
+
+    if pa.types.is_list(kind):
+        return pa.ListArray.from_arrays(chunk.offsets, chunk.values.cast(kind.value_type), mask=_mask(chunk))
+    return chunk.cast(kind)
+
+
+def _mask(chunk: Any) -> Any:
+    return chunk.is_null() if chunk.null_count and not chunk.offset else None
+
+
+def _check_text_bytes(name: str, column: Any) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    num_bytes = 0
+    for chunk in column.chunks:
+        coded = chunk.values if pa.types.is_list(chunk.type) else chunk
+        lengths = pc.cast(pc.binary_length(coded.dictionary), pa.int64())
+        num_bytes += pc.sum(pc.take(lengths, coded.indices)).as_py() or 0
+    if num_bytes > _MAX_TEXT_BYTES * max(1, column.num_chunks):
+        raise SchemaError(f"column {name} has {num_bytes:,} bytes of text; expected at most {_MAX_TEXT_BYTES:,} in a row group")
+
+
+def check_rows(rows: pa.Table, entry: ShardEntry, required: Sequence[str]) -> None:
+    """Check the values in the rows of one shard, of all columns that ``rows`` has."""
+    for name, is_bad, expected in _findings(rows, entry, required):
+        index = is_bad.index(True).as_py()
+        if index >= 0:
+            raise SchemaError(
+                f"row {index} of {entry.name}: {name} is {schema.shown(rows[name][index].as_py())}; expected {expected}"
+            )
+
+
+def _findings(rows: pa.Table, entry: ShardEntry, required: Sequence[str]) -> Iterator[tuple[str, Any, str]]:
+    """Yield (column, whether each of its values is bad, what was expected)."""
+    import pyarrow.compute as pc
+
+    names = set(rows.column_names)
+    for name in required:
+        if name in names and rows[name].null_count:
+            yield name, rows[name].is_null(), "a value"
+    if "shard" in names:
+        yield "shard", pc.not_equal(rows["shard"], entry.name), f"{entry.name}, as in the manifest"
+    for name, (least, most) in _RANGES.items():
+        if name in names:
+            yield name, _outside(rows[name], least, most), f"{least} to {most}"
+    if "channels" in names:
+        yield "channels", pc.equal(rows["channels"], 2), "1 or 3"
+    if "fps" in names:
+        yield "fps", pc.invert(pc.and_(pc.greater(rows["fps"], 0), pc.is_finite(rows["fps"]))), "a number above 0"
+    if "captions" in names:
+        yield "captions", _without_captions(rows["captions"]), "one caption or more"
+    if "key" in names:
+        legal = pc.match_substring_regex(rows["key"], r"\A[A-Za-z0-9_-]{1,72}\z")
+        yield "key", pc.invert(legal), "1 to 72 of the characters A-Z a-z 0-9 _ -"
+    yield from _positions(rows, entry)
+    yield from _shapes(rows)
+
+
+def _positions(rows: pa.Table, entry: ShardEntry) -> Iterator[tuple[str, Any, str]]:
+    import pyarrow.compute as pc
+
+    for role in ("pixels", "txt", "json"):
+        offset, size = f"{role}_offset", f"{role}_size"
+        if offset in rows.column_names and size in rows.column_names:
+            # Subtracting from what both are at most does not overflow.
+            yield offset, pc.greater(rows[offset], entry.num_bytes), f"at most {entry.num_bytes}, the size of the shard"
+            is_beyond = pc.greater(rows[size], pc.subtract(entry.num_bytes, rows[offset]))
+            yield size, is_beyond, f"an end within the {entry.num_bytes} bytes of the shard"
+
+
+def _shapes(rows: pa.Table) -> Iterator[tuple[str, Any, str]]:
+    import pyarrow.compute as pc
+
+    if not {"num_frames", "height", "width"} <= set(rows.column_names):
+        return
+    # At most 2**16 * 2**16 * 2**31, which needs floating point.
+    pixels = pc.cast(rows["num_frames"], "float64")
+    for name in ("height", "width"):
+        pixels = pc.multiply(pixels, pc.cast(rows[name], "float64"))
+    yield "num_frames", pc.greater(pixels, float(_MAX_CLIP_PIXELS)), f"a clip of at most {_MAX_CLIP_PIXELS:,} pixels"
+
+
+def _outside(column: Any, least: int, most: int) -> Any:
+    import pyarrow.compute as pc
+
+    is_low = pc.less(pc.cast(column, "int64"), least)
+    return pc.or_(is_low, pc.greater(pc.cast(column, "int64"), most))
+
+
+def _without_captions(column: Any) -> Any:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    is_bad = pc.less(pc.list_value_length(column), 1)
+    if pc.list_flatten(column).null_count:
+        # Rare, so it may be slow.
+        has_null = [None in captions for captions in column.to_pylist()]
+        is_bad = pc.or_(is_bad, pa.array(has_null))
+    return is_bad
+
+
+def columns_to_read_as_dictionaries(metadata: Any, groups: Sequence[int]) -> list[str]:
+    """Return the columns of text whose dictionary, repeated for all values, might exceed the limit."""
+    names: dict[str, None] = {}
+    for group in groups:
+        rows = metadata.row_group(group)
+        for index in range(rows.num_columns):
+            column = rows.column(index)
+            is_text = column.physical_type == "BYTE_ARRAY"
+            if is_text and column.total_uncompressed_size * column.num_values > _MAX_TEXT_BYTES:
+                names[column.path_in_schema] = None
+    return list(names)
+
+
+def check_rejects_footer(metadata: Any, max_rows: int) -> None:
+    """Check the counts in the footer of rejects.parquet."""
+    if metadata.num_rows > max_rows:
+        raise SchemaError(f"it claims {metadata.num_rows:,} rows; expected at most {max_rows:,}")
+    check_group_sizes(metadata)
+
+
+def check_rejects(rows: pa.Table) -> None:
+    """Check the values of all columns of rejects.parquet."""
+    for name in rows.column_names:
+        if rows[name].null_count:
+            raise SchemaError(f"column {name} has {rows[name].null_count} nulls; expected none")
+    kinds = set(rows["kind"].unique().to_pylist())
+    if kinds - {"rejected", "failed"}:
+        raise schema.fail(min(kinds - {"rejected", "failed"}), "kind", "rejected or failed")
