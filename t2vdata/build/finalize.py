@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib import metadata
@@ -12,7 +13,8 @@ from typing import Any
 
 from t2vdata import datasets
 from t2vdata.build.spec import BuildSpec
-from t2vdata.format import card, manifest
+from t2vdata.datasets.media import MediaDataset
+from t2vdata.format import card, manifest, tables
 from t2vdata.format.dataset import Dataset
 from t2vdata.format.manifest import FileEntry, Manifest, SplitEntry
 from t2vdata.inspect import show
@@ -29,7 +31,7 @@ def finish(
     spec: BuildSpec,
     spec_json: Mapping[str, Any],
     splits: Mapping[str, SplitEntry],
-    tables: tuple[FileEntry, ...],
+    table_files: tuple[FileEntry, ...],
     *,
     before: Manifest | None = None,
 ) -> tuple[Manifest, tuple[str, ...]]:
@@ -48,7 +50,7 @@ def finish(
         licence=dataset.LICENCE,
         citation=dataset.CITATION,
         built_with=_built_with(),
-        files=tables,
+        files=table_files,
     )
     if "train" in splits:
         vocabulary = out.retry(lambda: Vocabulary.build(Dataset(out.url, finished)["train"])).to_bytes()
@@ -57,14 +59,21 @@ def finish(
             kept.append(_EDITED_VOCABULARY)
         out.write(manifest.VOCABULARY, vocabulary)
         # All words of the training captions; ``t2vdata vocab`` makes others.
-        finished = replace(finished, files=(*tables, manifest.file_entry(out, manifest.VOCABULARY)))
+        finished = replace(finished, files=(*table_files, manifest.file_entry(out, manifest.VOCABULARY)))
     card_before = None if before is None else (before, _command(spec, before.spec))
-    if not card.write(out, finished, _command(spec, spec_json), before=card_before):
+    if not card.write(out, finished, _command(spec, spec_json), contents=_contents(out, spec, finished), before=card_before):
         kept.append(card.NAME)
     if finished.tally.kept:
         _write_preview(out, finished, is_first=before is None, kept=kept)
     manifest.write(out, finished)
     return finished, tuple(kept)
+
+
+def _contents(out: Folder, spec: BuildSpec, finished: Manifest) -> card.Contents:
+    # Of media files, clips differ in what is known of them: a start, a label.
+    pixels = spec.encoding.extension if issubclass(datasets.load(spec.dataset), MediaDataset) else None
+    is_pictures = finished.tally.kept > 0 and out.retry(lambda: tables.max_num_frames(out.url)) == 1
+    return card.Contents(is_pictures, pixels)
 
 
 def _is_edited(out: Folder, vocabulary: bytes, before: Manifest) -> bool:
@@ -109,9 +118,9 @@ def _command(spec: BuildSpec, spec_json: Mapping[str, Any]) -> str:
         words += [f"--{flag}", str(value)] if value != default else []
     encoding = {key: value for key, value in spec_json["encoding"].items() if key in ("gop", "crf", "quality")}
     words += ["--encoding", spec.encoding.name] if spec.encoding != encode.Lossless() else []
-    words += [f"--{key} {value}" for key, value in encoding.items()]
+    words += [word for key, value in encoding.items() for word in (f"--{key}", str(value))]
     # Clips whose files arrived later are in separate shards.
-    return " ".join(words) + (
+    return shlex.join(words) + (
         "\n# and once more, when other files were there, with --retry-failed" if manifest.APPENDED in spec_json else ""
     )
 

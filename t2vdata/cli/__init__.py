@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from t2vdata import __version__, extras
+from t2vdata.cli._console import echo, print_safely
 from t2vdata.errors import T2VError, nearest
 from t2vdata.processes import reserve_standard_descriptors
 
@@ -62,21 +63,22 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             # click itself would exit with 1.
-            click.echo("t2vdata: interrupted", err=True)
+            echo("t2vdata: interrupted", err=True)
             sys.exit(INTERRUPTED)
 
     def main(self, *args: Any, **extra: Any) -> Any:
         _open_standard_streams()
+        print_safely()
         try:
             return super().main(*args, **extra)
         except T2VError as error:
-            click.echo(f"t2vdata: {error}", err=True)
+            echo(f"t2vdata: {error}", err=True)
             sys.exit(1)
         except ModuleNotFoundError as error:
             missing = extras.explained(error, "this command")
             if missing is None:
                 raise
-            click.echo(f"t2vdata: {missing}", err=True)
+            echo(f"t2vdata: {missing}", err=True)
             sys.exit(1)
 
 

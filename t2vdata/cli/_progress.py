@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import click
+from t2vdata.cli._console import echo, format_rate, one_line
 
 # Seconds between two lines: a few hundred lines per hour.
 LINE_INTERVAL_SECONDS = 5.0
@@ -66,9 +66,16 @@ def _bar(task: str, unit: str) -> Iterator[Callable[[int, int], None]]:
 
     class Rate(ProgressColumn):
         def render(self, task: Task) -> Text:
-            return Text(f"{task.speed or 0:,.0f} {unit}/s")
+            return Text(f"{format_rate(task.speed)} {unit}/s" if task.speed else "")
 
-    columns = (TextColumn(task), BarColumn(), MofNCompleteColumn(), TextColumn(unit), Rate(), TimeRemainingColumn())
+    columns = (
+        TextColumn(one_line(task), markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit, markup=False),
+        Rate(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task_id = bar.add_task(task, total=None)
         yield lambda done, total: bar.update(task_id, completed=done, total=total)
@@ -87,7 +94,7 @@ def _lines(task: str, unit: str, line_interval_seconds: float) -> Iterator[Calla
             return
         last_line = now
         rate = (done - done_before) / (now - start)
-        left = f", {(total - done) / rate:,.0f} s left" if rate else ""
-        click.echo(f"{task}: {done:,} of {total:,} {unit}, {rate:,.0f} {unit}/s{left}", err=True)
+        speed = f", {format_rate(rate)} {unit}/s, {(total - done) / rate:,.0f} s left" if rate else ""
+        echo(f"{task}: {done:,} of {total:,} {unit}{speed}", err=True)
 
     yield report

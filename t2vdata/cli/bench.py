@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from t2vdata.cli import SETTINGS
+from t2vdata.cli._console import echo_json
 
 if TYPE_CHECKING:
     from t2vdata.bench import BenchReport
@@ -62,9 +63,7 @@ def command(
         seed=seed,
     )
     if as_json:
-        import json
-
-        click.echo(json.dumps(report.as_json(), indent=2))
+        echo_json(report.as_json())
         return
     _print(report)
 

@@ -13,6 +13,7 @@ import click
 
 from t2vdata import datasets
 from t2vdata.cli import INTERRUPTED, SETTINGS
+from t2vdata.cli._console import echo
 from t2vdata.cli._options import PathOrUrl, dataset_flags
 from t2vdata.cli._progress import progress
 from t2vdata.errors import RequestError
@@ -169,7 +170,7 @@ def _build(name: str, own: set[str | None], values: dict[str, Any]) -> None:
         with progress(f"building {spec.dataset_name}", "clips") as advance:
             result = _run(spec, values, lambda build: advance(build.clips, build.total))
     except KeyboardInterrupt:
-        click.echo(f"interrupted; finished shards are kept in {values['out']}: run the same command again to resume", err=True)
+        echo(f"interrupted; finished shards are kept in {values['out']}: run the same command again to resume", err=True)
         sys.exit(INTERRUPTED)
     _print(result, time.monotonic() - start)
     if not result.manifest.tally.kept:
@@ -215,7 +216,7 @@ def _run(spec: BuildSpec, values: dict[str, Any], on_progress: Callable[[Progres
 
 
 def _print(result: BuildResult, seconds: float) -> None:
-    from t2vdata.cli._console import console, reason_lines, table
+    from t2vdata.cli._console import console, format_rate, reason_lines, table
 
     manifest = result.manifest
     tally = manifest.tally
@@ -232,14 +233,15 @@ def _print(result: BuildResult, seconds: float) -> None:
         out.print(f"{name} has been edited, and was kept", markup=False)
     if result.clips_built:
         rate = result.clips_built / seconds
-        shown = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
-        out.print(f"{result.clips_built:,} clips in {seconds:.1f} s ({shown} clips/s) -> {result.out}", markup=False)
+        out.print(
+            f"{result.clips_built:,} clips in {seconds:.1f} s ({format_rate(rate)} clips/s) -> {result.out}", markup=False
+        )
     else:
         out.print(f"nothing to do: {result.out} is complete", markup=False)
     if tally.kept:
         out.print(f"next: t2vdata show {result.out}", markup=False)
     else:
-        click.echo(f"t2vdata: {_why_nothing_is_kept(result)}", err=True)
+        echo(f"t2vdata: {_why_nothing_is_kept(result)}", err=True)
 
 
 def _why_nothing_is_kept(result: BuildResult) -> str:

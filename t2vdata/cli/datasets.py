@@ -8,6 +8,7 @@ import click
 
 from t2vdata import datasets
 from t2vdata.cli import SETTINGS
+from t2vdata.cli._console import echo
 
 
 @click.command("datasets", context_settings=SETTINGS, epilog="Example: t2vdata datasets mnist-motion")
@@ -18,15 +19,15 @@ def command(name: str | None) -> None:
         width = max(map(len, datasets.names()))
         for known_name in datasets.names():
             summary = datasets.load(known_name).description().split("\n")[0]
-            click.echo(f"{known_name:{width}}  {summary}")
-        click.echo("\n`t2vdata datasets NAME` describes one; `t2vdata build NAME --help` lists its options.")
+            echo(f"{known_name:{width}}  {summary}")
+        echo("\n`t2vdata datasets NAME` describes one; `t2vdata build NAME --help` lists its options.")
         return
     dataset = datasets.load(name)
-    click.echo(f"{name} (version {dataset.VERSION}), splits: {', '.join(dataset.SPLITS)}\n")
-    click.echo(dataset.description())
-    click.echo(f"\nRaw files: {dataset.RAW_FILES}")
+    echo(f"{name} (version {dataset.VERSION}), splits: {', '.join(dataset.SPLITS)}\n")
+    echo(dataset.description())
+    echo(f"\nRaw files: {dataset.RAW_FILES}")
     if dataset.TREE:
-        click.echo("\n" + textwrap.indent(dataset.TREE.strip("\n"), "  ") + "\n")
-    click.echo(f"Licence: {dataset.LICENCE}")
-    click.echo(f"Citation: {dataset.CITATION}")
-    click.echo(f"Build it: t2vdata build {name} {dataset.EXAMPLE}".rstrip())
+        echo("\n" + textwrap.indent(dataset.TREE.strip("\n"), "  ") + "\n")
+    echo(f"Licence: {dataset.LICENCE}")
+    echo(f"Citation: {dataset.CITATION}")
+    echo(f"Build it: t2vdata build {name} {dataset.EXAMPLE}".rstrip())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from t2vdata.cli import SETTINGS
+from t2vdata.cli._console import echo, echo_json
 
 if TYPE_CHECKING:
     from t2vdata.inspect.diff import Diff
@@ -30,15 +31,13 @@ def command(a: str, b: str, clip_list: str | None, same_bytes: bool, as_json: bo
 
     difference = diff(open_dataset(a), open_dataset(b))
     if as_json:
-        import json
-
-        click.echo(json.dumps(difference.as_json(), indent=2, ensure_ascii=False))
+        echo_json(difference.as_json())
     else:
         _print(difference)
     if clip_list is not None:
         keys = difference.common(same_bytes=same_bytes)
         storage.write_whole(clip_list, "".join(f"{key}\n" for key in keys).encode())
-        click.echo(f"{len(keys):,} clips in both: {clip_list}", err=as_json)
+        echo(f"{len(keys):,} clips in both: {clip_list}", err=as_json)
 
 
 def _print(difference: Diff) -> None:

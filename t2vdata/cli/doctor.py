@@ -10,6 +10,7 @@ import click
 
 from t2vdata import __version__
 from t2vdata.cli import SETTINGS
+from t2vdata.cli._console import echo
 from t2vdata.processes import usable_cores
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def command() -> None:
     video_decoders = [report for report in reports if report.device == "cpu" and report.backend != "lossless"]
     best = auto.fastest(video_decoders)
     if best is None:
-        click.echo("no decoder works on the CPU; pip install --force-reinstall av")
+        echo("no decoder works on the CPU; pip install --force-reinstall av")
         sys.exit(1)
     out.print(
         f"\nclips of {auto.NUM_PROBE_FRAMES} frames of 64x64 pixels, opened and decoded on one thread; "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from t2vdata.cli import SETTINGS
+from t2vdata.cli._console import echo_json
 from t2vdata.cli._progress import stages
 
 if TYPE_CHECKING:
@@ -70,9 +71,7 @@ def command(
         steps = quality.TRAINING_STEPS if with_gan_train else None
         rows = score.table(yours, real, gan_train_steps=steps, progress=progress)
     if as_json:
-        import json
-
-        click.echo(json.dumps({name: row.as_json() for name, row in rows.items()}, indent=2))
+        echo_json({name: row.as_json() for name, row in rows.items()})
         return
     print_scores(rows)
 

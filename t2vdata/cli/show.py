@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 
 from t2vdata.cli import SETTINGS
+from t2vdata.cli._console import echo, one_line
 from t2vdata.errors import RequestError
 
 
@@ -26,10 +29,11 @@ def command(path: str, keys: tuple[str, ...], split: str | None, num_random: int
 
     dataset = open_dataset(path)
     items = show.choose(dataset, keys=keys, split=split, num_random=num_random, seed=seed)
-    target = out or f"{dataset.manifest.dataset}.png"
+    # A plain name, whatever the manifest says.
+    target = out or f"{re.sub(r'[^A-Za-z0-9_-]+', '-', dataset.manifest.dataset).strip('-') or 'clips'}.png"
     if out is None and storage.exists(target):
         raise RequestError(f"{target} already exists; name the picture with --out")
     show.write(items, target)
     for item in items:
-        click.echo(f"{item.key}: {item.captions[0]}")
-    click.echo(f"picture: {target}")
+        echo(f"{item.key}: {one_line(item.captions[0])}")
+    echo(f"picture: {target}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from t2vdata.cli import SETTINGS
+from t2vdata.cli._console import echo, echo_json
 
 if TYPE_CHECKING:
     from t2vdata.inspect.duplicates import Duplicates
@@ -45,13 +46,11 @@ def command(path: str, as_json: bool, html: str | None, check_duplicates: bool, 
 
         storage.write_whole(html, page.stats_page(stats).encode())
     if as_json:
-        import json
-
-        click.echo(json.dumps(stats.as_json(), indent=2, ensure_ascii=False))
+        echo_json(stats.as_json())
         return
     _print(stats)
     if html is not None:
-        click.echo(f"page: {html}")
+        echo(f"page: {html}")
 
 
 def _print(stats: Stats) -> None:
@@ -61,7 +60,8 @@ def _print(stats: Stats) -> None:
     out.print(f"{stats.dataset} in {stats.path}, fingerprint {stats.fingerprint[:12]}", markup=False)
     rows = [
         [name, f"{split.clips:,}", f"{split.shards:,}", format_size(split.bytes), _first_values(split.num_frames),
-         _first_values(split.fps), _first_values(split.resolutions), f"{split.duration_seconds.median:.2f} s",
+         "-" if split.is_pictures else _first_values(split.fps), _first_values(split.resolutions),
+         "-" if split.is_pictures else f"{split.duration_seconds.median:.2f} s",
          f"{split.groups:,}"]
         for name, split in stats.splits.items()
     ]  # fmt: skip
@@ -92,7 +92,7 @@ def _spread_rows(split: SplitStats) -> list[list[str]]:
     return [
         _spread_row("words", split.caption_words),
         _spread_row("characters", split.caption_chars),
-        _spread_row("seconds", split.duration_seconds),
+        *([] if split.is_pictures else [_spread_row("seconds", split.duration_seconds)]),
     ]
 
 
@@ -118,18 +118,16 @@ def _report_duplicates(path: str, as_json: bool, exclude_list: str | None) -> No
 
     report = duplicates.find(path)
     if as_json:
-        import json
-
-        click.echo(json.dumps(report.as_json(), indent=2))
+        echo_json(report.as_json())
     else:
         _print_duplicates(report)
     num_leaks = sum(pair.splits[0] != pair.splits[1] for pair in report.pairs)
     if num_leaks:
         hint = "" if exclude_list is not None else "; list the clips to leave out with --exclude-list FILE"
-        click.echo(f"warning: {num_leaks:,} pairs of near-duplicates are in two splits{hint}", err=True)
+        echo(f"warning: {num_leaks:,} pairs of near-duplicates are in two splits{hint}", err=True)
     if exclude_list is not None:
         storage.write_whole(exclude_list, "".join(f"{key}\n" for key in report.to_leave_out).encode())
-        click.echo(f"{len(report.to_leave_out):,} clips to leave out: {exclude_list}", err=as_json)
+        echo(f"{len(report.to_leave_out):,} clips to leave out: {exclude_list}", err=as_json)
 
 
 def _print_duplicates(report: Duplicates) -> None:

@@ -7,10 +7,9 @@ import sys
 import click
 
 from t2vdata.cli import SETTINGS
+from t2vdata.cli._console import echo, one_line
 from t2vdata.cli._progress import progress
 from t2vdata.processes import usable_cores
-
-_NUM_SHOWN = 20
 
 
 @click.command("verify", context_settings=SETTINGS, epilog="Example: t2vdata verify data/mnist-motion --deep")
@@ -20,20 +19,18 @@ _NUM_SHOWN = 20
 def command(path: str, deep: bool, workers: int) -> None:
     """Check the dataset at PATH against its manifest: hashes, sizes, offsets and counts.
 
-    Prints each bad shard and sample. The exit status is 1 if there are any.
+    Prints everything that is wrong, a line each. The exit status is 1 if there is anything.
     """
     from t2vdata.cli._console import format_size
     from t2vdata.inspect.verify import verify
 
     with progress(f"verifying {path}", "shards") as advance:
         report = verify(path, deep=deep, num_workers=workers, on_progress=advance)
-    for problem in report.problems[:_NUM_SHOWN]:
-        click.echo(problem)
-    if len(report.problems) > _NUM_SHOWN:
-        click.echo(f"... and {len(report.problems) - _NUM_SHOWN:,} more problems")
+    for problem in report.problems:
+        echo(one_line(problem))
     checked = f"{report.num_shards:,} shards, {report.num_samples:,} samples, {format_size(report.num_bytes)}"
     if not report.is_sound:
-        click.echo(f"{path}: {len(report.problems):,} problems in {checked}")
+        echo(f"{path}: {len(report.problems):,} {'problem' if len(report.problems) == 1 else 'problems'} in {checked}")
         sys.exit(1)
     how = "hashes, offsets, counts and every clip decoded" if deep else "hashes, offsets and counts; --deep decodes every clip"
-    click.echo(f"{path}: sound; {checked} ({how})")
+    echo(f"{path}: sound; {checked} ({how})")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from t2vdata.cli import SETTINGS
+from t2vdata.cli._console import echo
 
 if TYPE_CHECKING:
     from t2vdata.text.vocabulary import Coverage, Vocabulary
@@ -50,7 +51,7 @@ def command(
     _print(vocabulary, {split: coverage(vocabulary, dataset[split].count_captions()) for split in dataset.splits})
     if out is not None:
         vocabulary.save(out)
-        click.echo(f"vocabulary: {out}")
+        echo(f"vocabulary: {out}")
 
 
 def _print(vocabulary: Vocabulary, coverages: Mapping[str, Coverage]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
 from t2vdata.format.manifest import Manifest
 from t2vdata.storage import Folder
@@ -10,36 +11,78 @@ from t2vdata.storage import Folder
 NAME, PICTURE = "README.md", "preview.png"
 # Hugging Face's name for this split, which it also uses when it derives splits from file names.
 _HUB_NAMES = {"val": "validation"}
+# {extension of the pixels: type of that column in Hugging Face datasets, in YAML}
+_PIXEL_TYPES = {
+    "mp4": ["dtype: video"],
+    "jpg": ["dtype: image"],
+    "npy.zst": ["list:", "  list:", "    list:", "      list: uint8"],
+}
 
 
-def write(folder: Folder, manifest: Manifest, command: str, *, before: tuple[Manifest, str] | None = None) -> bool:
+@dataclass(frozen=True)
+class Contents:
+    """What the card says about the clips that the manifest does not have."""
+
+    is_pictures: bool = False
+    """Whether all clips have one frame."""
+    pixels: str | None = None
+    """The extension of the pixels, if samples differ in the fields of their JSON: Hugging Face datasets derives types from the
+    first samples, which is wrong for those, so the card states the types. Else None."""
+
+
+def write(
+    folder: Folder,
+    manifest: Manifest,
+    command: str,
+    *,
+    contents: Contents = Contents(),  # noqa: B008  # frozen
+    before: tuple[Manifest, str] | None = None,
+) -> bool:
     """Write the card of a dataset; ``command`` is the command that builds it. Return whether it is there now.
 
     ``before`` are the manifest and the command of the dataset that is repaired or extended: a card that differs from the one
     written for it has been edited, and stays.
     """
-    card = text(manifest, command).encode()
+    card = text(manifest, command, contents=contents).encode()
     if before is not None:
-        written = (card, text(*before).encode())
+        written = (card, text(*before, contents=contents).encode())
         if folder.exists(NAME) and folder.read_bytes(NAME) not in written:
             return False
     folder.write(NAME, card)
     return True
 
 
-def text(manifest: Manifest, command: str) -> str:
+def text(manifest: Manifest, command: str, *, contents: Contents = Contents()) -> str:  # noqa: B008  # frozen
     """Return the card: YAML header, description, counts, how to read it, build command, licence and citation."""
-    return "\n".join([*_header(manifest), "", *_body(manifest, command)]) + "\n"
+    return "\n".join([*_header(manifest, contents), "", *_body(manifest, command)]) + "\n"
 
 
-def _header(manifest: Manifest) -> list[str]:
-    lines = ["---", f"pretty_name: {manifest.dataset}", "license: other", f"license_name: {json.dumps(manifest.licence)}"]
-    lines += ["task_categories:", "- text-to-video", "configs:", "- config_name: default", "  data_files:"]
+def _header(manifest: Manifest, contents: Contents) -> list[str]:
+    lines = ["---", f"pretty_name: {json.dumps(manifest.dataset)}", "license: other"]
+    lines += [f"license_name: {json.dumps(manifest.licence)}"]
+    lines += ["task_categories:", f"- {'text-to-image' if contents.is_pictures else 'text-to-video'}"]
+    lines += ["configs:", "- config_name: default", "  data_files:"]
     for split, entry in manifest.splits.items():
         if entry.shards:
             lines += [f"  - split: {_HUB_NAMES.get(split, split)}", "    path:"]
-            lines += [f"    - {shard.name}" for shard in entry.shards]
-    return [*lines, "---"]
+            lines += [f"    - {json.dumps(shard.name)}" for shard in entry.shards]
+    return [*lines, *([] if contents.pixels is None else _types(contents.pixels)), "---"]
+
+
+def _types(pixels: str) -> list[str]:
+    """Return the types of the columns of Hugging Face datasets."""
+    columns = {
+        # Any JSON, with its own fields in each sample.
+        "json": ["dtype: json"],
+        pixels: _PIXEL_TYPES[pixels],
+        "txt": ["dtype: string"],
+        "__key__": ["dtype: string"],
+        "__url__": ["dtype: string"],
+    }
+    lines = ["dataset_info:", "  features:"]
+    for name, kind in columns.items():
+        lines += [f"  - name: {json.dumps(name)}", *(f"    {line}" for line in kind)]
+    return lines
 
 
 def _body(manifest: Manifest, command: str) -> list[str]:

@@ -89,15 +89,14 @@ def plain_text(table: pa.Table, expected: pa.Schema) -> pa.Table:
     """
     import pyarrow as pa
 
-    columns = []
-    for name in table.column_names:
+    for index, name in enumerate(table.column_names):
         kind = expected.field(name).type
         column = table[name]
         if column.type != kind:
             _check_text_bytes(name, column)
             column = pa.chunked_array([_cast(chunk, kind) for chunk in column.chunks], kind)
-        columns.append(column)
-    return pa.table(columns, schema=pa.schema([expected.field(name).with_nullable(True) for name in table.column_names]))
+            table = table.set_column(index, table.field(index).with_type(kind), column)
+    return table
 
 
 def _cast(chunk: Any, kind: Any) -> Any:
@@ -144,7 +143,11 @@ def _findings(rows: pa.Table, entry: ShardEntry, required: Sequence[str]) -> Ite
         if name in names and rows[name].null_count:
             yield name, rows[name].is_null(), "a value"
     if "shard" in names:
-        yield "shard", pc.not_equal(rows["shard"], entry.name), f"{entry.name}, as in the manifest"
+        yield (
+            "shard",
+            pc.not_equal(rows["shard"], entry.name),
+            f"{entry.name}: the index names a shard that is not in the manifest there",
+        )
     for name, (least, most) in _RANGES.items():
         if name in names:
             yield name, _outside(rows[name], least, most), f"{least} to {most}"

@@ -159,6 +159,19 @@ def num_index_shards(folder: str) -> int:
         return int(pq.ParquetFile(index.file).num_row_groups)
 
 
+def max_num_frames(folder: str) -> int:
+    """Return the number of frames of the longest clip."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    longest = 0
+    with _open_index(folder) as index:
+        table = pq.ParquetFile(index.file)
+        for group in range(table.num_row_groups):
+            longest = max(longest, pc.max(table.read_row_group(group, columns=["num_frames"])["num_frames"]).as_py() or 0)
+    return longest
+
+
 def count_captions(folder: str, shards: range, entries: Sequence[ShardEntry]) -> Counter[str]:
     """Return {caption: count} over some shards, reading one shard at a time."""
     import pyarrow.compute as pc
@@ -223,7 +236,7 @@ def _table_file(folder: str, name: str) -> Iterator[Any]:
         # The storage failed, which says nothing about the content.
         raise
     except SchemaError as error:
-        raise DataError(f"{path} is damaged: {error}; restore it, or remove it and run the build command again") from error
+        raise DataError(f"{path} is damaged: {error}; check with `t2vdata verify {folder}`") from error
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             # The system's error, with a number; those of pyarrow have none.

@@ -27,7 +27,7 @@ def stats_page(stats: Stats) -> str:
     parts = [
         f"<h1>{escape(stats.dataset)}</h1>",
         f"<p>{stats.kept:,} clips kept, {sum(stats.rejected.values()):,} rejected, {sum(stats.failed.values()):,} failed. "
-        f"Fingerprint <code>{stats.fingerprint}</code>.</p>",
+        f"Fingerprint <code>{escape(stats.fingerprint)}</code>.</p>",
         _splits_table(stats),
         _shared(stats),
         _reasons(stats),
@@ -50,7 +50,7 @@ def stats_page(stats: Stats) -> str:
 def _splits_table(stats: Stats) -> str:
     rows = [
         (name, f"{split.clips:,}", f"{split.shards:,}", f"{split.bytes / 1e6:,.1f}", ", ".join(split.num_frames),
-         ", ".join(split.fps), ", ".join(split.resolutions), f"{split.groups:,}")
+         "-" if split.is_pictures else ", ".join(split.fps), ", ".join(split.resolutions), f"{split.groups:,}")
         for name, split in stats.splits.items()
     ]  # fmt: skip
     return _table(("split", "clips", "shards", "MB", "frames", "fps", "pixels", "groups"), rows)
@@ -73,7 +73,7 @@ def _split_section(name: str, split: SplitStats) -> str:
         f"<h2>{escape(name)}</h2>",
         _histogram("words in a caption", split.caption_words),
         _histogram("characters in a caption", split.caption_chars),
-        _histogram("duration, seconds", split.duration_seconds),
+        "" if split.is_pictures else _histogram("duration, seconds", split.duration_seconds),
         _balance("labels", split.labels),
         _balance("meanings", split.meanings),
     ]

@@ -66,6 +66,11 @@ class SplitStats:
     groups: int
     """Number of distinct groups, such as source videos or digit images."""
 
+    @property
+    def is_pictures(self) -> bool:
+        """Whether every clip has one frame: rates and durations then mean nothing."""
+        return set(self.num_frames) == {"1"}
+
 
 @dataclass(frozen=True)
 class Stats:

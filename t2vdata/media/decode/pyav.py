@@ -82,8 +82,10 @@ def _frames(data: bytes, max_pixels: int | None = None) -> Iterator[Iterator[av.
             stream.thread_count, stream.thread_type = 1, "NONE"
             limit = MAX_PIXELS if max_pixels is None else min(max_pixels, MAX_PIXELS)
             # Before a decoder allocates its frames.
-            if stream.width * stream.height > limit:
-                raise DecodeError(f"a frame of {stream.width}x{stream.height} pixels; expected at most {limit} in the clip")
+            codec = stream.codec_context
+            # None for a codec that FFmpeg does not know.
+            if codec is not None and codec.width * codec.height > limit:
+                raise DecodeError(f"a frame of {codec.width}x{codec.height} pixels; expected at most {limit} in the clip")
             yield _checked(container.decode(stream), stream.frames, limit)
     except av.FFmpegError as error:
         raise DecodeError(f"{error.strerror or error} (FFmpeg)") from error
