@@ -15,17 +15,25 @@ from t2vdata.text.vocabulary import Vocabulary
 from t2vdata.types import Reject, Tally
 
 
-def check(path: str, dataset: Manifest, *, deep: bool) -> list[Problem]:
-    """Return the problems of a folder; ``deep`` also counts the words of the training captions again."""
+def check(path: str, dataset: Manifest) -> list[Problem]:
+    """Return the problems of a folder."""
     problems = [*_check_files(path, dataset), *_check_totals(path, dataset), *_check_extra_shards(path, dataset)]
     bad_files = {problem.file for problem in problems}
     if tables.REJECTS not in bad_files:
         problems += _check_rejects(path, dataset)
-    if tables.INDEX not in bad_files:
-        problems += _check_index(path, dataset)
     if VOCABULARY not in bad_files and any(file.name == VOCABULARY for file in dataset.files):
-        problems += _check_vocabulary(path, dataset, deep=deep and tables.INDEX not in bad_files)
+        problems += _check_vocabulary(path, dataset)
     return problems
+
+
+def check_words(path: str, dataset: Manifest) -> list[Problem]:
+    """Count the words of the training captions again and compare them with the vocabulary; the index has to be sound."""
+    if "train" not in dataset.splits or all(file.name != VOCABULARY for file in dataset.files):
+        return []
+    vocabulary = Vocabulary.load(storage.join(path, VOCABULARY))
+    counted = Vocabulary.build(Dataset(path, dataset)["train"], tokenizer=vocabulary.tokenizer)
+    is_same = (counted.words, counted.counts) == (vocabulary.words, vocabulary.counts)
+    return [] if is_same else [Problem(VOCABULARY, "its words or counts are not those of the training captions")]
 
 
 def _check_files(path: str, dataset: Manifest) -> Iterator[Problem]:
@@ -93,7 +101,7 @@ def _check_rejects(path: str, dataset: Manifest) -> Iterator[Problem]:
             yield Problem(tables.REJECTS, f"it has {counted} rows of {field}; the manifest says {stated}")
 
 
-def _check_index(path: str, dataset: Manifest) -> Iterator[Problem]:
+def check_index_shards(path: str, dataset: Manifest) -> Iterator[Problem]:
     num_shards = sum(len(split.shards) for split in dataset.splits.values())
     try:
         num_groups = tables.num_index_shards(path)
@@ -104,12 +112,8 @@ def _check_index(path: str, dataset: Manifest) -> Iterator[Problem]:
         yield Problem(tables.INDEX, "has rows of shards that are not in the manifest")
 
 
-def _check_vocabulary(path: str, dataset: Manifest, *, deep: bool) -> Iterator[Problem]:
+def _check_vocabulary(path: str, dataset: Manifest) -> Iterator[Problem]:
     try:
-        vocabulary = Vocabulary.load(storage.join(path, VOCABULARY), fingerprint=dataset.fingerprint)
-        if deep and "train" in dataset.splits:
-            counted = Vocabulary.build(Dataset(path, dataset)["train"], tokenizer=vocabulary.tokenizer)
-            if (counted.words, counted.counts) != (vocabulary.words, vocabulary.counts):
-                yield Problem(VOCABULARY, "its words or counts are not those of the training captions")
+        Vocabulary.load(storage.join(path, VOCABULARY), fingerprint=dataset.fingerprint)
     except (DataError, RequestError, StorageError) as error:
         yield Problem(VOCABULARY, str(error))

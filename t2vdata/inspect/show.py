@@ -22,7 +22,9 @@ _TILE, _GAP, _FONT_SIZE = 96, 4, 13
 _PAPER, _INK = (255, 255, 255), (40, 40, 40)
 _MAX_CLIPS = 100
 # Maximum number of lines of a caption, and of a turn of a dialogue.
-_CAPTION_LINES, _TURN_LINES = 4, 2
+_CAPTION_LINES, _TURN_LINES, _MAX_TURNS = 4, 2, 20
+# More characters than that never fit the lines.
+_MAX_CHARACTERS = 2000
 
 
 def choose(dataset: Dataset, *, keys: Sequence[str] = (), split: str | None = None, num_random: int | None = None,
@@ -148,8 +150,8 @@ def _with_caption(picture: Image.Image, item: Item, font: ImageFont.FreeTypeFont
     from PIL import Image, ImageDraw
 
     lines = _wrapped(item.captions[0], picture.width, font, _CAPTION_LINES)
-    for turn in item.meta.get("dialogue") or ():
-        lines += _wrapped(f"- {turn['question'].rstrip('?')}? {turn['answer'] or ''}", picture.width, font, _TURN_LINES)
+    for question, answer in _dialogue(item):
+        lines += _wrapped(f"- {question.rstrip('?')}? {answer}", picture.width, font, _TURN_LINES)
     height = picture.height + len(lines) * (_FONT_SIZE + 3) + 2 * _GAP
     framed = Image.new("RGB", (picture.width + 2 * _GAP, height + _GAP), _PAPER)
     framed.paste(picture, (_GAP, _GAP))
@@ -159,12 +161,20 @@ def _with_caption(picture: Image.Image, item: Item, font: ImageFont.FreeTypeFont
     return framed
 
 
+def _dialogue(item: Item) -> list[tuple[str, str]]:
+    """Return the questions and answers of a clip; other values under that name, which any dataset may have, are left out."""
+    dialogue = item.meta.get("dialogue")
+    turns = [turn for turn in dialogue if isinstance(turn, dict)] if isinstance(dialogue, list) else []
+    texts = [(turn.get("question"), turn.get("answer") or "") for turn in turns[:_MAX_TURNS]]
+    return [(question, answer) for question, answer in texts if isinstance(question, str) and isinstance(answer, str)]
+
+
 def _wrapped(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, max_lines: int) -> list[str]:
     """Return a text as at most ``max_lines`` lines that fit the width."""
     # No character is narrower than a pixel, and Pillow draws no text of a million.
     text = text[: (max_lines + 1) * width]
     lines = [""]
-    for word in text.split():
+    for word in text[:_MAX_CHARACTERS].split():
         longer = f"{lines[-1]} {word}".strip()
         if lines[-1] and font.getlength(longer) > width:
             lines.append(word)

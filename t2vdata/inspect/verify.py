@@ -42,13 +42,17 @@ def verify(
     readable manifest; whatever else cannot be read is a problem.
     """
     dataset = manifest.read(path)
-    problems = folder_check.check(path, dataset, deep=deep)
+    problems = folder_check.check(path, dataset)
     shards = list(dataset.shards())
     results: list[ShardResult] = []
     checks = _checks(path, shards, problems)
     for result in local.run(functools.partial(check_shard, path, deep), checks, num_workers=num_workers):
         results.append(result)
         on_progress(len(results), len(shards))
+    if not any(problem.file == tables.INDEX for problem in problems):
+        problems += folder_check.check_index_shards(path, dataset)
+    if deep and not {tables.INDEX, manifest.VOCABULARY} & {problem.file for problem in problems}:
+        problems += folder_check.check_words(path, dataset)
     problems += sorted((problem for result in results for problem in result.problems), key=lambda problem: problem.file)
     num_samples, num_bytes = sum(result.num_samples for result in results), sum(result.num_bytes for result in results)
     return VerifyReport(tuple(problems), len(shards), num_samples, num_bytes, deep)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 FORMAT = "t2vdata-vocabulary/1"
 PAD, START, END, UNKNOWN = "<pad>", "<start>", "<end>", "<unk>"
+# Ten million words.
+_MAX_BYTES = 1 << 28
 SPECIAL = (PAD, START, END, UNKNOWN)
 
 
@@ -165,14 +167,18 @@ class Vocabulary:
         """
         path = os.fspath(path)
         try:
-            body = json.loads(storage.read_bytes(path))
+            body = json.loads(storage.read_bytes(path, max_bytes=_MAX_BYTES))
             if body["format"] != FORMAT:
                 raise DataError(f"{path} has format {body['format']!r}, expected {FORMAT!r}")
             words, counts = zip(*body["words"], strict=True)
+            if not all(isinstance(word, str) for word in words) or not all(isinstance(count, int) for count in counts):
+                raise DataError(f"{path} is not a vocabulary: expected a list of [word, count] as its words")
             vocabulary = cls(words, counts, Tokenizer(**body["tokenizer"]), body["fingerprint"])
+            if not isinstance(vocabulary.fingerprint, str | None):
+                raise DataError(f"{path} is not a vocabulary: its fingerprint is no text")
         except FileNotFoundError:
             raise DataError(f"no vocabulary at {path}; make one with `t2vdata vocab PATH --out {path}`") from None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DataError(f"{path} is not a vocabulary: {error!r}") from error
         if fingerprint is not None and vocabulary.fingerprint != fingerprint:
             source = "bare captions" if vocabulary.fingerprint is None else f"another dataset ({vocabulary.fingerprint[:12]})"
