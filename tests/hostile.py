@@ -70,21 +70,15 @@ def _replaced(value: Any, name: Any, other: Any) -> Any:
     return copy
 
 
-def rewrite_index(folder: Path, change: Callable[[Any], Any]) -> None:
-    """Change the first row group of the index, and seal the folder."""
+def rewrite_index(folder: Path, change: Callable[[Any], Any], *, every: bool = False) -> None:
+    """Change the first row group of the index, or every one, and seal the folder."""
     path = folder / "index.parquet"
     file = pq.ParquetFile(path)
     groups = [file.read_row_group(group) for group in range(file.num_row_groups)]
-    groups[0] = change(groups[0])
-    tables = [
-        groups[0],
-        *(group.cast(groups[0].schema) if group.schema.equals(groups[0].schema) else group for group in groups[1:]),
-    ]
-    names = tables[0].schema
-    with pq.ParquetWriter(path, names) as writer:
-        for table in tables:
-            if table.schema.equals(names):
-                writer.write_table(table, row_group_size=max(1, len(table)))
+    groups[: None if every else 1] = map(change, groups[: None if every else 1])
+    with pq.ParquetWriter(path, groups[0].schema, store_schema=False) as writer:
+        for table in groups:
+            writer.write_table(table, row_group_size=max(1, len(table)))
     seal(folder, "index.parquet")
 
 

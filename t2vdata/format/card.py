@@ -35,7 +35,7 @@ def write(
     manifest: Manifest,
     command: str,
     *,
-    contents: Contents = Contents(),  # noqa: B008  # frozen
+    contents: Contents = Contents(),
     before: tuple[Manifest, str] | None = None,
 ) -> bool:
     """Write the card of a dataset; ``command`` is the command that builds it. Return whether it is there now.
@@ -52,7 +52,7 @@ def write(
     return True
 
 
-def text(manifest: Manifest, command: str, *, contents: Contents = Contents()) -> str:  # noqa: B008  # frozen
+def text(manifest: Manifest, command: str, *, contents: Contents = Contents()) -> str:
     """Return the card: YAML header, description, counts, how to read it, build command, licence and citation."""
     return "\n".join([*_header(manifest, contents), "", *_body(manifest, command)]) + "\n"
 

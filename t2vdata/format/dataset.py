@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, overload
 
 from t2vdata import storage
-from t2vdata.errors import DecodeError, RequestError, ShardError, unknown_name
+from t2vdata.errors import ClipError, DecodeError, RequestError, ShardError, unknown_name
 from t2vdata.format import manifest, schema, tables
 from t2vdata.format.schema import SchemaError
 from t2vdata.media import decode
@@ -210,7 +210,7 @@ def _read(path: str, row: Mapping[str, Any]) -> Item:
         frames = decode.decode(
             row["extension"], parts["pixels"], fps=row["fps"], channels=row["channels"], max_pixels=max_pixels
         )
-    except DecodeError as error:
+    except ClipError as error:
         raise DecodeError(f"{row['shard']}: the pixels of {row['key']}: {error}; run `t2vdata verify {path}`") from error
     if (shape := frames.data.shape[:3]) != (expected := (row["num_frames"], row["height"], row["width"])):
         raise DecodeError(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from t2vdata.format import schema
 from t2vdata.format.manifest import ShardEntry
 from t2vdata.format.schema import SchemaError
+from t2vdata.format.shards import BLOCK
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,10 +24,14 @@ _MAX_VALUES, _MAX_TEXT_BYTES = 1 << 26, 1 << 30
 # Pixels of all frames of a clip: what the decoders of shards accept.
 _MAX_CLIP_PIXELS = 1 << 30
 _MAX_SIDE = 1 << 16
+# Frames per second, or seconds per frame.
+_MAX_RATE = 1e6
 
 # {column: (least, most)} of numbers.
 _RANGES = {
-    **{f"{role}_{what}": (0, schema.MAX_WHOLE) for role in ("pixels", "txt", "json") for what in ("offset", "size")},
+    # A member follows its header.
+    **{f"{role}_offset": (BLOCK, schema.MAX_WHOLE) for role in ("pixels", "txt", "json")},
+    **{f"{role}_size": (least, schema.MAX_WHOLE) for role, least in (("pixels", 1), ("txt", 0), ("json", 1))},
     "num_frames": (1, (1 << 31) - 1),
     "height": (1, _MAX_SIDE),
     "width": (1, _MAX_SIDE),
@@ -154,7 +159,9 @@ def _findings(rows: pa.Table, entry: ShardEntry, required: Sequence[str]) -> Ite
     if "channels" in names:
         yield "channels", pc.equal(rows["channels"], 2), "1 or 3"
     if "fps" in names:
-        yield "fps", pc.invert(pc.and_(pc.greater(rows["fps"], 0), pc.is_finite(rows["fps"]))), "a number above 0"
+        # Not a number is in no range.
+        is_rate = pc.and_(pc.greater_equal(rows["fps"], 1 / _MAX_RATE), pc.less_equal(rows["fps"], _MAX_RATE))
+        yield "fps", pc.invert(is_rate), f"{1 / _MAX_RATE:g} to {_MAX_RATE:g}"
     if "captions" in names:
         yield "captions", _without_captions(rows["captions"]), "one caption or more"
     if "key" in names:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any, cast
 
 from t2vdata import storage
-from t2vdata.errors import DecodeError, RequestError, ShardError, StorageError
+from t2vdata.errors import ClipError, RequestError, ShardError, StorageError
 from t2vdata.format import schema
 from t2vdata.format.manifest import ShardEntry
 from t2vdata.format.schema import SchemaError
@@ -246,7 +246,7 @@ class _Sample:
                 channels=row["channels"],
                 max_pixels=row["num_frames"] * row["height"] * row["width"],
             )
-        except (DecodeError, SchemaError, UnicodeDecodeError) as error:
+        except (ClipError, SchemaError, UnicodeDecodeError) as error:
             yield f"does not decode: {error}"
             return
         if text != row["captions"][0]:

@@ -94,7 +94,7 @@ def test_a_manifest_nested_too_deeply_or_too_long_is_refused(folder: Path) -> No
         t2vdata.open_dataset(folder)
     with (folder / "manifest.json").open("wb") as file:
         file.truncate(3 << 30)
-    with pytest.raises(NotADatasetError, match="has over 67,108,864 bytes"):
+    with pytest.raises(NotADatasetError, match="has more than 67108864 bytes"):
         t2vdata.open_dataset(folder)
 
 
@@ -129,7 +129,7 @@ def test_a_bad_value_in_the_index_is_refused_in_one_line(small: Path, tmp_path: 
 
         rewrite_index(folder, change)
         lines = outcomes(folder, "item", "index", "loader", "stats")
-        if value not in ("gif", "", "../x", 1e-300) and (column, value) not in (("json_size", 0), ("json_size", 1)):
+        if value not in ("gif", "", "../x") and (column, value) != ("json_size", 1):
             assert column in lines["index"], (value, lines)
             assert SHARD in lines["index"]
         assert lines["item"], value
@@ -151,7 +151,7 @@ def test_a_column_of_another_type_with_nulls_or_missing_is_refused_by_name(small
                 kind = other if what == "type" else field.type
                 return rows.set_column(index, pa.field(field.name, kind), pa.nulls(len(rows), kind))
 
-            rewrite_index(folder, change)
+            rewrite_index(folder, change, every=True)
             line = outcomes(folder, "index")["index"]
             if not field.nullable or what == "type":
                 assert field.name in line, (field.name, what, line)
@@ -160,7 +160,7 @@ def test_a_column_of_another_type_with_nulls_or_missing_is_refused_by_name(small
 
 def test_an_index_of_millions_of_equal_rows_is_refused_by_its_footer(folder: Path) -> None:
     rows = pq.ParquetFile(folder / "index.parquet").read_row_group(0).slice(0, 1)
-    count = 3_000_000
+    count = 200_000
     with pq.ParquetWriter(folder / "index.parquet", rows.schema, compression="zstd") as writer:
         writer.write_table(rows.take(pa.array(np.zeros(count, np.int32))), row_group_size=count)
     seal(folder, "index.parquet")
@@ -171,19 +171,13 @@ def test_an_index_of_millions_of_equal_rows_is_refused_by_its_footer(folder: Pat
 
 def test_a_caption_that_is_repeated_to_gigabytes_is_refused(folder: Path) -> None:
     def change(rows: Any) -> Any:
-        columns = rows.to_pydict()
-        columns["captions"] = [["x" * 1_000_000] * 2000 for _ in columns["captions"]]
-        return pa.Table.from_pydict(columns, schema=rows.schema)
+        count = 500 * len(rows)
+        texts = pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array(["x" * 1_000_000]))
+        captions = pa.ListArray.from_arrays(pa.array(range(0, count + 1, 500), pa.int32()), texts)
+        field = pa.field("captions", captions.type, nullable=False)
+        return rows.set_column(rows.schema.get_field_index("captions"), field, captions)
 
-    schema = pq.read_schema(folder / "index.parquet")
-    text = pa.DictionaryArray.from_arrays(pa.array(np.zeros(8000, np.int32)), pa.array(["x" * 1_000_000]))
-    rows = pq.ParquetFile(folder / "index.parquet").read_row_group(0)
-    captions = pa.ListArray.from_arrays(pa.array([0, 2000, 4000, 6000, 8000], pa.int32()), text)
-    index = schema.get_field_index("captions")
-    coded = rows.set_column(index, pa.field("captions", captions.type, nullable=False), captions)
-    with pq.ParquetWriter(folder / "index.parquet", coded.schema, compression="zstd", store_schema=False) as writer:
-        writer.write_table(coded)
-    seal(folder, "index.parquet")
+    rewrite_index(folder, change, every=True)
     for verb in ("item", "loader", "stats"):
         assert "bytes of text; expected at most" in outcomes(folder, verb)[verb]
 
@@ -244,22 +238,24 @@ def test_pixels_beyond_the_index_are_refused_before_they_are_decoded(folder: Pat
 
 
 def test_fifos_devices_and_folders_are_refused_before_they_are_opened(small: Path, tmp_path: Path) -> None:
-    for name in ("manifest.json", "index.parquet", "rejects.parquet", "vocabulary.json", SHARD):
-        for kind in ("fifo", "folder", "device"):
-            folder = Path(shutil.copytree(small, tmp_path / f"{name} {kind}"))
-            (folder / name).unlink()
-            if kind == "fifo":
-                os.mkfifo(folder / name)
-            elif kind == "folder":
-                (folder / name).mkdir()
-            else:
-                (folder / name).symlink_to("/dev/zero")
-            lines = outcomes(folder)
-            if name == "manifest.json":
-                assert "expected a file" in lines["item"]
-            else:
-                problems = verify(str(folder)).problems
-                assert any(problem.file == name and "expected a file" in problem.text for problem in problems), (kind, problems)
+    for name, kind in [
+        *((name, "fifo") for name in ("manifest.json", "index.parquet", "rejects.parquet", "vocabulary.json", SHARD)),
+        *((name, kind) for name in ("index.parquet", SHARD) for kind in ("folder", "device")),
+    ]:
+        folder = Path(shutil.copytree(small, tmp_path / f"{name} {kind}"))
+        (folder / name).unlink()
+        if kind == "fifo":
+            os.mkfifo(folder / name)
+        elif kind == "folder":
+            (folder / name).mkdir()
+        else:
+            (folder / name).symlink_to("/dev/zero")
+        lines = outcomes(folder, "item", "loader", "stats", "diff")
+        if name == "manifest.json":
+            assert "expected a regular file" in lines["item"]
+        else:
+            problems = verify(str(folder)).problems
+            assert any(problem.file == name and "expected a regular file" in problem.text for problem in problems), problems
 
 
 def test_a_link_to_a_file_is_followed_as_in_the_cache_of_the_hub(small: Path, tmp_path: Path) -> None:
