@@ -55,11 +55,11 @@ class _IndexFile:
         index_check.check_columns(own, expected, REQUIRED if columns is None else [*names, "shard"])
         index_check.check_footer(table.metadata, self.num_bytes, shards, entries)
         coded = index_check.columns_to_read_as_dictionaries(table.metadata, shards)
-        if coded:
-            table = pq.ParquetFile(self.file, pre_buffer=read_ahead, read_dictionary=coded)
         wanted = list(dict.fromkeys([*names, "shard"]))
-        rows = table.read_row_groups(list(shards), columns=wanted, use_threads=read_ahead)
-        rows = index_check.plain_text(rows, expected)
+        if coded:
+            rows = self._read_coded(coded, wanted, shards)
+        else:
+            rows = table.read_row_groups(list(shards), columns=wanted, use_threads=read_ahead)
         # Text that is not UTF-8 is found here, not when it is used.
         rows.validate(full=True)
         first = 0
@@ -67,6 +67,16 @@ class _IndexFile:
             index_check.check_rows(rows.slice(first, entry.num_samples), entry, REQUIRED)
             first += entry.num_samples
         return rows.select(names)
+
+    def _read_coded(self, coded: list[str], columns: list[str], shards: Sequence[int]) -> pa.Table:
+        """Read some columns as dictionaries, and write their values out if they are not too long."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        table = pq.ParquetFile(self.file, pre_buffer=False, read_dictionary=coded)
+        # One at a time: pyarrow cannot join lists of texts with different dictionaries.
+        parts = [table.read_row_group(shard, columns=columns, use_threads=False) for shard in shards]
+        return pa.concat_tables(index_check.plain_text(part, index_schema()) for part in parts)
 
 
 def read_index(
