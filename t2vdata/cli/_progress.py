@@ -36,7 +36,7 @@ def stages(task: str, *, line_interval_seconds: float = LINE_INTERVAL_SECONDS) -
         nonlocal last_line
         if time.monotonic() - last_line >= line_interval_seconds:
             last_line = time.monotonic()
-            click.echo(f"{task}: {stage}, {done:,} of {total:,}", err=True)
+            echo(f"{task}: {stage}, {done:,} of {total:,}", err=True)
 
     yield report
 
@@ -69,7 +69,7 @@ def _bar(task: str, unit: str) -> Iterator[Callable[[int, int], None]]:
             return Text(f"{format_rate(task.speed)} {unit}/s" if task.speed else "")
 
     columns = (
-        TextColumn(one_line(task), markup=False),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn(unit, markup=False),
@@ -77,7 +77,7 @@ def _bar(task: str, unit: str) -> Iterator[Callable[[int, int], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task_id = bar.add_task(task, total=None)
+        task_id = bar.add_task(one_line(task), total=None)
         yield lambda done, total: bar.update(task_id, completed=done, total=total)
 
 

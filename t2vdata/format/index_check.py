@@ -167,6 +167,8 @@ def _findings(rows: pa.Table, entry: ShardEntry, required: Sequence[str]) -> Ite
     if "key" in names:
         legal = pc.match_substring_regex(rows["key"], r"\A[A-Za-z0-9_-]{1,72}\z")
         yield "key", pc.invert(legal), "1 to 72 of the characters A-Z a-z 0-9 _ -"
+    if "sha256" in names:
+        yield "sha256", pc.invert(pc.match_substring_regex(rows["sha256"], r"\A[0-9a-f]{64}\z")), "64 hexadecimal digits"
     yield from _positions(rows, entry)
     yield from _shapes(rows)
 

@@ -49,7 +49,8 @@ def read_checks(split: Split) -> NDArray[Any]:
 
     dtype = np.dtype([*((name, "<i8") for name in _COLUMNS), ("sha256", "u1", (32,))])
     parts = []
-    for part in tables.read_index_in_parts(split.path, (*_COLUMNS, "sha256"), shards=split.shards):
+    columns = (*_COLUMNS, "sha256")
+    for part in tables.read_index_in_parts(split.path, columns, shards=split.shards, entries=split.entries):
         checks = np.zeros(len(part), dtype)
         for name in _COLUMNS:
             checks[name] = part[name].to_numpy()
