@@ -33,7 +33,9 @@ def command(path: str, keys: tuple[str, ...], split: str | None, num_random: int
     target = out or f"{re.sub(r'[^A-Za-z0-9_-]+', '-', dataset.manifest.dataset).strip('-') or 'clips'}.png"
     if out is None and storage.exists(target):
         raise RequestError(f"{target} already exists; name the picture with --out")
-    show.write(items, target)
+    missing = show.write(items, target)
     for item in items:
         echo(f"{item.key}: {one_line(item.captions[0])}")
     echo(f"picture: {target}")
+    if missing is not None:
+        echo(f"note: {missing}", err=True)

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING
 from t2vdata import storage
 from t2vdata.errors import RequestError
 from t2vdata.format.dataset import Dataset, Item, Split
+from t2vdata.inspect.lettering import SIZE, Lettering, missing_fonts
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from PIL import Image, ImageFont
+    from PIL import Image
 
 SHEET_FRAMES = 8
 # Small frames are enlarged to about this size by an integer factor, so that pixels stay sharp.
-_TILE, _GAP, _FONT_SIZE = 96, 4, 13
+_TILE, _GAP, _FONT_SIZE = 96, 4, SIZE
 _PAPER, _INK = (255, 255, 255), (40, 40, 40)
 _MAX_CLIPS = 100
 # Maximum number of lines of a caption, and of a turn of a dialogue.
@@ -49,36 +50,43 @@ def choose(dataset: Dataset, *, keys: Sequence[str] = (), split: str | None = No
     return [clips[int(index)] for index in order[:num_random]]
 
 
-def write(items: Sequence[Item], out: str) -> None:
-    """Write a contact sheet (``.png``) or an animation (``.gif``) of clips. Raises RequestError for other file names."""
+def write(items: Sequence[Item], out: str) -> str | None:
+    """Write a contact sheet (``.png``) or an animation (``.gif``) of clips; return which characters no font has, if any.
+
+    Raises RequestError for other file names.
+    """
+    lettering = Lettering(with_system_fonts=True)
     match os.path.splitext(out)[1].lower():
         case ".png":
-            picture = contact_sheet(items)
+            picture = contact_sheet(items, lettering=lettering)
         case ".gif":
-            picture = animation(items)
+            picture = animation(items, lettering=lettering)
         case _:
             raise RequestError(f"--out {out}: expected a name that ends in .png (contact sheet) or .gif (animation)")
     storage.write_whole(out, picture)
+    return missing_fonts(lettering.missing) if lettering.missing else None
 
 
 def preview(dataset: Dataset) -> bytes:
     """Return a contact sheet of a dataset's first clips; only the index rows of their shard are read."""
     # The first split with clips: filters may have rejected all clips of a split.
     name, first = next((name, entry.shards[0]) for name, entry in dataset.manifest.splits.items() if entry.shards)
-    return contact_sheet(Split(dataset.path, name, (first,), dataset.manifest.shard_range(name)[:1], dataset.fingerprint)[:4])
+    split = Split(dataset.path, name, (first,), dataset.manifest.shard_range(name)[:1], dataset.fingerprint)
+    # The same on every machine, whatever fonts it has.
+    return contact_sheet(split[:4], lettering=Lettering(with_system_fonts=False))
 
 
-def contact_sheet(items: Sequence[Item], *, num_frames: int = SHEET_FRAMES) -> bytes:
+def contact_sheet(items: Sequence[Item], *, num_frames: int = SHEET_FRAMES, lettering: Lettering | None = None) -> bytes:
     """Return a PNG with a row per clip: ``num_frames`` frames from first to last, left to right, and the caption below."""
     import numpy as np
     from PIL import Image
 
-    font = _font()
+    lettering = Lettering(with_system_fonts=True) if lettering is None else lettering
     rows = []
     for item in items:
         data = item.frames.data
         shown = np.linspace(0, len(data) - 1, min(num_frames, len(data))).round().astype(int)
-        rows.append(_with_caption(_strip([_enlarged(frame) for frame in data[shown]]), item, font))
+        rows.append(_with_caption(_strip([_enlarged(frame) for frame in data[shown]]), item, lettering))
     sheet = Image.new("RGB", (max(row.width for row in rows), sum(row.height for row in rows)), _PAPER)
     top = 0
     for row in rows:
@@ -89,18 +97,18 @@ def contact_sheet(items: Sequence[Item], *, num_frames: int = SHEET_FRAMES) -> b
     return file.getvalue()
 
 
-def animation(items: Sequence[Item], *, num_columns: int = 4) -> bytes:
+def animation(items: Sequence[Item], *, num_columns: int = 4, lettering: Lettering | None = None) -> bytes:
     """Return a GIF of clips side by side with their captions, at the rate of the first and as long as the longest."""
     from PIL import Image
 
-    font = _font()
+    lettering = Lettering(with_system_fonts=True) if lettering is None else lettering
     pictures = []
     for index in range(max(item.frames.num_frames for item in items)):
         tiles = []
         for item in items:
             data = item.frames.data
             # A shorter clip holds its last frame.
-            tiles.append(_with_caption(_enlarged(data[min(index, len(data) - 1)], 2 * _TILE), item, font))
+            tiles.append(_with_caption(_enlarged(data[min(index, len(data) - 1)], 2 * _TILE), item, lettering))
         pictures.append(_grid(tiles, num_columns))
     file = io.BytesIO()
     # GIF delays are in hundredths of a second, and viewers play delays under two hundredths slower.
@@ -112,12 +120,6 @@ def animation(items: Sequence[Item], *, num_columns: int = 4) -> bytes:
         frames = [picture.convert("P", palette=Image.Palette.ADAPTIVE, colors=64) for picture in pictures]
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=milliseconds, loop=0)
     return file.getvalue()
-
-
-def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    from PIL import ImageFont
-
-    return ImageFont.load_default(size=_FONT_SIZE)
 
 
 def _enlarged(frame: NDArray[np.uint8], tile: int = _TILE) -> Image.Image:
@@ -145,19 +147,19 @@ def _strip(pictures: Sequence[Image.Image]) -> Image.Image:
     return strip
 
 
-def _with_caption(picture: Image.Image, item: Item, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> Image.Image:
+def _with_caption(picture: Image.Image, item: Item, lettering: Lettering) -> Image.Image:
     """Return a picture with the first caption below it, followed by the dialogue if there is one."""
     from PIL import Image, ImageDraw
 
-    lines = _wrapped(item.captions[0], picture.width, font, _CAPTION_LINES)
+    lines = _wrapped(item.captions[0], picture.width, lettering, _CAPTION_LINES)
     for question, answer in _dialogue(item):
-        lines += _wrapped(f"- {question.rstrip('?')}? {answer}", picture.width, font, _TURN_LINES)
+        lines += _wrapped(f"- {question.rstrip('?')}? {answer}", picture.width, lettering, _TURN_LINES)
     height = picture.height + len(lines) * (_FONT_SIZE + 3) + 2 * _GAP
     framed = Image.new("RGB", (picture.width + 2 * _GAP, height + _GAP), _PAPER)
     framed.paste(picture, (_GAP, _GAP))
     text = ImageDraw.Draw(framed)
     for index, line in enumerate(lines):
-        text.text((_GAP, picture.height + _GAP + 1 + index * (_FONT_SIZE + 3)), line, fill=_INK, font=font)
+        lettering.draw(text, _GAP, picture.height + _GAP + 1 + index * (_FONT_SIZE + 3), line, fill=_INK)
     return framed
 
 
@@ -169,14 +171,14 @@ def _dialogue(item: Item) -> list[tuple[str, str]]:
     return [(question, answer) for question, answer in texts if isinstance(question, str) and isinstance(answer, str)]
 
 
-def _wrapped(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, max_lines: int) -> list[str]:
+def _wrapped(text: str, width: int, lettering: Lettering, max_lines: int) -> list[str]:
     """Return a text as at most ``max_lines`` lines that fit the width."""
     # No character is narrower than a pixel, and Pillow draws no text of a million.
     text = text[: (max_lines + 1) * width]
     lines = [""]
     for word in text[:_MAX_CHARACTERS].split():
         longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and font.getlength(longer) > width:
+        if lines[-1] and lettering.length(longer) > width:
             lines.append(word)
         else:
             lines[-1] = longer
