@@ -52,8 +52,11 @@ def seal(folder: Path, *names: str, body: dict[str, Any] | None = None) -> None:
 
 
 def variants(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """Yield (path, copy of a JSON value with another value there, or nothing) for each path and each of VALUES."""
-    for name in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+    """Yield (path, copy of a JSON value with another value there, or nothing) for each path and each of VALUES.
+
+    The elements of a list are alike: its first stands for all.
+    """
+    for name in value if isinstance(value, dict) else range(min(1, len(value))) if isinstance(value, list) else ():
         own = (*path, name)
         without = {key: item for key, item in value.items() if key != name} if isinstance(value, dict) else None
         if without is not None:

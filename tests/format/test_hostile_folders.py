@@ -59,7 +59,7 @@ def test_any_manifest_is_read_or_refused_in_one_line(small: Path) -> None:
             names = [file.name for file in opened.files] + [shard.name for _, shard in opened.shards()]
             assert all(name == os.path.basename(name) and name not in ("", ".", "..") for name in names), path
     assert all("\n" not in line and len(line) < 400 for line in refused)
-    assert len(refused) > 1000
+    assert len(refused) > 500
     assert num_read > 100
 
 
