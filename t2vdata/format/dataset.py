@@ -187,6 +187,15 @@ class Split(Sequence[Item]):
         return {name: table[name].combine_chunks() for name in _COLUMNS}
 
 
+def check_is_split(value: object) -> None:
+    """Raise RequestError, which says what to use, for a whole dataset or a path where a split is expected."""
+    if isinstance(value, Dataset):
+        first = next(iter(value.splits), "train")
+        raise RequestError(f"expected a split, got the whole dataset; use dataset[{first!r}]")
+    if not isinstance(value, Split):
+        raise RequestError(f"expected a split, got {type(value).__name__}; use t2vdata.open_dataset(PATH)[SPLIT]")
+
+
 def _read(path: str, row: Mapping[str, Any]) -> Item:
     """Read all members of a sample at once: they are adjacent in the shard."""
     spans = {role: (row[f"{role}_offset"], row[f"{role}_size"]) for role in ("pixels", "txt", "json")}

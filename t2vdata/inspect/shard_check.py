@@ -209,7 +209,7 @@ class _Sample:
         if row is None:
             return
         if self.key != row["key"] or row["split"] != split:
-            yield f"the index has {row['key']} of split {row['split']} here"
+            yield f"the index has {row['key']} of split {row['split']} here; expected {self.key} of split {split}"
             return
         yield from self._compare(row)
         if self._deep:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from t2vdata.errors import RequestError
-from t2vdata.format.dataset import Split
+from t2vdata.format.dataset import Split, check_is_split
 from t2vdata.loading.batch import Batch
 from t2vdata.loading.buffers import BatchBuffers
 from t2vdata.loading.captions import CaptionSampler, Encoder
@@ -103,6 +103,7 @@ class Pipeline:
     def __init__(self, split: Split, spec: LoadSpec, vocabulary: Encoder | None, seed: int, resources: Resources) -> None:
         _check_vocabulary(vocabulary, split)
         self.split, self.spec, self.seed, self.resources = split, spec, seed, resources
+        check_is_split(split)
         self.index = SplitIndex.read(split)
         check_flip(spec, self.index)
         self.shape = clip_shape(spec, self.index)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import builtins
+import copy as copy_module
 import os
+import pickle
 from pathlib import Path
 
 import fsspec
@@ -15,7 +17,7 @@ from support import tiny_spec
 import t2vdata
 from t2vdata import storage
 from t2vdata.build.run import BuildResult
-from t2vdata.errors import DecodeError, NotADatasetError, ShardError, StorageError, UnknownNameError
+from t2vdata.errors import DecodeError, NotADatasetError, RequestError, ShardError, StorageError, UnknownNameError
 
 
 def test_a_clip_is_its_frames_captions_and_meta(built: BuildResult) -> None:
@@ -141,3 +143,40 @@ def test_a_damaged_clip_raises_an_error(copy: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(DecodeError, match="not a Zstandard frame"):
         dataset["train"][0]
+
+
+def test_what_a_repl_shows_is_a_line(built: BuildResult) -> None:
+    dataset = t2vdata.open_dataset(built.out)
+    assert repr(dataset).startswith("<dataset mnist-motion in ")
+    assert "train 60, val 6" in repr(dataset)
+    assert repr(dataset["train"]).endswith(": 60 clips>")
+    assert repr(dataset["train"][0]).startswith('<clip train-00000000: "the digit ')
+    assert repr(dataset["train"][0]).endswith("8x24x24x1 uint8 at 30 fps>")
+
+
+def test_a_clip_of_a_split_is_also_found_by_its_key(built: BuildResult) -> None:
+    train = t2vdata.open_dataset(built.out)["train"]
+    assert train["train-00000007"].key == train[7].key
+    with pytest.raises(UnknownNameError, match="no key 'train-00000099'; did you mean 'train-000000"):
+        train["train-00000099"]
+    with pytest.raises(RequestError, match=r"clip None of split 'train': expected a number or a key"):
+        train[None]  # type: ignore[call-overload]
+
+
+def test_a_wrong_attribute_or_index_says_what_to_use(built: BuildResult) -> None:
+    dataset = t2vdata.open_dataset(built.out)
+    with pytest.raises(AttributeError, match=r"that split is dataset\['train'\]"):
+        dataset.train  # noqa: B018
+    with pytest.raises(AttributeError, match=r"its clips dataset\[NAME\]\[0\]"):
+        dataset.clips  # noqa: B018
+    with pytest.raises(AttributeError, match=r"its clips are split\[0\] or split\[KEY\]"):
+        dataset["train"].frames  # noqa: B018
+    with pytest.raises(RequestError, match=r"expected the name of a split, such as dataset\['train'\]\[0\]"):
+        dataset[0]  # type: ignore[index]
+
+
+def test_a_dataset_and_its_splits_are_copied_and_pickled(built: BuildResult) -> None:
+    dataset = t2vdata.open_dataset(built.out)
+    for again in (copy_module.deepcopy(dataset), pickle.loads(pickle.dumps(dataset))):
+        assert again["train"][3].key == "train-00000003"
+    assert pickle.loads(pickle.dumps(dataset["val"]))[0].key == "val-00000000"

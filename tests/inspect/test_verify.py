@@ -202,3 +202,120 @@ def test_the_command_exits_with_1_and_names_the_shard(copy: Path, built: BuildRe
     done = t2vdata("verify", built.out, "--deep")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "sound; 6 shards, 78 samples" in done.stdout
+
+
+# Hostile and broken datasets whose hashes agree
+
+
+def remade(folder: Path, shard: str, content: list[tuple[str, bytes]]) -> None:
+    """Write a shard with these members, in order, repeated ones too, and reseal it."""
+    with tarfile.open(folder / shard, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, data in content:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    reseal(folder, shard)
+
+
+def members(folder: Path, shard: str) -> list[tuple[str, bytes]]:
+    with (folder / shard).open("rb") as file:
+        return [(f"{sample.key}.{name}", sample.files[name]) for sample, _ in read_samples(file) for name in sample.files]
+
+
+def problems_of(folder: Path, *, deep: bool = False) -> list[str]:
+    return [str(problem) for problem in verify(str(folder), deep=deep).problems]
+
+
+def test_a_repeated_member_is_named_and_the_others_are_checked(copy: Path) -> None:
+    content = members(copy, SHARD)
+    remade(copy, SHARD, [content[0], *content])
+    texts = problems_of(copy, deep=True)
+    assert any(f"{content[0][0]} exists twice" in text for text in texts)
+    assert any("has 20 samples" not in text for text in texts)
+
+
+def test_an_illegal_key_is_named_with_its_shard(copy: Path) -> None:
+    content = members(copy, SHARD)
+    remade(copy, SHARD, [(f"../{name}" if number < 3 else name, data) for number, (name, data) in enumerate(content)])
+    flip(copy / "mnist-motion-val-000000.tar", 700)
+    texts = problems_of(copy)
+    assert any(text.startswith(SHARD) and "illegal key" in text for text in texts)
+    assert any(text.startswith("mnist-motion-val-000000.tar") for text in texts)
+
+
+def test_json_that_is_no_object_is_a_problem_of_its_sample(copy: Path) -> None:
+    key = rewrite(copy, SHARD, {"json": b"[1, 2]"})
+    assert any(
+        f"{key}: does not decode: the JSON is [1, 2]; expected an object" in text for text in problems_of(copy, deep=True)
+    )
+
+
+def test_a_sparse_tail_is_not_read(copy: Path) -> None:
+    num_bytes = (copy / SHARD).stat().st_size
+    with (copy / SHARD).open("r+b") as file:
+        file.truncate(1 << 40)
+    report = verify(str(copy))
+    assert str(report.problems[0]) == f"{SHARD}: has {1 << 40} bytes, expected {num_bytes}"
+    assert report.num_bytes < 2_000_000
+
+
+def test_a_member_of_gigabytes_is_not_kept_in_memory(copy: Path) -> None:
+    import resource
+
+    content = members(copy, SHARD)
+    remade(copy, SHARD, content)
+    header = tarfile.TarInfo("train-00000020.mp4")
+    header.size = 1 << 33
+    data = (copy / SHARD).read_bytes()
+    (copy / SHARD).write_bytes(header.tobuf(tarfile.USTAR_FORMAT) + data)
+    reseal(copy, SHARD)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert any("cut short inside train-00000020.mp4" in text for text in problems_of(copy, deep=True))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
+
+
+def edited(folder: Path, name: str, value: object) -> None:
+    body = json.loads((folder / "manifest.json").read_text())
+    del body["sha256"]
+    body[name] = value
+    (folder / "manifest.json").write_text(json.dumps({**body, "sha256": manifest.fingerprint(body)}))
+
+
+def test_totals_and_rejects_are_compared_with_the_tallies(copy: Path) -> None:
+    body = json.loads((copy / "manifest.json").read_text())
+    edited(copy, "tally", {"kept": 5, "rejected": {"too dark": 2}, "failed": {}})
+    texts = problems_of(copy)
+    assert "manifest.json: tally.kept is 5; its splits add up to 78" in texts
+    assert any("tally.rejected.too dark is 2" in text for text in texts)
+    body["splits"]["train"]["tally"] |= {"kept": 59, "rejected": {"too dark": 1}}
+    edited(copy, "splits", body["splits"])
+    texts = problems_of(copy)
+    assert any('split "train" has 60 samples in its shards, 60 in samples and 59 in tally.kept' in text for text in texts)
+    assert any(text.startswith("rejects.parquet") and "too dark" in text for text in texts)
+
+
+def test_a_vocabulary_of_other_captions_is_found(copy: Path) -> None:
+    from hostile import seal
+
+    body = json.loads((copy / "vocabulary.json").read_text())
+    body["words"][5][1] += 1
+    (copy / "vocabulary.json").write_text(json.dumps(body))
+    seal(copy, "vocabulary.json")
+    assert problems_of(copy) == []
+    assert problems_of(copy, deep=True) == ["vocabulary.json: its words or counts are not those of the training captions"]
+    (copy / "vocabulary.json").write_text('{"format": []}')
+    seal(copy, "vocabulary.json")
+    assert any(text.startswith("vocabulary.json: ") for text in problems_of(copy))
+
+
+def test_a_key_in_two_shards_is_found(copy: Path) -> None:
+    import pyarrow as pa
+    from hostile import rewrite_index
+
+    def change(rows: pa.Table) -> pa.Table:
+        columns = rows.to_pydict()
+        columns["key"][0] = "train-00000030"
+        return pa.Table.from_pydict(columns, schema=rows.schema)
+
+    rewrite_index(copy, change)
+    assert any(f"the key train-00000030, in {SHARD}, exists twice" in text for text in problems_of(copy))
