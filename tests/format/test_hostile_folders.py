@@ -270,7 +270,9 @@ def test_a_link_to_a_file_is_followed_as_in_the_cache_of_the_hub(small: Path, tm
 
 def test_a_missing_shard_is_one_line_that_names_it_and_the_next_move(folder: Path) -> None:
     (folder / SHARD).unlink()
-    with pytest.raises(ShardError, match=rf"no shard {SHARD} in .*; restore it, and see what else is missing with `t2vdata verify"):
+    with pytest.raises(
+        ShardError, match=rf"no shard {SHARD} in .*; restore it, and see what else is missing with `t2vdata verify"
+    ):
         t2vdata.open_dataset(folder)["train"][0]
     assert SHARD in outcomes(folder, "show")["show"]
     assert SHARD in outcomes(folder, "loader")["loader"]
