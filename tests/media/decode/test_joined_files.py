@@ -29,8 +29,8 @@ def test_the_clock_of_a_joined_file_continues_where_the_part_before_ended(name: 
     assert numbers_in(read_clip(data, ClipRequest(fps=float(RATE))).data) == TWICE
     span = ClipRequest(start_seconds=55 / RATE, end_seconds=65 / RATE, measures_seconds=True)
     assert numbers_in(read_clip(data, span).data) == TWICE[55:65]
-    whole = read_clip(data, ClipRequest(measures_seconds=True))
-    assert whole.about["seconds"] == 2 * NUM_FRAMES / RATE
+    clip = read_clip(data, ClipRequest(measures_seconds=True))
+    assert clip.about["seconds"] == 2 * NUM_FRAMES / RATE
     with open_video(data) as video:
         assert video.seconds[-1] - video.seconds[0] == pytest.approx((2 * NUM_FRAMES - 1) / RATE)
         assert numbers_in(video.frames_at([119, 60, 59, 0])) == [59, 0, 59, 0]
@@ -39,9 +39,9 @@ def test_the_clock_of_a_joined_file_continues_where_the_part_before_ended(name: 
 def test_a_gap_of_some_seconds_is_kept() -> None:
     stamps = [*range(30), *range(30 + 5 * RATE, 60 + 5 * RATE)]
     data = numbered_files.encode(Kind("mpegts", "mpeg2video", {"bf": "2"}), stamps, rate=Fraction(RATE))
-    whole = read_clip(data, ClipRequest(measures_seconds=True))
-    assert numbers_in(whole.data) == list(range(60))
-    assert whole.about["seconds"] == (60 + 5 * RATE) / RATE
+    clip = read_clip(data, ClipRequest(measures_seconds=True))
+    assert numbers_in(clip.data) == list(range(60))
+    assert clip.about["seconds"] == (60 + 5 * RATE) / RATE
     assert numbers_in(read_clip(data, ClipRequest(start_seconds=6.2, end_seconds=6.28)).data) == [30, 31]
 
 
