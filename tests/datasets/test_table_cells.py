@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pandas
 import pyarrow as pa
 import pyarrow.feather
@@ -235,6 +236,15 @@ def test_files_in_the_table_are_read_as_hugging_face_stores_them(tmp_path: Path)
         assert by_media["cat.mp4"].captions == ("clip 0", "clip 2")
         assert by_media["cat.mp4"].frames.data.shape == (4, 16, 16, 3)
         assert by_media["dog.mp4"].captions == ("clip 1",)
+
+
+def test_files_in_a_table_behind_a_url_are_read(tmp_path: Path) -> None:
+    values = [{"bytes": video_files.make(kind), "path": "same.mp4"} for kind in ("h264", "vp9")]
+    path = columnar(tmp_path / "clips.parquet", {"video": pa.array(values), "text": ["a cat", "a dog"]})
+    fsspec.filesystem("memory").pipe("/embedded/clips.parquet", path.read_bytes())
+    options = {"table": "memory://embedded/clips.parquet", "size": 16, "val_share": 0.0, "test_share": 0.0}
+    result = build_dataset(BuildSpec("table", options), tmp_path / "out", num_workers=1)
+    assert [item.captions for item in open_dataset(result.out)["train"]] == [("a cat",), ("a dog",)]
 
 
 def test_lines_of_a_text_end_only_at_newlines(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import functools
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,14 +133,18 @@ mydata/
             raise RawDataError(f"{options.table} has no rows" if options.table is not None else _no_entries(self._folder))
         assign_groups(entries)
         assign_splits(entries, lambda group: split_of(group, self.seed, _shares(options)))
-        names = (entry.media for entry in entries)
+        names = (entry.media for entry in entries if not entry.is_embedded)
         listed = listed_media(self._base, names) if storage.is_url(self._base) else lambda _: None
         keys = Keys()
         clips = {split: PackedClips(options.windows) for split in self.SPLITS}
         for entry in entries:
-            clips[entry.split].add(self._clip(entry, keys.of(entry), listed(entry.media) or entry.ref))
+            clips[entry.split].add(self._clip(entry, keys.of(entry), self._media(entry, listed)))
         clips["train"].add_last(self.lists.unmatched(clip for packed in clips.values() for clip in packed))
         return clips
+
+    @staticmethod
+    def _media(entry: parsing.Entry, listed: Callable[[str], MediaRef | None]) -> MediaRef | None:
+        return entry.ref if entry.is_embedded else listed(entry.media) or entry.ref
 
     @property
     def _folder(self) -> Path:

@@ -70,6 +70,11 @@ class Entry:
         return None if self.file is None else self.file.identity
 
     @property
+    def is_embedded(self) -> bool:
+        """Whether the table itself has the bytes of the file."""
+        return self.file is not None and self.file.row is not None
+
+    @property
     def ref(self) -> MediaRef | None:
         """Where the media file is."""
         if self.file is None:
