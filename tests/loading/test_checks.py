@@ -127,5 +127,6 @@ def test_no_flipped_bit_gives_wrong_pixels(name: str, built_as: dict[str, Path],
             clip, part, bit = int(rng.integers(4)), float(rng.random()), int(rng.integers(8))
             flip(split, clip, part, bit)
             (batch,) = loader.read([np.array([clip])], 0)
-            assert batch is None or np.array_equal(batch.video.numpy()[0], good[clip])
+            # Another clip takes the place of a bad one.
+            assert np.array_equal(batch.video.numpy()[0], good[split.keys[batch.keys[0]]])
             flip(split, clip, part, bit)
