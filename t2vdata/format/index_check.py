@@ -27,6 +27,10 @@ _MAX_SIDE = 1 << 16
 # Frames per second, or seconds per frame.
 _MAX_RATE = 1e6
 
+_PATTERNS = (
+    ("key", r"\A[A-Za-z0-9_-]{1,72}\z", "1 to 72 of the characters A-Z a-z 0-9 _ -"),
+    ("sha256", r"\A[0-9a-f]{64}\z", "64 hexadecimal digits"),
+)
 # {column: (least, most)} of numbers.
 _RANGES = {
     # A member follows its header.
@@ -132,87 +136,85 @@ def _check_text_bytes(name: str, column: Any) -> None:
 def check_rows(rows: pa.Table, entry: ShardEntry, required: Sequence[str]) -> None:
     """Check the values in the rows of one shard, of all columns that ``rows`` has."""
     for name, is_bad, expected in _findings(rows, entry, required):
-        index = is_bad.index(True).as_py()
-        if index >= 0:
+        if is_bad.any():
+            index = int(is_bad.argmax())
             raise SchemaError(
                 f"row {index} of {entry.name}: {name} is {schema.shown(rows[name][index].as_py())}; expected {expected}"
             )
 
 
+# In NumPy: comparing with a number makes pyarrow import pandas, which takes half a second.
 def _findings(rows: pa.Table, entry: ShardEntry, required: Sequence[str]) -> Iterator[tuple[str, Any, str]]:
-    """Yield (column, whether each of its values is bad, what was expected)."""
+    """Yield (column, (N,) whether each of its values is bad, what was expected)."""
+    import numpy as np
     import pyarrow.compute as pc
 
     names = set(rows.column_names)
     for name in required:
         if name in names and rows[name].null_count:
-            yield name, rows[name].is_null(), "a value"
-    if "shard" in names:
-        yield (
-            "shard",
-            pc.not_equal(rows["shard"], entry.name),
-            f"{entry.name}: the index names a shard that is not in the manifest there",
-        )
+            yield name, _array(rows[name].is_null()), "a value"
+    if "shard" in names and rows["shard"].unique().to_pylist() != [entry.name]:
+        is_bad = np.array([shard != entry.name for shard in rows["shard"].to_pylist()])
+        yield "shard", is_bad, f"{entry.name}: the index names a shard that is not in the manifest there"
     for name, (least, most) in _RANGES.items():
         if name in names:
-            yield name, _outside(rows[name], least, most), f"{least} to {most}"
+            values = _array(rows[name])
+            yield name, (values < least) | (values > most), f"{least} to {most}"
     if "channels" in names:
-        yield "channels", pc.equal(rows["channels"], 2), "1 or 3"
+        yield "channels", _array(rows["channels"]) == 2, "1 or 3"
     if "fps" in names:
         # Not a number is in no range.
-        is_rate = pc.and_(pc.greater_equal(rows["fps"], 1 / _MAX_RATE), pc.less_equal(rows["fps"], _MAX_RATE))
-        yield "fps", pc.invert(is_rate), f"{1 / _MAX_RATE:g} to {_MAX_RATE:g}"
+        fps = _array(rows["fps"])
+        yield "fps", ~((fps >= 1 / _MAX_RATE) & (fps <= _MAX_RATE)), f"{1 / _MAX_RATE:g} to {_MAX_RATE:g}"
     if "captions" in names:
         yield "captions", _without_captions(rows["captions"]), "one caption or more"
-    if "key" in names:
-        legal = pc.match_substring_regex(rows["key"], r"\A[A-Za-z0-9_-]{1,72}\z")
-        yield "key", pc.invert(legal), "1 to 72 of the characters A-Z a-z 0-9 _ -"
-    if "sha256" in names:
-        yield "sha256", pc.invert(pc.match_substring_regex(rows["sha256"], r"\A[0-9a-f]{64}\z")), "64 hexadecimal digits"
+    for name, pattern, expected in _PATTERNS:
+        if name in names:
+            yield name, ~_array(pc.match_substring_regex(rows[name], pattern)), expected
     yield from _positions(rows, entry)
     yield from _shapes(rows)
 
 
-def _positions(rows: pa.Table, entry: ShardEntry) -> Iterator[tuple[str, Any, str]]:
-    import pyarrow.compute as pc
-
-    for role in ("pixels", "txt", "json"):
-        offset, size = f"{role}_offset", f"{role}_size"
-        if offset in rows.column_names and size in rows.column_names:
-            # Subtracting from what both are at most does not overflow.
-            yield offset, pc.greater(rows[offset], entry.num_bytes), f"at most {entry.num_bytes}, the size of the shard"
-            is_beyond = pc.greater(rows[size], pc.subtract(entry.num_bytes, rows[offset]))
-            yield size, is_beyond, f"an end within the {entry.num_bytes} bytes of the shard"
-
-
-def _shapes(rows: pa.Table) -> Iterator[tuple[str, Any, str]]:
-    import pyarrow.compute as pc
-
-    if not {"num_frames", "height", "width"} <= set(rows.column_names):
-        return
-    # At most 2**16 * 2**16 * 2**31, which needs floating point.
-    pixels = pc.cast(rows["num_frames"], "float64")
-    for name in ("height", "width"):
-        pixels = pc.multiply(pixels, pc.cast(rows[name], "float64"))
-    yield "num_frames", pc.greater(pixels, float(_MAX_CLIP_PIXELS)), f"a clip of at most {_MAX_CLIP_PIXELS:,} pixels"
-
-
-def _outside(column: Any, least: int, most: int) -> Any:
-    import pyarrow.compute as pc
-
-    is_low = pc.less(pc.cast(column, "int64"), least)
-    return pc.or_(is_low, pc.greater(pc.cast(column, "int64"), most))
-
-
-def _without_captions(column: Any) -> Any:
+def _array(column: Any) -> Any:
+    """Return a column without nulls in NumPy. ``to_numpy`` would import pandas."""
+    import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    is_bad = pc.less(pc.list_value_length(column), 1)
+    values = column.combine_chunks()
+    if pa.types.is_boolean(values.type):
+        return np.from_dlpack(pc.cast(values, "uint8")).astype(bool)
+    return np.from_dlpack(values)
+
+
+def _positions(rows: pa.Table, entry: ShardEntry) -> Iterator[tuple[str, Any, str]]:
+    for role in ("pixels", "txt", "json"):
+        offset, size = f"{role}_offset", f"{role}_size"
+        if offset in rows.column_names and size in rows.column_names:
+            offsets, sizes = _array(rows[offset]), _array(rows[size])
+            yield offset, offsets > entry.num_bytes, f"at most {entry.num_bytes}, the size of the shard"
+            # Subtracting from what both are at most does not overflow.
+            yield size, sizes > entry.num_bytes - offsets, f"an end within the {entry.num_bytes} bytes of the shard"
+
+
+def _shapes(rows: pa.Table) -> Iterator[tuple[str, Any, str]]:
+    if not {"num_frames", "height", "width"} <= set(rows.column_names):
+        return
+    # At most 2**16 * 2**16 * 2**31, which needs floating point.
+    pixels = _array(rows["num_frames"]).astype(float)
+    for name in ("height", "width"):
+        pixels = pixels * _array(rows[name])
+    yield "num_frames", pixels > _MAX_CLIP_PIXELS, f"a clip of at most {_MAX_CLIP_PIXELS:,} pixels"
+
+
+def _without_captions(column: Any) -> Any:
+    import numpy as np
+    import pyarrow.compute as pc
+
+    is_bad = _array(pc.list_value_length(column)) < 1
     if pc.list_flatten(column).null_count:
         # Rare, so it may be slow.
-        has_null = [None in captions for captions in column.to_pylist()]
-        is_bad = pc.or_(is_bad, pa.array(has_null))
+        is_bad = is_bad | np.array([None in captions for captions in column.to_pylist()])
     return is_bad
 
 

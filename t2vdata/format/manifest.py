@@ -32,13 +32,13 @@ MAX_BYTES = 64 << 20
 # A sample takes at least one block of its tar file, for the header of a member.
 _MIN_SAMPLE_BYTES = 512
 
-_COUNT = schema.whole()
+_COUNT = schema.whole_number()
 _TALLY = schema.record(
     {"kept": _COUNT, "rejected": schema.mapping(schema.text, _COUNT), "failed": schema.mapping(schema.text, _COUNT)}
 )
 _FILE = schema.record({"name": schema.file_name, "bytes": _COUNT, "sha256": schema.sha256})
 _SHARD = schema.record(
-    {"name": schema.file_name, "samples": schema.whole(at_least=1), "bytes": _COUNT, "sha256": schema.sha256}
+    {"name": schema.file_name, "samples": schema.whole_number(at_least=1), "bytes": _COUNT, "sha256": schema.sha256}
 )
 _SPLIT = schema.record({"samples": _COUNT, "tally": _TALLY, "shards": schema.list_of(_SHARD)})
 _SCHEMA = schema.record(

@@ -1,6 +1,6 @@
 """Check JSON values of unknown origin against what a reader expects, field by field.
 
->>> shard = record({"name": file_name, "samples": whole(at_least=1)})
+>>> shard = record({"name": file_name, "samples": whole_number(at_least=1)})
 >>> shard({"name": "a.tar", "samples": "12"}, "shards[3]")
 Traceback (most recent call last):
 t2vdata.format.schema.SchemaError: shards[3].samples is "12"; expected a whole number of at least 1
@@ -85,7 +85,7 @@ def sha256(value: Any, field: str) -> None:
         raise fail(value, field, "a SHA-256 of 64 hexadecimal digits")
 
 
-def whole(*, at_least: int = 0) -> Check:
+def whole_number(*, at_least: int = 0) -> Check:
     """Accept whole numbers of at least ``at_least`` that fit 64 bits."""
 
     def check(value: Any, field: str) -> None:

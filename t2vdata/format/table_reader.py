@@ -55,11 +55,11 @@ class _IndexFile:
         index_check.check_columns(own, expected, REQUIRED if columns is None else [*names, "shard"])
         index_check.check_footer(table.metadata, self.num_bytes, shards, entries)
         coded = index_check.columns_to_read_as_dictionaries(table.metadata, shards)
-        wanted = list(dict.fromkeys([*names, "shard"]))
+        read_columns = list(dict.fromkeys([*names, "shard"]))
         if coded:
-            rows = self._read_coded(coded, wanted, shards)
+            rows = self._read_coded(coded, read_columns, shards)
         else:
-            rows = table.read_row_groups(list(shards), columns=wanted, use_threads=read_ahead)
+            rows = table.read_row_groups(list(shards), columns=read_columns, use_threads=read_ahead)
         # Text that is not UTF-8 is found here, not when it is used.
         rows.validate(full=True)
         first = 0
