@@ -1,4 +1,4 @@
-"""Read batches ahead of the trainer. Each requested batch arrives, whatever fails: sound clips replace bad ones."""
+"""Read batches ahead of the trainer. In a loop each batch arrives, whatever fails: sound clips replace bad ones."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -36,12 +36,28 @@ class BatchReader:
     def tally(self) -> Tally:
         return self._failures.tally
 
-    def read(self, batches: list[Rows], epoch: int, stand_ins: Callable[[int], Iterator[int]]) -> Generator[Batch, None, None]:
-        """Yield a batch for each array of sample numbers.
+    def read(self, batches: list[Rows], epoch: int) -> Generator[Batch | None, None, None]:
+        """Yield a batch for each array of sample numbers: only those samples, and None if all of them are bad."""
+        return self._read(batches, epoch, lambda _, clips, __: clips)
+
+    def read_filled(
+        self, batches: list[Rows], epoch: int, stand_ins: Callable[[int], Iterator[int]]
+    ) -> Generator[Batch, None, None]:
+        """Yield a batch for each array of sample numbers, whatever fails.
 
         ``stand_ins`` gives the samples to try in place of bad ones, in the order after the last sample of a batch. They are
         taken if a batch would be empty, or, with ``drop_last``, incomplete.
         """
+
+        def fill(rows: Rows, clips: DecodedClips, bad: list[BadSample]) -> DecodedClips:
+            num_missing = (len(rows) if self._pipeline.spec.drop_last else 1) - len(clips)
+            return self._filled(clips, num_missing, bad, stand_ins(int(rows[-1])), epoch) if num_missing > 0 else clips
+
+        return cast("Generator[Batch, None, None]", self._read(batches, epoch, fill))
+
+    def _read(
+        self, batches: list[Rows], epoch: int, fill: Callable[[Rows, DecodedClips, list[BadSample]], DecodedClips]
+    ) -> Generator[Batch | None, None, None]:
         pipeline = self._pipeline
         upcoming = _UpcomingShards(pipeline, batches)
         in_progress: deque[PendingBatch] = deque()
@@ -60,10 +76,8 @@ class BatchReader:
                 clips, bad = pipeline.finish(in_progress[0])
                 in_progress.popleft()
                 self._failures.count(len(clips), bad)
-                num_missing = (len(rows) if pipeline.spec.drop_last else 1) - len(clips)
-                if num_missing > 0:
-                    clips = self._filled(clips, num_missing, bad, stand_ins(int(rows[-1])), epoch)
-                batch = pipeline.to_batch(clips)
+                clips = fill(rows, clips, bad)
+                batch = pipeline.to_batch(clips) if len(clips) else None
                 self.waited_seconds += time.perf_counter() - began
                 # Before yielding: the next batches are decoded while the trainer works on this one.
                 begin_more()

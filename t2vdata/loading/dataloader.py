@@ -191,10 +191,14 @@ class Loader:
         order = self._order(epoch)
         return batches(order, position, rank, world, batch_size=spec.batch_size, drop_last=spec.drop_last, pad=spec.pad)
 
-    def read(self, batches: list[NDArray[np.int64]], epoch: int) -> Generator[Batch, None, None]:
-        """Yield a batch for each array of sample numbers."""
+    def read(self, batches: list[NDArray[np.int64]], epoch: int) -> Generator[Batch | None, None, None]:
+        """Yield a batch for each array of sample numbers: only those samples, and None if all of them are bad."""
+        return self._reader.read(batches, epoch)
+
+    def read_filled(self, batches: list[NDArray[np.int64]], epoch: int) -> Generator[Batch, None, None]:
+        """Yield a batch for each array of sample numbers, in which sound samples replace bad ones as in a loop."""
         world = self.ranks.current().world
-        return self._reader.read(batches, epoch, lambda sample: samples_after(self._order(epoch), sample, world))
+        return self._reader.read_filled(batches, epoch, lambda sample: samples_after(self._order(epoch), sample, world))
 
     def advance(self, num_samples: int, *, is_last: bool) -> None:
         """Move past a batch that was yielded."""
@@ -237,7 +241,7 @@ class _Loop:
     def __init__(self, loader: Loader, epoch: int, batches: list[NDArray[np.int64]]) -> None:
         self._loader = loader
         self._num_samples = deque(map(len, batches))
-        self._results = loader.read(batches, epoch)
+        self._results = loader.read_filled(batches, epoch)
         self._interrupted_by: str | None = None
 
     def __iter__(self) -> Iterator[Batch]:

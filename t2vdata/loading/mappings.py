@@ -1,4 +1,4 @@
-"""The mapped shards of a reader, and a limit for the process: before Python 3.13, each mapping keeps a file descriptor."""
+"""The mapped shards of a reader, and a limit for the process, where each mapping may keep a file descriptor."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from collections import deque
 
 from t2vdata import storage
 
-# More are no faster, unless an epoch jumps between more shards at random: mapping a shard again takes 10 to 40 microseconds.
+# Mapping a shard again takes 10 to 100 microseconds: little for the worker processes that decode video, the only ones whose
+# mappings keep descriptors (see ``storage.mappings_keep_descriptors``).
 _MAX_MAPPINGS = 256
-# From Python 3.13 on, a mapping keeps no descriptor; Linux allows 65,530 mappings.
+# Linux allows 65,530 mappings.
 _MAX_MAPPINGS_WITHOUT_DESCRIPTOR = 16_384
 # Share of the process's open files; the rest is for the trainer.
 _SHARE = 4
@@ -87,7 +88,7 @@ class _Limit:
 
 def max_mappings() -> int:
     """Return how many shards this process may keep mapped."""
-    if not storage.MAPPINGS_KEEP_DESCRIPTORS:
+    if not storage.mappings_keep_descriptors():
         return _MAX_MAPPINGS_WITHOUT_DESCRIPTOR
     try:
         import resource

@@ -81,7 +81,7 @@ class BatchDataset(IterableDataset[Batch]):
         self._position = position = loop.position()
         numbers = range(worker.num_batches)[position.share(worker)]
         batches = loader.batches(position.epoch)[position.share(worker)]
-        for number, batch in zip(numbers, loader.read(batches, position.epoch), strict=True):
+        for number, batch in zip(numbers, loader.read_filled(batches, position.epoch), strict=True):
             self._position = position = position._replace(num_yielded=position.num_yielded + 1)
             if number == worker.num_batches - 1:
                 loop.end()

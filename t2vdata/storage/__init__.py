@@ -11,7 +11,6 @@ from t2vdata.storage.atomic_write import (
     written_whole,
 )
 from t2vdata.storage.files import (
-    MAPPINGS_KEEP_DESCRIPTORS,
     blocks,
     check_regular,
     copy_here,
@@ -21,6 +20,7 @@ from t2vdata.storage.files import (
     is_folder,
     list_names,
     map_file,
+    mappings_keep_descriptors,
     open_read,
     open_regular,
     read_bytes,
@@ -47,7 +47,6 @@ from t2vdata.storage.scratch import (
 
 __all__ = [
     "ASIDE",
-    "MAPPINGS_KEEP_DESCRIPTORS",
     "Folder",
     "absolute",
     "blocks",
@@ -62,6 +61,7 @@ __all__ = [
     "list_names",
     "make_folder",
     "map_file",
+    "mappings_keep_descriptors",
     "open_read",
     "open_regular",
     "parent",

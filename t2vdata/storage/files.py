@@ -28,9 +28,8 @@ from t2vdata.storage.scratch import scratch, scratch_errors
 
 # Limit of a file at a URL that is read into memory as a whole, such as a manifest (200 bytes for each shard).
 MAX_BYTES_IN_MEMORY = 256 << 20
-# Before Python 3.13, a mapping keeps a file descriptor.
-MAPPINGS_KEEP_DESCRIPTORS = sys.version_info < (3, 13)
-_MAP_OPTIONS: dict[str, Any] = {} if MAPPINGS_KEEP_DESCRIPTORS else {"trackfd": False}
+# Since Python 3.13, ``mmap`` can leave the descriptor of a mapped file closed.
+_MAP_OPTIONS: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 # Limit of a file whose size is counted by downloading it.
 _MAX_COUNTED_BYTES = 16 << 30
 
@@ -205,9 +204,28 @@ def map_file(path: str) -> memoryview:
     If the file is truncated meanwhile, reading beyond its new end kills the process (SIGBUS). Raises as ``open_read``.
     """
     with reading(path), open_regular(path) as file:
-        # An empty file cannot be mapped.
-        is_empty = os.fstat(file.fileno()).st_size == 0
-        return memoryview(b"" if is_empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ, **_MAP_OPTIONS))
+        if os.fstat(file.fileno()).st_size == 0:
+            # An empty file cannot be mapped.
+            return memoryview(b"")
+        if not _MAP_OPTIONS and not mappings_keep_descriptors():
+            return _mapped_by_arrow(path)
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ, **_MAP_OPTIONS))
+
+
+def mappings_keep_descriptors() -> bool:
+    """Return whether each file that ``map_file`` maps keeps a file descriptor.
+
+    Before Python 3.13, only Arrow can map without. Worker processes have not imported it: that takes 0.3 s and 26 MB in each.
+    """
+    return not _MAP_OPTIONS and "pyarrow" not in sys.modules
+
+
+def _mapped_by_arrow(path: str) -> memoryview:
+    import pyarrow as pa
+
+    # The buffer stays mapped when its file is closed.
+    with pa.memory_map(os.fsencode(path)) as file:
+        return memoryview(file.read_buffer()).cast("B")
 
 
 def exists(path: str) -> bool:

@@ -6,10 +6,12 @@ import contextlib
 import hashlib
 import os
 import resource
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pyarrow  # noqa: F401  # as a trainer has, which reads the index
 import pytest
 
 from t2vdata import storage
@@ -18,7 +20,7 @@ from t2vdata.loading.mappings import max_mappings
 from t2vdata.loading.reader import open_reader
 from t2vdata.loading.spec import CacheSpec
 
-pytestmark = pytest.mark.skipif(not storage.MAPPINGS_KEEP_DESCRIPTORS, reason="mappings keep no descriptor")
+keeps_descriptors = pytest.mark.skipif(sys.version_info >= (3, 13), reason="mappings keep no descriptor")
 NUM_SHARDS = 120
 SIZE = 2000
 
@@ -47,6 +49,33 @@ def many(tmp_path: Path) -> tuple[Path, list[ShardEntry]]:
     return tmp_path, entries
 
 
+@pytest.fixture
+def worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make this process like a loading worker, which has not imported Arrow."""
+    monkeypatch.delitem(sys.modules, "pyarrow", raising=False)
+
+
+def test_mapped_shards_keep_no_open_files(many: tuple[Path, list[ShardEntry]]) -> None:
+    folder, entries = many
+    before = num_open_files()
+    reader = open_reader(str(folder), entries)
+    views = [reader.read(shard, 1, SIZE - 1) for shard in range(NUM_SHARDS)]
+    assert num_open_files() <= before + 2
+    reader.close()
+    assert all(view == (folder / entry.name).read_bytes()[1:] for view, entry in zip(views, entries, strict=True))
+
+
+@pytest.mark.parametrize("name", ["a b", "\u96ea", "\udcff"])
+def test_files_of_any_name_are_mapped_whole(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(bytes(range(256)))
+    view = storage.map_file(str(tmp_path / name))
+    assert (view.format, view.readonly, bytes(view)) == ("B", True, bytes(range(256)))
+    (tmp_path / name).write_bytes(b"")
+    assert bytes(storage.map_file(str(tmp_path / name))) == b""
+
+
+@keeps_descriptors
+@pytest.mark.usefixtures("worker")
 @pytest.mark.parametrize("kind", ["mapped", "shards"])
 def test_more_shards_than_open_files_are_read(
     kind: str, many: tuple[Path, list[ShardEntry]], spec: Callable[..., CacheSpec]
@@ -64,6 +93,8 @@ def test_more_shards_than_open_files_are_read(
         reader.close()
 
 
+@keeps_descriptors
+@pytest.mark.usefixtures("worker")
 def test_all_readers_of_a_process_share_the_limit(many: tuple[Path, list[ShardEntry]]) -> None:
     folder, entries = many
     before = num_open_files()
@@ -78,6 +109,8 @@ def test_all_readers_of_a_process_share_the_limit(many: tuple[Path, list[ShardEn
     assert num_open_files() <= before
 
 
+@keeps_descriptors
+@pytest.mark.usefixtures("worker")
 def test_a_view_stays_valid_when_its_shard_is_unmapped_by_another_thread(many: tuple[Path, list[ShardEntry]]) -> None:
     folder, entries = many
     contents = [(folder / entry.name).read_bytes() for entry in entries]
