@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from t2vdata.errors import DecodeError
 from t2vdata.media import picture_files
-from t2vdata.media.decode.probe import Source
 from t2vdata.media.library_errors import pillow_errors
+from t2vdata.media.media_file import Source
 
 if TYPE_CHECKING:
     import numpy as np

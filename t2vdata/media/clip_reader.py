@@ -13,9 +13,9 @@ from t2vdata.media import animation, frame_matching, shots, timed_frames
 from t2vdata.media.clip_request import ClipRequest
 from t2vdata.media.decode import containers, random_access
 from t2vdata.media.decode import probe as probing
-from t2vdata.media.decode.probe import Source
 from t2vdata.media.frame_selection import SpanFrames, select_frames
 from t2vdata.media.library_errors import file_errors
+from t2vdata.media.media_file import Source
 from t2vdata.media.picture_format import picture_format
 from t2vdata.media.stills import read_still
 from t2vdata.types import Frames

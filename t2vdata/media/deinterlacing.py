@@ -14,15 +14,23 @@ from t2vdata.media.timed_frames import TimedFrame
 if TYPE_CHECKING:
     import av
 
+# bwdif needs 4 rows in each plane, and 4:1:0 has a fourth of them. Smaller frames are no video to speak of.
+_MIN_SIDE = 16
+
 
 def deinterlaced(timed_frames: Iterator[TimedFrame]) -> Iterator[TimedFrame]:
-    """Yield each frame as a whole picture, of its first field, at its time; frames not marked as interlaced are unchanged.
+    """Yield each frame as a whole picture, of its first field, at its time; those not marked as interlaced, or tiny, unchanged.
 
     A frame needs its neighbours: each is yielded after the next has been read.
     """
     waiting: deque[TimedFrame] = deque()
     graph: _Graph | None = None
     for timed in timed_frames:
+        if min(timed.frame.width, timed.frame.height) < _MIN_SIDE:
+            yield from _filtered(graph, None, waiting)
+            graph = None
+            yield timed
+            continue
         if graph is None or not graph.takes(timed.frame):
             yield from _filtered(graph, None, waiting)
             graph = _Graph(timed.frame)

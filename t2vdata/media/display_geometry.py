@@ -113,9 +113,15 @@ class DisplayGeometry:
         return shape if self.orientation == UPRIGHT else f"{shape}, shown as {self.width}x{self.height}"
 
 
-def of_frame(frame: av.VideoFrame, sample_aspect_ratio: Fraction | None) -> DisplayGeometry:
-    """Return how a frame is to be shown, given the ratio that its stream states."""
-    return DisplayGeometry(frame.height, frame.width, _orientation(frame), pixel_ratio(sample_aspect_ratio))
+def of_frame(frame: av.VideoFrame, sample_aspect_ratio: Fraction | None, orientation: Orientation) -> DisplayGeometry:
+    """Return how a frame is to be shown, given the ratio that its stream states, and the orientation before it.
+
+    An orientation holds until another is stated: H.264 and HEVC may state theirs with their first frame, or with key frames.
+    """
+    stated = _orientation(frame)
+    return DisplayGeometry(
+        frame.height, frame.width, orientation if stated is None else stated, pixel_ratio(sample_aspect_ratio)
+    )
 
 
 def pixel_ratio(stated: Fraction | None) -> Fraction:
@@ -125,15 +131,16 @@ def pixel_ratio(stated: Fraction | None) -> Fraction:
     return stated
 
 
-def _orientation(frame: av.VideoFrame) -> Orientation:
+def _orientation(frame: av.VideoFrame) -> Orientation | None:
+    """Return the orientation that comes with a frame, or None."""
     from av.sidedata.sidedata import Type
 
     try:
         matrix: Any = frame.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]  # PyAV's stub has another key
     except ValueError:
         # PyAV 18 does not know every type of side data that its FFmpeg gives; the rotation it reads by itself.
-        return Orientation.of_turns(round(frame.rotation / 90) % 4)
+        return Orientation.of_turns(round(frame.rotation / 90) % 4) if frame.rotation else None
     if matrix is None:
-        return UPRIGHT
+        return None
     a, b, _, c, d = struct.unpack_from("=5i", matrix)
     return Orientation.of_matrix(a, b, c, d)

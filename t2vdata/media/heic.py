@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, cast
 from t2vdata.errors import DecodeError
 from t2vdata.media import bt2020, heif_boxes
 from t2vdata.media.decode import probe as probing
-from t2vdata.media.decode.probe import Source
 from t2vdata.media.heif_boxes import Layout
 from t2vdata.media.library_errors import ffmpeg_errors, file_errors
+from t2vdata.media.media_file import Source
 from t2vdata.media.rgb import RgbConverter
 
 if TYPE_CHECKING:

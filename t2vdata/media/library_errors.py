@@ -36,10 +36,13 @@ def pillow_errors(kind: str) -> Iterator[None]:
 
     Pillow has no base class for such errors, and parsers of damaged bytes raise whatever Python does.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         yield
+    except UnidentifiedImageError as error:
+        # Its text has a path or an address in memory, which differ from run to run.
+        raise DecodeError(f"its header is damaged or of an unknown kind ({kind})") from error
     except (
         OSError,
         RuntimeError,

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, cast
 
 from t2vdata.errors import DecodeError
-from t2vdata.media.decode.probe import Source
+from t2vdata.media import media_file
 from t2vdata.media.display_geometry import UPRIGHT, Orientation
 from t2vdata.media.library_errors import pillow_errors
+from t2vdata.media.media_file import Source
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFile
@@ -22,6 +23,8 @@ _ORIENTATION = 0x0112
 _SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 # Levels of 8 bits from one level of PNG's smaller depths to the next: `tRNS` counts in the latter.
 _LEVEL_STEPS = {"L;2": 85, "L;4": 17}
+# Position of the flags in the header of a WebP file of several parts, and two of them.
+_WEBP_FLAGS, _WEBP_ANIMATION, _WEBP_ALPHA = 20, 0x02, 0x10
 
 
 @contextmanager
@@ -33,12 +36,27 @@ def opened(source: Source, kind: str, *, max_pixels: int) -> Iterator[ImageFile.
         raise DecodeError("an AVIF picture, which this Pillow cannot read; pip install 'pillow>=11.3'")
     # The limit is checked here, on each picture's own number of pixels.
     Image.MAX_IMAGE_PIXELS = None
-    with contextlib.ExitStack() as stack:
+    with media_file.opened(source) as opened_file, contextlib.ExitStack() as stack:
         with pillow_errors(kind):
-            file = stack.enter_context(Image.open(_file(source), formats=[kind]))
+            file = stack.enter_context(Image.open(_transparent(opened_file, kind), formats=[kind]))
         if file.width * file.height > max_pixels:
             raise DecodeError(f"a picture of {file.width}x{file.height}, over the limit of {max_pixels} pixels")
         yield file
+
+
+def _transparent(file: io.BufferedIOBase, kind: str) -> IO[bytes]:
+    """Return what Pillow opens: the file, or a copy of an animated WebP in which it finds the transparency of the canvas.
+
+    Frames of an animation may leave parts of the canvas free. Without the flag for transparency, which then concerns the frames
+    alone, Pillow would show those parts in black.
+    """
+    head = file.read(_WEBP_FLAGS + 1)
+    file.seek(0)
+    if kind != "WEBP" or head[12:16] != b"VP8X" or not head[_WEBP_FLAGS] & _WEBP_ANIMATION:
+        return cast("IO[bytes]", file)
+    data = bytearray(file.read())
+    data[_WEBP_FLAGS] |= _WEBP_ALPHA
+    return io.BytesIO(data)
 
 
 def orientation(file: Image.Image) -> Orientation:
@@ -87,12 +105,3 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
     if not isinstance(key, int):
         return grey
     return Image.merge("LA", (grey, Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8))))
-
-
-def _file(source: Source) -> str | IO[bytes]:
-    """Return what Pillow opens: a path, or a file at its start."""
-    if isinstance(source, bytes):
-        return io.BytesIO(source)
-    if not isinstance(source, str):
-        source.seek(0)
-    return cast("str | IO[bytes]", source)

@@ -18,7 +18,7 @@ from t2vdata.processes import Channel, Message
 from t2vdata.processes.child_main import leave_with_parent
 
 if TYPE_CHECKING:
-    from t2vdata.media.decode import probe
+    from t2vdata.media.media_file import Source
 
 # Of a remote file, each block is a request to the store.
 BLOCK_BYTES = 4 << 20
@@ -48,7 +48,7 @@ def main(channel: Channel) -> None:
                 raise MemoryError(str(error)) from None
 
 
-def _source(question: Message, channel: Channel) -> probe.Source:
+def _source(question: Message, channel: Channel) -> Source:
     """Return the path, the bytes or the remote file that a message asks to decode."""
     header = question.header
     if "path" in header:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from t2vdata.media import heic, picture_files
 from t2vdata.media.clip_request import ClipRequest
-from t2vdata.media.decode.probe import Source
 from t2vdata.media.geometry import check_scaled_size, crop_or_pad, scaled_size
+from t2vdata.media.media_file import Source
 from t2vdata.types import Frames
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from t2vdata.media import animation
 from t2vdata.media.decode import probe as probing
 from t2vdata.media.decode import random_access
 from t2vdata.media.decode.frame_decoder import FrameDecoder
-from t2vdata.media.decode.probe import Source
 from t2vdata.media.display_geometry import DisplayGeometry
 from t2vdata.media.frame_times import rounding_seconds, tolerance_seconds
+from t2vdata.media.media_file import Source
 
 if TYPE_CHECKING:
     import av
@@ -133,7 +133,7 @@ def _timed(frames: Iterable[av.VideoFrame], video: VideoStream, origin: int, geo
     """Yield frames up to the first that is shown otherwise than those at the start of the file: the rest is damage."""
     last, base = -math.inf, float(video.time_base or 0)
     for frame in frames:
-        current = probing.geometry_of(frame, video)
+        current = probing.geometry_of(frame, video, geometry.orientation)
         if current != geometry:
             if last == -math.inf:
                 raise DecodeError(f"the size changes to {current} before the clip starts")

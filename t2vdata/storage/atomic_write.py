@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
-from t2vdata.errors import RequestError, StorageError
+from t2vdata.errors import RequestError
 from t2vdata.storage import upload
 from t2vdata.storage.error_messages import storage_error
 from t2vdata.storage.files import list_names
@@ -22,8 +23,43 @@ from t2vdata.storage.paths import is_url, join
 from t2vdata.storage.retry import PATIENCE_SECONDS, retry
 from t2vdata.storage.scratch import scratch
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
 # The ending of a file that is being written, before it is renamed; a build removes those that a killed build left.
 ASIDE = ".t2vdata-aside"
+
+
+class _AsideFile(io.BufferedWriter):
+    """The temporary file of ``path``: its errors are StorageErrors of that path, so that no other error is taken for one."""
+
+    def __init__(self, aside: str, path: str) -> None:
+        self._path = path
+        with _errors_of(path):
+            # Samples are small; a large buffer saves a system call for each.
+            super().__init__(io.FileIO(aside, "w"), 1 << 20)
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        with _errors_of(self._path):
+            return super().write(data)
+
+    def flush(self) -> None:
+        with _errors_of(self._path):
+            super().flush()
+
+    def sync(self) -> None:
+        """Write everything to the disk."""
+        self.flush()
+        with _errors_of(self._path):
+            os.fsync(self.fileno())
+
+
+@contextlib.contextmanager
+def _errors_of(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(error, path) from error
 
 
 @contextlib.contextmanager
@@ -41,17 +77,11 @@ def written_whole(path: str, *, patience_seconds: float = PATIENCE_SECONDS) -> I
     # A random name: a process that lost its parent, or another machine on the same disk, may be writing the same file.
     aside = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{secrets.token_hex(4)}{ASIDE}")
     try:
-        # Samples are small; a large buffer saves a system call for each.
-        with open(aside, "wb", buffering=1 << 20) as file:
+        with _AsideFile(aside, path) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except OSError as error:
-        # Writing names no file; an error that names another file is about that one.
-        if isinstance(error, StorageError) or error.filename not in (None, aside):
-            raise
-        raise storage_error(error, path) from error
+            file.sync()
+        with _errors_of(path):
+            os.replace(aside, path)
     finally:
         # After the rename there is nothing to remove. An error here must not hide the first one.
         with contextlib.suppress(OSError):

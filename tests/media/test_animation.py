@@ -141,3 +141,38 @@ def test_a_still_picture_is_no_video(backend: str) -> None:
     Image.new("RGB", (64, 48), "red").save(file, "PNG")
     with pytest.raises(DecodeError, match=r"no video container but a picture \(PNG\)"):
         open_video(file.getvalue(), backend=backend)
+
+
+def test_parts_of_the_canvas_that_no_frame_covers_are_white() -> None:
+    pictures = []
+    for left in (0, 8):
+        picture = Image.new("RGBA", (32, 24), (0, 0, 0, 0))
+        picture.paste((255, 0, 0, 255), (left, 0, left + 8, 8))
+        pictures.append(picture)
+    file = io.BytesIO()
+    # The encoder cuts frames to their visible parts, which have no transparency of their own.
+    pictures[0].save(file, "WEBP", save_all=True, append_images=pictures[1:], duration=100, lossless=True)
+    red, white = [255, 0, 0], [255, 255, 255]
+    assert read_clip(file.getvalue(), ClipRequest()).data[:, 4, (4, 12, 20)].tolist() == [
+        [red, white, white],
+        [white, red, white],
+    ]
+
+
+@pytest.mark.parametrize(("hundredths", "seconds"), [(0, 0.1), (1, 0.1), (2, 0.02), (50, 0.5)])
+def test_a_gif_is_as_fast_as_in_browsers(hundredths: int, seconds: float) -> None:
+    pictures = [Image.new("RGB", (16, 16), (level, level, level)) for level in LEVELS]
+    file = io.BytesIO()
+    pictures[0].save(file, "GIF", save_all=True, append_images=pictures[1:], duration=10 * hundredths)
+    taken = read_clip(file.getvalue(), ClipRequest())
+    assert taken.fps == pytest.approx(1 / seconds)
+    assert taken.about["end_seconds"] == pytest.approx(len(LEVELS) * seconds)
+    with open_video(file.getvalue(), backend="pyav") as video:
+        assert video.seconds == pytest.approx([number * seconds for number in range(len(LEVELS))])
+
+
+def test_the_rate_of_a_gif_counts_its_last_frame() -> None:
+    pictures = [Image.new("RGB", (16, 16), (level, level, level)) for level in LEVELS]
+    file = io.BytesIO()
+    pictures[0].save(file, "GIF", save_all=True, append_images=pictures[1:], duration=list(MILLISECONDS))
+    assert read_clip(file.getvalue(), ClipRequest()).fps == pytest.approx(5.0)

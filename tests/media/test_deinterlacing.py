@@ -62,3 +62,13 @@ def test_a_single_interlaced_frame_is_a_whole_picture() -> None:
     taken = read_clip(data, ClipRequest(deinterlaces=True, num_frames=1))
     assert taken.num_frames == 1
     assert combing(data, deinterlaces=True, num_frames=1) < 1
+
+
+def test_tiny_frames_are_unchanged() -> None:
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as out:
+        stream = out.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 2, 2, "yuv420p"
+        out.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((2, 2, 3), 90, np.uint8), format="rgb24")))
+        out.mux(stream.encode(None))
+    assert read_clip(file.getvalue(), ClipRequest(deinterlaces=True)).data.shape == (1, 2, 2, 3)

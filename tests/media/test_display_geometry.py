@@ -8,6 +8,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from av.bitstream import BitStreamFilterContext
 from media.video_files import anamorphic, changing, make, with_matrix
 from numpy.typing import NDArray
 
@@ -46,6 +47,25 @@ def test_a_display_matrix_turns_and_mirrors_in_builds_and_in_every_backend(name:
     for backend in BACKENDS:
         if load(backend).why_not("cpu") is None:
             assert np.array_equal(pixels(data, backend), expected), backend
+
+
+def test_an_orientation_stated_by_the_first_frame_holds_for_all() -> None:
+    # In the stream (SEI), as some cameras state it, and not in the container.
+    file = io.BytesIO()
+    with av.open(io.BytesIO(make("h264"))) as original, av.open(file, "w", format="mp4") as out:
+        stream = original.streams.video[0]
+        turning = BitStreamFilterContext("h264_metadata=display_orientation=insert:rotate=90", stream)
+        copy = out.add_stream_from_template(stream)
+        for packet in original.demux(stream):
+            for turned in turning.filter(packet) if packet.size else ():
+                turned.stream = copy
+                out.mux(turned)
+    expected = np.rot90(pixels(make("h264")), 1, axes=(1, 2))
+    assert np.array_equal(read_clip(file.getvalue(), ClipRequest()).data, expected)
+    assert np.array_equal(read_clip(file.getvalue(), ClipRequest(start_seconds=0.5)).data, expected[13:])
+    for backend in BACKENDS:
+        if load(backend).why_not("cpu") is None:
+            assert np.array_equal(pixels(file.getvalue(), backend), expected), backend
 
 
 @pytest.mark.parametrize("name", ["mirrored", "transposed"])

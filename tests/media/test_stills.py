@@ -156,3 +156,12 @@ def test_only_upright_jpeg_is_kept_as_it_is() -> None:
         keep_original(saved(picture, "JPEG", exif=exif), frames)
     with pytest.raises(EncodeError, match="a PNG file, but --keep-original keeps only JPEG"):
         keep_original(saved(picture, "PNG"), frames)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_damaged_header_has_the_same_message_each_time(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "picture"
+    path.write_bytes(png(0, 8, 2, []) if kind == "PNG" else saved(Image.new("RGB", (8, 6)), kind)[:20])
+    for source in (str(path), path.read_bytes()):
+        with pytest.raises(DecodeError, match=rf"^its header is damaged or of an unknown kind \({kind}\)$"):
+            read_clip(source, ClipRequest())

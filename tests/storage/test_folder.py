@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import ntpath
 import os
 import pickle
@@ -15,8 +17,8 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from t2vdata import storage
-from t2vdata.errors import StoreAwayError, TransientError
-from t2vdata.storage import Folder
+from t2vdata.errors import StorageError, StoreAwayError, TransientError
+from t2vdata.storage import Folder, atomic_write
 
 
 class FlakyStore(MemoryFileSystem):
@@ -162,3 +164,24 @@ def test_a_local_folder_has_the_same_operations(tmp_path: Path) -> None:
     folder.remove("a", "d.txt", "missing")
     folder.remove_itself()
     assert not folder.exists()
+
+
+def test_an_error_in_the_block_is_not_one_of_the_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="of a camera") as raised, Folder(str(tmp_path)).writing("a.tar"):
+        raise OSError(errno.EIO, "Input/output error of a camera")
+    assert not isinstance(raised.value, StorageError)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_of_the_file_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class FullDisk(io.FileIO):
+        def write(self, data: bytes, /) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(atomic_write.io, "FileIO", FullDisk)
+    with (
+        pytest.raises(StorageError, match=r"no space left while writing .*a\.tar;"),
+        Folder(str(tmp_path)).writing("a.tar") as file,
+    ):
+        file.write(bytes(2 << 20))
+    assert list(tmp_path.iterdir()) == []

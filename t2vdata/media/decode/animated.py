@@ -34,11 +34,11 @@ class _Reader:
     def frames_at(self, indices: Sequence[int]) -> NDArray[np.uint8]:
         import numpy as np
 
-        wanted, frames = set(indices), {}
+        requested, frames = set(indices), {}
         for index, frame in enumerate(animation.frames(self._source, self._kind, max_pixels=MAX_PIXELS)):
-            if index in wanted:
+            if index in requested:
                 frames[index] = frame.pixels
-            if len(frames) == len(wanted):
+            if len(frames) == len(requested):
                 return np.stack([frames[index] for index in indices])
         raise DecodeError("a frame did not decode again; the file has changed since it was opened")
 

@@ -18,6 +18,8 @@ _DECODING_DEMUXERS = ("avi", "mpeg")
 _LEAPING_DEMUXERS = ("mpegts", "mpeg")
 # FFmpeg's dts_delta_threshold.
 _LEAP_SECONDS = 10
+# Hundredths of a second: browsers show a frame of up to the first for the second, as FFmpeg does with those of 0.
+_GIF_FLASH, _GIF_USUAL = 1, 10
 
 
 @dataclass(slots=True)
@@ -40,13 +42,20 @@ class PacketClock:
         """Note the next packet."""
         stamp = dts if pts is None else pts
         self.stamps.append(stamp)
-        self.times.append(dts if self.demuxer in _DECODING_DEMUXERS and dts is not None else stamp)
-        self.durations.append(max(0, duration or 0))
+        if self.demuxer == "gif":
+            self._add_gif_frame(duration or 0)
+        else:
+            self.times.append(dts if self.demuxer in _DECODING_DEMUXERS and dts is not None else stamp)
+            self.durations.append(max(0, duration or 0))
         part = self.parts[-1] if self.parts else 0
         if dts is not None:
             part += self._last_dts is not None and self._begins_part(dts - self._last_dts)
             self._last_dts = dts
         self.parts.append(part)
+
+    def _add_gif_frame(self, duration: int) -> None:
+        self.times.append(self.times[-1] + self.durations[-1] if self.times and self.times[-1] is not None else 0)
+        self.durations.append(duration if duration > _GIF_FLASH else _GIF_USUAL)
 
     def _begins_part(self, step: int) -> bool:
         leaps = self.demuxer in _LEAPING_DEMUXERS and self.base is not None and step * self.base > _LEAP_SECONDS

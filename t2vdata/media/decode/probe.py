@@ -16,12 +16,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from t2vdata.errors import DecodeError
-from t2vdata.media import bt2020, display_geometry, rgb
+from t2vdata.media import bt2020, display_geometry, media_file, rgb
 from t2vdata.media.decode import containers, key_frames
 from t2vdata.media.decode.clock import PacketClock
 from t2vdata.media.decode.frame_decoder import FrameDecoder
-from t2vdata.media.display_geometry import DisplayGeometry
-from t2vdata.media.library_errors import file_errors
+from t2vdata.media.display_geometry import UPRIGHT, DisplayGeometry, Orientation
+from t2vdata.media.library_errors import ffmpeg_errors, file_errors
+from t2vdata.media.media_file import Source
 
 if TYPE_CHECKING:
     import av
@@ -35,12 +36,10 @@ KEEP_PIXELS = 1 << 24
 # Containers with an index and a time for each frame. In AVI, MPEG and GIF files, whose times are those of decoding or guessed,
 # decord or torchcodec return other frames than requested, or none.
 _EXACT_DEMUXERS = ("mov", "matroska")
+# Codecs whose pixel format and order of rows follow from the container's tag, which a copy in another container lacks.
+_CODECS_OF_A_TAG = ("rawvideo", "utvideo")
 # FFmpeg's names of AV1 decoders on the CPU. The old and small builds in decord and OpenCV have none of them.
 AV1_DECODERS = ("libdav1d", "libaom-av1", "av1")
-
-
-Source = bytes | str | io.BufferedIOBase
-"""The bytes of a file, its absolute path, or an open file at any offset; an open file stays open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +113,7 @@ class _Pass:
     damage: str | None = None
 
     def add(self, frame: av.VideoFrame, stream: VideoStream) -> None:
-        geometry = geometry_of(frame, stream)
+        geometry = geometry_of(frame, stream, UPRIGHT if self.geometry is None else self.geometry.orientation)
         if self.first is None:
             self.first, self.geometry = frame, geometry
         if geometry != self.geometry:
@@ -150,24 +149,22 @@ def opened(source: Source, name: str) -> Iterator[tuple[InputContainer, VideoStr
     """Open a container by the demuxer's name; yield it and its first video stream, without cover pictures, on one thread."""
     import av
 
-    file = io.BytesIO(source) if isinstance(source, bytes) else source
-    if isinstance(file, io.BufferedIOBase):
-        file.seek(0)
-    try:
-        # No other protocol: a container that refers to an address must not reach it.
-        options = {"protocol_whitelist": "file"}
-        with av.open(file, "r", format=name, container_options=options, metadata_errors="replace") as container:
-            stream = _stream(container)
-            if stream.codec_context is None:
-                raise DecodeError("FFmpeg has no decoder for its video stream")
-            size = (stream.codec_context.width or 0) * (stream.codec_context.height or 0)
-            if size > MAX_PIXELS:
-                raise DecodeError(f"a frame of {size} pixels, over the limit of {MAX_PIXELS}")
-            # One thread: for a small clip, starting more takes longer than decoding it.
-            stream.thread_count, stream.thread_type = 1, "NONE"
-            yield container, stream
-    except av.FFmpegError as error:
-        raise DecodeError(f"{error.strerror or error} (FFmpeg)") from error
+    # No other protocol: a container that refers to an address must not reach it.
+    options = {"protocol_whitelist": "file"}
+    with (
+        media_file.opened(source) as file,
+        ffmpeg_errors(),
+        av.open(file, "r", format=name, container_options=options, metadata_errors="replace") as container,
+    ):
+        stream = _stream(container)
+        if stream.codec_context is None:
+            raise DecodeError("FFmpeg has no decoder for its video stream")
+        size = (stream.codec_context.width or 0) * (stream.codec_context.height or 0)
+        if size > MAX_PIXELS:
+            raise DecodeError(f"a frame of {size} pixels, over the limit of {MAX_PIXELS}")
+        # One thread: for a small clip, starting more takes longer than decoding it.
+        stream.thread_count, stream.thread_type = 1, "NONE"
+        yield container, stream
 
 
 def packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet[VideoStream]]:
@@ -245,6 +242,9 @@ def _summary(
     times = clock.shown(order)
     fps = average_fps(stream, times or [])
     starts, end = _seconds(clock, times, order, fps)
+    if name == "gif":
+        # FFmpeg's rate counts other durations than those shown.
+        fps = len(starts) / (end - starts[0])
     keys = [packet for packet in state.key_packets if not decodes or packet in state.intra_packets]
     closed = key_frames.closed_packets(order, keys)
     return Probe(
@@ -295,17 +295,19 @@ def _seconds(clock: PacketClock, times: list[int] | None, order: Sequence[int], 
     return seconds, seconds[-1] + (duration or 1 / fps)
 
 
-def geometry_of(frame: av.VideoFrame, stream: VideoStream) -> DisplayGeometry:
-    """Return how a frame is to be shown, right after the decoder returned it."""
+def geometry_of(frame: av.VideoFrame, stream: VideoStream, orientation: Orientation = UPRIGHT) -> DisplayGeometry:
+    """Return how a frame is to be shown, right after the decoder returned it; ``orientation`` is that of the frames before."""
     container, codec = stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio
     # The ratio of the container comes first, as for FFmpeg; broadcasts state theirs in the codec, and change it.
     states_ratio = not stream.container.format.name.startswith("mpeg")
-    return display_geometry.of_frame(frame, (container or codec) if states_ratio else (codec or container))
+    return display_geometry.of_frame(frame, (container or codec) if states_ratio else (codec or container), orientation)
 
 
 def _why_only_pyav(frame: av.VideoFrame, codec: str, geometry: DisplayGeometry) -> str | None:
     if geometry.pixel_ratio != display_geometry.SQUARE:
         return f"its pixels are not square ({geometry.pixel_ratio.numerator}:{geometry.pixel_ratio.denominator})"
+    if codec in _CODECS_OF_A_TAG:
+        return f"the layout of its {codec} depends on the container"
     # FFmpeg's decoder makes the transparent parts of a GIF white itself.
     return None if codec == "gif" else rgb.why_only_pyav(frame)
 

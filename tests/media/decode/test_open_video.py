@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from media import video_files
@@ -240,3 +242,20 @@ def test_the_package_exports_the_names_of_its_modules() -> None:
     assert decode.open_video is opening.open_video
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         decode.nothing  # noqa: B018
+
+
+def test_raw_video_is_shown_the_right_way_up_by_whatever_backend_opens_it() -> None:
+    # In AVI, rows are stored from the bottom up, which no copy in another container says.
+    pictures = video_files.pictures(3, 64, 48)
+    file = io.BytesIO()
+    with av.open(file, "w", format="avi") as out:
+        stream = out.add_stream("rawvideo", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "bgr24"
+        for picture in pictures:
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        out.mux(stream.encode(None))
+    with open_video(file.getvalue()) as video:
+        assert np.array_equal(video.frames_at(range(3)), pictures)
+    if load("opencv").why_not("cpu") is None:
+        with pytest.raises(DecodeError, match="the layout of its rawvideo depends on the container; use backend='pyav'"):
+            open_video(file.getvalue(), backend="opencv")
