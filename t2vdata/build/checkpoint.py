@@ -12,7 +12,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import IO, Any
 
 import orjson
@@ -62,8 +62,8 @@ class Checkpoint:
         if started is not None:
             self._check_same(started)
             return None
-        # Only what a build of this dataset writes may be here: its spec was damaged. Its records still say which spec it was.
-        is_started = self.exists()
+        # Only what a build of this dataset writes may be here: its spec was damaged or lost.
+        is_started = self._was_started()
         others = [name for name in self.out.list_names() if name not in _NOT_OURS and name != FOLDER]
         foreign = [name for name in others if not (is_started and self._may_be_ours(name))]
         if foreign:
@@ -196,10 +196,37 @@ class Checkpoint:
         except OSError as error:
             raise storage_error(error, self._folder.join(_LOCK)) from error
 
+    def _was_started(self) -> bool:
+        """Return whether a build whose spec cannot be read was started here, as far as can be seen: this one.
+
+        Raises OtherSpecError if its records are those of another one. An empty state folder says nothing.
+        """
+        owner = self.records.owner()
+        if owner is None:
+            return self._folder.exists(_SPEC)
+        # Restoring has a word more.
+        if owner.split()[0] != manifest.fingerprint(self._spec):
+            raise OtherSpecError(
+                f"{self.out} holds another build, which was interrupted, and whose {_SPEC} is damaged; choose another --out"
+            )
+        return True
+
+    def refuse_other_shards(self, shards: Collection[str]) -> None:
+        """Raise OtherSpecError if the folder has other shards: of a build all of whose state was damaged."""
+        other = next((name for name in self.out.list_names() if self._is_shard(name) and name not in shards), None)
+        if other is not None:
+            raise OtherSpecError(
+                f"{self.out.join(other)} is no shard of this build; remove it and run the same command again, finished shards "
+                "are kept, or choose another --out"
+            )
+
+    def _is_shard(self, name: str) -> bool:
+        """Return whether a shard of the dataset may have that name."""
+        return re.fullmatch(rf"{re.escape(str(self._spec.get('dataset')))}-\w+-\d{{6,}}\.tar", name) is not None
+
     def _may_be_ours(self, name: str) -> bool:
         """Return whether a build of this dataset writes a file of that name."""
-        dataset = re.escape(str(self._spec.get("dataset")))
-        return name in _OURS or re.fullmatch(rf"{dataset}-\w+-\d{{6,}}\.tar|\..+\{ASIDE}", name) is not None
+        return name in _OURS or self._is_shard(name) or (name.startswith(".") and name.endswith(ASIDE))
 
     def _read_manifest(self) -> Manifest | None:
         try:

@@ -1,7 +1,7 @@
 """`Records`: what a build has noted so far: the report and plan of each shard, and what its archives contain.
 
-Each record ends with a seal, a hash of its build, its name and its content. A record whose seal does not match counts as
-missing: it was damaged, cut short, or belongs to another build.
+Each record ends with a seal: the fingerprint of its build, and a hash of that, of its name and of its content. A record whose
+seal does not match counts as missing: it was damaged, cut short, or belongs to another build.
 """
 
 from __future__ import annotations
@@ -45,9 +45,18 @@ class Records:
     def remove(self) -> None:
         """Remove all records, and their folders if nothing else is in them."""
         for folder in self.folders:
-            pattern = _ARCHIVE_RECORD if folder is self._archives else _SHARD_RECORD
-            folder.remove(*(name for name in folder.list_names() if pattern.fullmatch(name)))
+            folder.remove(*(name for name in folder.list_names() if self._pattern(folder).fullmatch(name)))
             folder.remove_itself()
+
+    def owner(self) -> str | None:
+        """Return the fingerprint of the build that wrote the records, from the first that is sound; None where none is."""
+        for folder in self.folders:
+            for name in _names(folder, self._pattern(folder)):
+                record = _read_record(folder, name)
+                fingerprint = None if record is None else sealed_by(record, name)
+                if fingerprint is not None:
+                    return fingerprint
+        return None
 
     # Shards
 
@@ -140,18 +149,15 @@ class Records:
             return contents, False
         return {name: contents[name] for name in order}, True
 
+    def _pattern(self, folder: Folder) -> re.Pattern[str]:
+        return _ARCHIVE_RECORD if folder is self._archives else _SHARD_RECORD
+
     def _write(self, folder: Folder, name: str, content: bytes) -> None:
         folder.write(name, sealed(content, name, self._fingerprint))
 
     def _read(self, folder: Folder, name: str) -> bytes | None:
-        try:
-            return unsealed(folder.read_bytes(name), name, self._fingerprint)
-        except FileNotFoundError:
-            return None
-        except StorageError as error:
-            if is_bad_block(error):
-                return None
-            raise
+        record = _read_record(folder, name)
+        return None if record is None else unsealed(record, name, self._fingerprint)
 
 
 def is_bad_block(error: StorageError) -> bool:
@@ -166,9 +172,17 @@ def sealed(content: bytes, name: str, fingerprint: str) -> bytes:
 
 def unsealed(record: bytes, name: str, fingerprint: str) -> bytes | None:
     """Return the content of a record, or None if its seal does not match."""
-    end = record.rfind(b"\n", 0, -1) + 1
-    content, seal = record[:end], record[end:]
+    content, seal = _parts(record)
     return content if seal == _seal(content, name, fingerprint) else None
+
+
+def sealed_by(record: bytes, name: str) -> str | None:
+    """Return the fingerprint of the build that sealed a record, or None if it was damaged since."""
+    try:
+        fingerprint = str(orjson.loads(_parts(record)[1])["build"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+    return None if unsealed(record, name, fingerprint) is None else fingerprint
 
 
 def json_line(value: object) -> bytes:
@@ -179,7 +193,25 @@ def json_line(value: object) -> bytes:
 def _seal(content: bytes, name: str, fingerprint: str) -> bytes:
     digest = hashlib.sha256(f"{fingerprint}\n{name}\n".encode())
     digest.update(content)
-    return json_line({"sha256": digest.hexdigest()})
+    return json_line({"build": fingerprint, "sha256": digest.hexdigest()})
+
+
+def _parts(record: bytes) -> tuple[bytes, bytes]:
+    """Return the content of a record, and its last line."""
+    end = record.rfind(b"\n", 0, -1) + 1
+    return record[:end], record[end:]
+
+
+def _read_record(folder: Folder, name: str) -> bytes | None:
+    """Return a record with its seal, or None where there is none, or the disk cannot read it."""
+    try:
+        return folder.read_bytes(name)
+    except FileNotFoundError:
+        return None
+    except StorageError as error:
+        if is_bad_block(error):
+            return None
+        raise
 
 
 def _shard_names(folder: Folder) -> list[str]:

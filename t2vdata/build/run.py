@@ -135,7 +135,9 @@ def _build_or_resume(
         if collector.tally.seen != num_clips:
             raise BuildError(f"{collector.tally.seen} clips seen, {num_clips} requested; this is a bug in {job.spec.dataset}")
         check_still_ours()
-    finished, kept = finish(job.folder, job.spec, job.spec_json, collector.splits(), writer.files, before=before)
+    splits_built = collector.splits()
+    job.checkpoint.refuse_other_shards({shard.name for entry in splits_built.values() for shard in entry.shards})
+    finished, kept = finish(job.folder, job.spec, job.spec_json, splits_built, writer.files, before=before)
     return BuildResult(job.folder.url, finished, clips_built, kept)
 
 

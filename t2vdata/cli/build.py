@@ -163,7 +163,10 @@ def _build(name: str, own: set[str | None], values: dict[str, Any]) -> None:
     if values["dry_run"]:
         from t2vdata.estimate.dry_run import dry_run
 
-        _print_dry_run(dry_run(spec, num_workers=values["workers"]))
+        _print_dry_run(estimate := dry_run(spec, num_workers=values["workers"]))
+        if not estimate.sampled.kept:
+            echo("t2vdata: none of the clips on trial was kept; change the options or the files", err=True)
+            sys.exit(1)
         return
     start = time.monotonic()
     try:

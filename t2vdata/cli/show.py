@@ -14,7 +14,7 @@ from t2vdata.errors import RequestError
 @click.command("show", context_settings=SETTINGS, epilog="Example: t2vdata show data/mnist-motion --random 6 --out clips.gif")
 @click.argument("path")
 @click.argument("keys", nargs=-1, metavar="[KEY]...")
-@click.option("--split", help="Split to show.  [default: the first]")
+@click.option("--split", help="Split to show.  [default: the first with clips]")
 @click.option("--random", "num_random", type=int, help="Show this many random clips instead of the first four.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of --random.")
 @click.option("--out", type=click.Path(), help="Output file: .png or .gif.  [default: <dataset>.png]")

@@ -32,13 +32,18 @@ def choose(dataset: Dataset, *, keys: Sequence[str] = (), split: str | None = No
            seed: int = 0) -> list[Item]:  # fmt: skip
     """Return the clips with ``keys``, or ``num_random`` random clips of a split, or its first four.
 
-    ``split`` defaults to the first split. Raises UnknownNameError for an unknown key or split.
+    ``split`` defaults to the first split with clips. Raises UnknownNameError for an unknown key or split, RequestError where
+    there is no clip to show.
     """
     if keys and num_random is not None:
         raise RequestError("expected keys or --random, not both")
     if keys:
         return [dataset.find(key) for key in keys]
-    clips = dataset[dataset.splits[0] if split is None else split]
+    clips = dataset[_first_split(dataset) if split is None else split]
+    if not len(clips):
+        raise RequestError(
+            f"split {clips.name!r} of {dataset.path} has no clip to show; `t2vdata stats` says what became of them"
+        )
     if num_random is None:
         return clips[:4]
     max_random = min(len(clips), _MAX_CLIPS)
@@ -48,6 +53,11 @@ def choose(dataset: Dataset, *, keys: Sequence[str] = (), split: str | None = No
 
     order = np.argsort(np.random.PCG64([seed]).random_raw(len(clips)), kind="stable")
     return [clips[int(index)] for index in order[:num_random]]
+
+
+def _first_split(dataset: Dataset) -> str:
+    """Return the first split with clips: filters may have rejected all clips of a split. The first where none has."""
+    return next((name for name, entry in dataset.manifest.splits.items() if entry.shards), next(iter(dataset.splits), "train"))
 
 
 def write(items: Sequence[Item], out: str) -> str | None:
@@ -69,8 +79,8 @@ def write(items: Sequence[Item], out: str) -> str | None:
 
 def preview(dataset: Dataset) -> bytes:
     """Return a contact sheet of a dataset's first clips; only the index rows of their shard are read."""
-    # The first split with clips: filters may have rejected all clips of a split.
-    name, first = next((name, entry.shards[0]) for name, entry in dataset.manifest.splits.items() if entry.shards)
+    name = _first_split(dataset)
+    first = dataset.manifest.splits[name].shards[0]
     split = Split(dataset.path, name, (first,), dataset.manifest.shard_range(name)[:1], dataset.fingerprint)
     # The same on every machine, whatever fonts it has.
     return contact_sheet(split[:4], lettering=Lettering(with_system_fonts=False))

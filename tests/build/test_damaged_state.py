@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 from support import ROOT, hashes, tiny_spec
 
+from t2vdata.build.checkpoint import Checkpoint
 from t2vdata.build.records import sealed, unsealed
 from t2vdata.build.run import Progress, build_dataset
 from t2vdata.build.spec import BuildSpec
 from t2vdata.errors import OtherSpecError, StorageError
 from t2vdata.format import manifest
-from t2vdata.format.dataset import open_dataset
 from t2vdata.inspect.verify import verify
+from t2vdata.storage import Folder
 
 STATE = ".t2vdata-build"
 
@@ -64,6 +65,12 @@ def flip(path: Path, bit: int) -> None:
     data = bytearray(path.read_bytes())
     data[bit // 8] ^= 1 << bit % 8
     path.write_bytes(data)
+
+
+def empty_all_files(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            os.truncate(path, 0)
 
 
 DAMAGES: dict[str, Callable[[Path], None]] = {
@@ -125,9 +132,7 @@ def test_a_power_cut_that_empties_all_records_costs_no_byte(
     spec: BuildSpec, interrupted: Path, undisturbed: dict[str, str], tmp_path: Path
 ) -> None:
     out = Path(shutil.copytree(interrupted, tmp_path / "out"))
-    for path in (out / STATE).rglob("*"):
-        if path.is_file():
-            os.truncate(path, 0)
+    empty_all_files(out / STATE)
     build(spec, out)
     assert hashes(out) == undisturbed
 
@@ -164,10 +169,55 @@ def test_a_damaged_spec_does_not_make_the_files_of_others_ours(spec: BuildSpec, 
     (out / "notes.txt").write_text("mine")
     with pytest.raises(OtherSpecError, match=r"is not empty and not a t2vdata build: it holds notes\.txt"):
         build(spec, out)
-    (out / "notes.txt").unlink()
+
+
+def test_a_build_of_another_spec_is_refused_by_its_records_too(
+    spec: BuildSpec, interrupted: Path, undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(interrupted, tmp_path / "out"))
+    (out / STATE / "spec.json").unlink()
+    before = hashes(out)
     other = BuildSpec(spec.dataset, options={"n": 7}, shard_size=3)
+    with pytest.raises(OtherSpecError, match=r"out holds another build, .* whose spec\.json is damaged; choose another --out"):
+        build(other, out)
+    assert hashes(out) == before
+    build(spec, out)
+    assert hashes(out) == undisturbed
+
+
+def test_shards_of_another_build_are_never_left_beside_a_finished_one(
+    spec: BuildSpec, interrupted: Path, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(interrupted, tmp_path / "out"))
+    empty_all_files(out / STATE)
+    other = BuildSpec(spec.dataset, options={"n": 7}, shard_size=3)
+    with pytest.raises(OtherSpecError, match=r"-00000\d\.tar is no shard of this build; remove it and run the same command"):
+        build(other, out)
+    assert not (out / manifest.MANIFEST).exists()
+    for path in out.glob("*-00000[1-9].tar"):
+        path.unlink()
     build(other, out)
-    assert len(open_dataset(out)["train"]) == 3
+    assert verify(str(out), deep=True).is_sound
+
+
+@pytest.mark.parametrize("name", ["README.md", "index.parquet", "wavy-lines-train-000000.tar"])
+def test_a_state_folder_without_a_build_does_not_make_files_ours(spec: BuildSpec, tmp_path: Path, name: str) -> None:
+    (tmp_path / STATE / "reports").mkdir(parents=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(OtherSpecError, match=f"is not empty and not a t2vdata build: it holds {name}; choose another --out"):
+        build(spec, tmp_path)
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_a_second_build_into_a_folder_is_refused_with_the_process_of_the_first(spec: BuildSpec, tmp_path: Path) -> None:
+    with (
+        Checkpoint(Folder(str(tmp_path)), spec.as_json()).locked(),
+        pytest.raises(
+            OtherSpecError, match=rf"process {os.getpid()} is building into .*; wait for it, or choose another --out"
+        ),
+    ):
+        build(spec, tmp_path)
+    build(spec, tmp_path)
 
 
 # Links

@@ -43,6 +43,15 @@ def test_a_build_that_keeps_nothing_fails_and_says_why_and_what_next(table: Path
         assert "rejects.parquet, change the options or the files" in done.stderr
         assert "next: t2vdata show" not in done.stdout
     assert build(table, "--retry-failed").exit_code == 1
+    trial = build(table, "--dry-run")
+    assert (trial.exit_code, trial.stderr) == (
+        1,
+        "t2vdata: none of the clips on trial was kept; change the options or the files\n",
+    )
+    shown = run("show", table.parent / "out")
+    assert shown.exit_code == 1
+    assert "split 'train' of" in shown.stderr
+    assert "has no clip to show; `t2vdata stats` says what became of them" in shown.stderr
 
 
 def test_a_build_that_keeps_a_clip_succeeds(table: Path) -> None:

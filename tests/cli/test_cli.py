@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from build_process import accept_ctrl_c
 from support import ROOT, t2vdata
 
 from t2vdata import datasets
@@ -202,3 +203,19 @@ def test_a_closed_pipe_does_not_crash(built: BuildResult) -> None:
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert done.returncode == 0
     assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_while_the_command_line_loads_is_one_line() -> None:
+    code = (
+        "import os, signal, sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, *more):\n"
+        "        if name == 't2vdata.cli': os.kill(os.getpid(), signal.SIGINT)\n"
+        "from t2vdata.__main__ import run\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "run()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, preexec_fn=accept_ctrl_c, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "t2vdata: interrupted\n")
