@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 # FFmpeg's AVColorPrimaries and AVColorTransferCharacteristic.
 _BT2020 = 9
-_HDR_TRANSFERS = (16, 18)  # PQ and hybrid log-gamma
+HDR_TRANSFERS = (16, 18)  # PQ and hybrid log-gamma
 _UNSPECIFIED_TRANSFERS = (0, 2, 3)
 _GAMMA = {4: 2.2, 5: 2.8, 8: 1.0}
 _SRGB, _SMPTE_240M = 13, 7
@@ -28,7 +28,7 @@ def is_hdr(frame: av.VideoFrame) -> bool:
     """Return whether a frame has a high dynamic range: PQ, hybrid log-gamma, or BT.2020 of over 8 bits without a transfer."""
     if frame.color_primaries == _BT2020 and frame.color_trc in _UNSPECIFIED_TRANSFERS:
         return any(component.bits > 8 for component in frame.format.components)
-    return frame.color_trc in _HDR_TRANSFERS
+    return frame.color_trc in HDR_TRANSFERS
 
 
 def is_standard_range(frame: av.VideoFrame) -> bool:

@@ -35,7 +35,7 @@ class HeicPicture:
 
 def read(source: Source, *, max_pixels: int) -> HeicPicture:
     """Return the primary picture of a HEIC file, whole. Raises DecodeError if a part of it is missing or damaged."""
-    layout = heif_boxes.read_layout(_first_bytes(source))
+    layout = heif_boxes.read_layout(first_bytes(source))
     height, width = layout.size or (0, 0)
     if height * width > max_pixels:
         raise DecodeError(f"a picture of {width}x{height}, over the limit of {max_pixels} pixels")
@@ -48,7 +48,8 @@ def read(source: Source, *, max_pixels: int) -> HeicPicture:
     return HeicPicture(_assembled(layout, tiles, max_pixels), any(map(bt2020.is_hdr, tiles.values())))
 
 
-def _first_bytes(source: Source) -> bytes:
+def first_bytes(source: Source) -> bytes:
+    """Return the beginning of a HEIF file, which has its boxes."""
     if isinstance(source, bytes):
         return source
     if isinstance(source, io.BufferedIOBase):
@@ -85,5 +86,6 @@ def _assembled(layout: Layout, tiles: Mapping[int, av.VideoFrame], max_pixels: i
         rows = slice(row * first.height, (row + 1) * first.height)
         columns = slice(column * first.width, (column + 1) * first.width)
         canvas[rows, columns] = converter.rgb(tiles[item], first.height, first.width)
-    picture: NDArray[np.uint8] = layout.orientation.upright(canvas[None, :height, :width])[0]
+    rows, columns = layout.aperture.slices(height, width) if layout.aperture else (slice(height), slice(width))
+    picture: NDArray[np.uint8] = layout.orientation.upright(canvas[None, rows, columns])[0]
     return picture

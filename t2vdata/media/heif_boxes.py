@@ -6,11 +6,41 @@ import io
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
+from math import floor
 
 from t2vdata.errors import DecodeError
 from t2vdata.media.display_geometry import UPRIGHT, Orientation
 
 _CODED_KINDS = (b"hvc1", b"hev1")
+
+
+@dataclass(frozen=True, slots=True)
+class Aperture:
+    """The part of a picture that is shown."""
+
+    height: Fraction
+    width: Fraction
+    down: Fraction
+    """Distance of its centre from that of the picture."""
+    right: Fraction
+
+    @classmethod
+    def of_box(cls, clap: bytes) -> Aperture:
+        """Return the aperture of a box; raises ValueError for one without an area."""
+        numbers = struct.unpack_from(">IIIIiIiI", clap)
+        if 0 in (*numbers[:4], numbers[5], numbers[7]):
+            raise ValueError("its aperture has no area")
+        width, height, right, down = (Fraction(numbers[index], numbers[index + 1]) for index in (0, 2, 4, 6))
+        return cls(height, width, down, right)
+
+    def slices(self, height: int, width: int) -> tuple[slice, slice]:
+        """Return the rows and columns of a picture that are shown. Raises DecodeError if they are not inside it."""
+        top, left = (floor((height - self.height) / 2 + self.down), floor((width - self.width) / 2 + self.right))
+        rows, columns = slice(top, top + floor(self.height)), slice(left, left + floor(self.width))
+        if not (0 <= rows.start < rows.stop <= height and 0 <= columns.start < columns.stop <= width):
+            raise DecodeError(f"a HEIC picture of {width}x{height} is cropped beyond its edges")
+        return rows, columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +52,8 @@ class Layout:
     num_columns: int
     size: tuple[int, int] | None
     """(height, width) of the picture; None for that of its only tile."""
+    aperture: Aperture | None
+    """What is cropped from it before it is turned; None for all of it."""
     orientation: Orientation
 
 
@@ -32,6 +64,24 @@ def read_layout(data: bytes) -> Layout:
         return _layout(meta, data)
     except (struct.error, LookupError, ValueError) as error:
         raise DecodeError(f"a HEIC picture with damaged boxes ({error})") from error
+
+
+def transfer(data: bytes) -> int | None:
+    """Return the number of the transfer characteristic (ISO/IEC 23091-2) that the primary picture states, or None."""
+    try:
+        meta = dict(_boxes(dict(_boxes(data))[b"meta"][4:]))
+        for name, content in _properties(meta, _primary(meta)):
+            if name == b"colr" and content[:4] == b"nclx":
+                return int.from_bytes(content[6:8], "big")
+    except (struct.error, LookupError):
+        # Whether the picture decodes is for its decoder to say.
+        return None
+    return None
+
+
+def _primary(meta: Mapping[bytes, bytes]) -> int:
+    (primary,) = struct.unpack_from(">H" if meta[b"pitm"][0] == 0 else ">I", meta[b"pitm"], 4)
+    return int(primary)
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -46,11 +96,11 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _layout(meta: Mapping[bytes, bytes], data: bytes) -> Layout:
-    (primary,) = struct.unpack_from(">H" if meta[b"pitm"][0] == 0 else ">I", meta[b"pitm"], 4)
+    primary = _primary(meta)
     kind = dict(_item_kinds(meta[b"iinf"]))[primary]
-    orientation = _orientation(meta, primary)
+    aperture, orientation = _shown(meta, primary)
     if kind in _CODED_KINDS:
-        return Layout((primary,), 1, None, orientation)
+        return Layout((primary,), 1, None, aperture, orientation)
     if kind != b"grid":
         raise ValueError(f"its primary item is {kind!r}, expected hvc1 or grid")
     grid = _item_bytes(meta, data, primary)
@@ -59,7 +109,7 @@ def _layout(meta: Mapping[bytes, bytes], data: bytes) -> Layout:
     items = _tiles(meta[b"iref"], primary)
     if len(items) != num_rows * num_columns or 0 in (width, height):
         raise ValueError(f"{len(items)} tiles for {num_columns}x{num_rows}")
-    return Layout(items, num_columns, (height, width), orientation)
+    return Layout(items, num_columns, (height, width), aperture, orientation)
 
 
 def _item_kinds(iinf: bytes) -> Iterator[tuple[int, bytes]]:
@@ -107,20 +157,30 @@ def _item_bytes(meta: Mapping[bytes, bytes], data: bytes, item: int) -> bytes:
     raise ValueError(f"no location of item {item}")
 
 
-def _orientation(meta: Mapping[bytes, bytes], item: int) -> Orientation:
-    """Return what the turns (irot) and mirrors (imir) of an item do, one after the other."""
-    boxes = list(_boxes(meta.get(b"iprp", b"")))
-    properties = [list(_boxes(content)) for name, content in boxes if name == b"ipco"]
-    orientation = UPRIGHT
-    for index in (index for name, content in boxes if name == b"ipma" for index in _associations(content, item)):
-        # Index 0 is no property.
-        name, content = properties[0][index - 1] if index else (b"", b"")
+def _shown(meta: Mapping[bytes, bytes], item: int) -> tuple[Aperture | None, Orientation]:
+    """Return how an item is cropped (clap), and what its turns (irot) and mirrors (imir) do then, one after the other."""
+    aperture, orientation = None, UPRIGHT
+    for name, content in _properties(meta, item):
         if name == b"irot":
             orientation = orientation.then(Orientation.of_turns(content[0] & 3))
         elif name == b"imir":
             is_left_right = bool(content[0] & 1)
             orientation = orientation.then(Orientation(False, is_left_right, not is_left_right))
-    return orientation
+        elif name == b"clap":
+            if orientation != UPRIGHT:
+                raise ValueError("it is cropped after it is turned")
+            aperture = Aperture.of_box(content)
+    return aperture, orientation
+
+
+def _properties(meta: Mapping[bytes, bytes], item: int) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the name and the content of each property of an item, in order."""
+    boxes = list(_boxes(meta.get(b"iprp", b"")))
+    properties = [list(_boxes(content)) for name, content in boxes if name == b"ipco"]
+    for index in (index for name, content in boxes if name == b"ipma" for index in _associations(content, item)):
+        # Index 0 is no property.
+        if index:
+            yield properties[0][index - 1]
 
 
 def _associations(ipma: bytes, item: int) -> Iterator[int]:

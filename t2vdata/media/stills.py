@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from t2vdata.media import heic, picture_files
+from t2vdata.media import bt2020, heic, heif_boxes, picture_files
 from t2vdata.media.clip_request import ClipRequest
 from t2vdata.media.geometry import check_scaled_size, crop_or_pad, scaled_size
 from t2vdata.media.media_file import Source
@@ -40,4 +40,6 @@ def _upright(source: Source, kind: str, max_pixels: int) -> tuple[NDArray[np.uin
         return picture.pixels, picture.is_hdr
     with picture_files.opened(source, kind, max_pixels=max_pixels) as file:
         pixels = np.asarray(picture_files.rgb(file, kind))
-        return picture_files.orientation(file).upright(pixels[None])[0], False
+        upright = picture_files.orientation(file).upright(pixels[None])[0]
+    is_hdr = kind == "AVIF" and heif_boxes.transfer(heic.first_bytes(source)) in bt2020.HDR_TRANSFERS
+    return upright, is_hdr

@@ -43,11 +43,13 @@ def _coded(pixels: bytes, height: int, width: int) -> tuple[bytes, bytes]:
 
 
 def heic(
-    picture: NDArray[np.uint8], rows: int, columns: int, tile: tuple[int, int], *, turns: int = 0, mirror: int | None = None
-) -> bytes:
+    picture: NDArray[np.uint8], rows: int, columns: int, tile: tuple[int, int], *, turns: int = 0, mirror: int | None = None,
+    aperture: Sequence[int] = (),
+) -> bytes:  # fmt: skip
     """Return a HEIC file of a picture (H, W, 3) in tiles (height, width), the last of which may reach beyond its edges.
 
     ``turns`` are counterclockwise quarter turns (irot); ``mirror`` is an axis (imir): 0 swaps top and bottom, 1 left and right.
+    ``aperture`` has the eight numbers of a crop (clap).
     """
     height, width = picture.shape[:2]
     padded = np.pad(picture, ((0, rows * tile[0] - height), (0, columns * tile[1] - width), (0, 0)), mode="edge")
@@ -61,7 +63,7 @@ def heic(
     file_type = _box(b"ftyp", b"heic", bytes(4), b"mif1heic")
     offset = 0
     for _ in range(2):  # once for the length of the boxes, once with the offsets that follow from it
-        boxes = file_type + _meta(items, tiles, grid, offset, (height, width), tile, turns, mirror)
+        boxes = file_type + _meta(items, tiles, grid, offset, (height, width), tile, turns, mirror, aperture)
         offset = len(boxes) + 8
     return boxes + _box(b"mdat", *(sample for sample, _ in tiles))
 
@@ -69,6 +71,7 @@ def heic(
 def _meta(
     items: Sequence[int], tiles: Sequence[tuple[bytes, bytes]], grid: bytes, offset: int,
     size: tuple[int, int], tile: tuple[int, int], turns: int, mirror: int | None,
+    aperture: Sequence[int],
 ) -> bytes:  # fmt: skip
     kinds = [b"grid", *[b"hvc1"] * len(tiles)]
     entries = [
@@ -82,6 +85,7 @@ def _meta(
         _full_box(b"ispe", 0, 0, struct.pack(">II", size[1], size[0])),
         _full_box(b"ispe", 0, 0, struct.pack(">II", tile[1], tile[0])),
         _box(b"hvcC", tiles[0][1]),
+        *([_box(b"clap", struct.pack(">IIIIiIiI", *aperture))] if aperture else []),
         *([_box(b"irot", bytes([turns]))] if turns else []),
         *([_box(b"imir", bytes([mirror]))] if mirror is not None else []),
     ]

@@ -45,6 +45,19 @@ def test_a_picture_of_one_tile_is_a_picture_too() -> None:
     assert difference(shown(heic(picture(64, 64), 1, 1, TILE)), picture(64, 64)) < 6
 
 
+@pytest.mark.parametrize("turns", [0, 1])
+def test_a_picture_is_cropped_before_it_is_turned(turns: int) -> None:
+    # 100x60 around a centre 10 pixels to the right of the middle, and 5.5 above it: columns 50 to 150, rows 24 to 84.5.
+    data = heic(picture(), 2, 3, TILE, turns=turns, aperture=(100, 1, 60, 1, 10, 1, -11, 2))
+    assert difference(shown(data), np.rot90(picture()[24:84, 50:150], turns)) < 6
+    for aperture, message in (
+        ((100, 1, 60, 1, 100, 1, 0, 1), "cropped beyond its edges"),
+        ((0, 1, 60, 1, 0, 1, 0, 1), "no area"),
+    ):
+        with pytest.raises(DecodeError, match=message):
+            read_clip(heic(picture(), 2, 3, TILE, aperture=aperture), ClipRequest())
+
+
 def test_a_lost_tile_or_a_damaged_box_is_an_error_of_the_clip() -> None:
     data = heic(picture(), 2, 3, TILE)
     for damaged, message in (

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, features
 
 from t2vdata.errors import DecodeError, EncodeError
 from t2vdata.media.clip_reader import read_clip
@@ -165,3 +165,12 @@ def test_a_damaged_header_has_the_same_message_each_time(kind: str, tmp_path: Pa
     for source in (str(path), path.read_bytes()):
         with pytest.raises(DecodeError, match=rf"^its header is damaged or of an unknown kind \({kind}\)$"):
             read_clip(source, ClipRequest())
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+def test_avif_of_high_dynamic_range_is_marked() -> None:
+    data = saved(Image.fromarray(colours(48, 64)), "AVIF")
+    transfer = data.index(b"nclx") + 6
+    for number, is_hdr in ((1, False), (13, False), (16, True), (18, True)):
+        tagged = data[:transfer] + number.to_bytes(2, "big") + data[transfer + 2 :]
+        assert read_clip(tagged, ClipRequest()).about["original"]["hdr"] is is_hdr

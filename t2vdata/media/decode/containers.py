@@ -24,6 +24,17 @@ _MAGIC = (
     ("mpeg", 0, (b"\0\0\x01\xba",)),
     ("mpegvideo", 0, (b"\0\0\x01\xb3",)),
 )
+# What else is met under the names of videos and pictures, and how it begins.
+_OTHER_FILES = (
+    ("a web page, as servers send instead of a file", (b"<!DOCTYPE html", b"<!doctype html", b"<html", b"<HTML")),
+    ("a BMP picture", (b"BM",)),
+    ("a TIFF picture", (b"II*\0", b"MM\0*")),
+    ("a JPEG 2000 picture", (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")),
+    ("a JPEG XL picture", (b"\xff\x0a", b"\0\0\0\x0cJXL ")),
+    ("an SVG picture", (b"<svg",)),
+    ("a ZIP archive", (b"PK\3\4",)),
+    ("a gzip file", (b"\x1f\x8b",)),
+)
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 KNOWN = "MP4, MOV, Matroska, WebM, AVI, MPEG-TS, MPEG-PS, Ogg, FLV, ASF, IVF, GIF"
@@ -53,5 +64,8 @@ def demuxer(head: bytes) -> str:
     for start, step in ((0, 188), (4, 192)):
         if head[start : start + 1] == b"G" and head[start + step : start + step + 1] == b"G":
             return "mpegts"
+    other = next((name for name, magics in _OTHER_FILES if head.lstrip().startswith(magics)), None)
+    if other is not None:
+        raise DecodeError(f"no video container but {other}; expected {KNOWN}; pictures: {KNOWN_PICTURES}")
     begins = "text" if head[:64].isascii() and head[:64].decode("ascii").isprintable() else head[:8].hex(" ")
     raise DecodeError(f"no video container (begins with {begins}); expected {KNOWN}; pictures: {KNOWN_PICTURES}")

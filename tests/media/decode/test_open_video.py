@@ -259,3 +259,16 @@ def test_raw_video_is_shown_the_right_way_up_by_whatever_backend_opens_it() -> N
     if load("opencv").why_not("cpu") is None:
         with pytest.raises(DecodeError, match="the layout of its rawvideo depends on the container; use backend='pyav'"):
             open_video(file.getvalue(), backend="opencv")
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        (b"\n<!DOCTYPE html><html>", "a web page"),
+        (b"BM6$" + bytes(40), "a BMP picture"),
+        (b"II*\0" + bytes(40), "a TIFF picture"),
+    ],
+)
+def test_files_of_other_kinds_are_named(head: bytes, name: str) -> None:
+    with pytest.raises(DecodeError, match=f"no video container but {name}.*; expected MP4, .*; pictures: JPEG, PNG"):
+        open_video(head, backend="pyav")
