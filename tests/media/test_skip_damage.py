@@ -6,6 +6,7 @@ import io
 from fractions import Fraction
 
 import av
+import numpy as np
 import pytest
 from media import numbered_files, video_files
 from media.numbered_files import Kind, numbers_in
@@ -31,6 +32,30 @@ def without_a_packet(data: bytes, frame: int) -> bytes:
     with av.open(io.BytesIO(data)) as container:
         position = [packet.pos for packet in container.demux(video=0) if packet.size][frame]
     return data[:position] + data[position + 188 :]
+
+
+@pytest.fixture(scope="module")
+def large_frames() -> bytes:
+    """Return a transport stream of 30 frames, each of many packets of 188 bytes."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mpegts") as out:
+        stream = out.add_stream("libx264", rate=25, options=STREAM.encoder)
+        stream.width, stream.height, stream.pix_fmt, stream.codec_context.thread_count = 160, 120, "yuv420p", 1
+        noise = np.random.default_rng(0).integers(0, 64, (30, 120, 160, 3), np.uint8)
+        for picture in video_files.scene(1, 30, width=160, height=120) // 2 + noise:
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        out.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def without_the_end_of(data: bytes, frame: int) -> bytes:
+    """Return a transport stream that has lost the last packet of 188 bytes of a frame."""
+    headers = range(0, len(data), 188)
+    # FFmpeg gives the first stream the number 256.
+    video = [header for header in headers if int.from_bytes(data[header + 1 : header + 3]) & 0x1FFF == 256]
+    starts = [number for number, header in enumerate(video) if data[header + 1] & 0x40]
+    last = video[starts[frame + 1] - 1]
+    return data[:last] + data[last + 188 :]
 
 
 def test_a_lost_packet_of_a_transport_stream_costs_its_group_alone() -> None:
@@ -63,3 +88,21 @@ def test_damage_before_any_frame_and_after_the_last_key_frame() -> None:
     assert numbers(video_files.damaged_at(data, 0), skips_damage=True)[:3] == [10, 11, 12]
     assert numbers(video_files.damaged_at(data, 43), skips_damage=True) == list(range(43))
     assert numbers(data, skips_damage=True) == list(range(50))
+
+
+def test_a_key_frame_that_lost_bytes_is_not_taken_for_the_next_sound_one(large_frames: bytes) -> None:
+    # FFmpeg marks the packet before the one that lost bytes.
+    sound = read_clip(large_frames, ClipRequest()).data
+    lost = read_clip(without_the_end_of(large_frames, 10), ClipRequest(skips_damage=True)).data
+    assert len(lost) >= 19
+    for number, frame in enumerate(lost[-10:]):
+        assert np.array_equal(frame, sound[20 + number])
+    assert all(any(np.array_equal(frame, other) for other in sound) for frame in lost)
+
+
+@pytest.mark.parametrize("frame", [9, 19])
+def test_a_frame_that_lost_bytes_before_a_key_frame_is_not_taken_for_a_join(large_frames: bytes, frame: int) -> None:
+    files = large_frames, without_the_end_of(large_frames, frame)
+    sound, lost = (read_clip(file, ClipRequest()).data for file in files)
+    assert frame - 1 <= len(lost) <= frame
+    assert np.array_equal(lost, sound[: len(lost)])

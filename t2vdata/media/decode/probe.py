@@ -223,7 +223,7 @@ def _numbered(container: InputContainer, stream: VideoStream, state: _Pass) -> I
     for packet in packets(container, stream):
         if packet.size:
             ordinal = len(state.clock.stamps)
-            state.clock.add(packet.pts, packet.dts, packet.duration)
+            state.clock.add(packet.pts, packet.dts, packet.duration, is_key=packet.is_keyframe)
             state.hidden += packet.is_discard
             if packet.is_keyframe:
                 state.key_packets.append(ordinal)
@@ -276,6 +276,8 @@ def _summary(
             # If all are marked as key frames, only decoding tells whether they are.
             and (decodes or len(keys) < len(order) or len(order) == 1)
             and name in _EXACT_DEMUXERS
+            # Browsers record WebM without a duration, which decord refuses.
+            and container.duration is not None
         ),
         is_hdr=bt2020.is_hdr(first),
         only_pyav=_why_only_pyav(first, stream.codec_context.name, state.geometry),

@@ -3,7 +3,7 @@
 A seek is believed if it lands on a key packet that is shown no later than the time, if the first frame from there is that
 packet's own and refers to no other, and if every packet after it gives its frame. This excludes open groups of pictures (where
 frames before the key frame follow it in the file), intra refresh, files that mark every frame as a key frame, and indexes that
-point elsewhere.
+point elsewhere. Where the clock of an index begins anew, as in joined MP4 fragments, a time has no one frame.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ def frames_from(container: InputContainer, stream: VideoStream, decoder: FrameDe
 
     Raises SeekError, also after some frames, if they are not known to be those of a straight pass.
     """
+    if _goes_back(stream):
+        raise SeekError
     # FFmpeg's time stamps have 64 bits; no file reaches so far.
     packets = _packets_from_key(container, stream, min(stamp, MAX_STAMP))
     key = next(packets)
@@ -57,6 +59,12 @@ def frames_from(container: InputContainer, stream: VideoStream, decoder: FrameDe
         yield frame
     if first is None:
         raise SeekError
+
+
+def _goes_back(stream: VideoStream) -> bool:
+    """Return whether the index of fragments has times of decoding that do not rise."""
+    index = stream.index_entries
+    return len(index) != stream.frames and any(left.timestamp > right.timestamp for left, right in itertools.pairwise(index))
 
 
 def _packets_from_key(container: InputContainer, stream: VideoStream, stamp: int) -> Iterator[av.Packet[VideoStream]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from fractions import Fraction
 
 import pytest
@@ -34,6 +35,57 @@ def test_the_clock_of_a_joined_file_continues_where_the_part_before_ended(name: 
     with open_video(data) as video:
         assert video.seconds[-1] - video.seconds[0] == pytest.approx((2 * NUM_FRAMES - 1) / RATE)
         assert numbers_in(video.frames_at([119, 60, 59, 0])) == [59, 0, 59, 0]
+
+
+def counted_from(data: bytes, first: int) -> bytes:
+    """Return a transport stream whose packet counters begin at another number."""
+    packets = bytearray(data)
+    for header in range(3, len(packets), 188):
+        packets[header] = packets[header] & 0xF0 | (packets[header] + first) & 0xF
+    return bytes(packets)
+
+
+@pytest.mark.parametrize("first", [0, NUM_FRAMES, 3600 * RATE], ids=["anew", "as segments of a live stream", "after a leap"])
+@pytest.mark.parametrize("name", ["mpegts", "closed", "mpeg2-mov"])
+@pytest.mark.parametrize("skips_damage", [False, True])
+def test_packet_counters_that_begin_anew_where_transport_streams_were_joined_are_no_damage(
+    name: str, first: int, skips_damage: bool
+) -> None:
+    kind = dataclasses.replace(KINDS[name], container="mpegts", muxer={})
+    parts = [numbered_files.encode(kind, range(start, start + NUM_FRAMES), rate=Fraction(RATE)) for start in (0, first)]
+    data = parts[0] + counted_from(parts[1], 5)
+    assert numbers_in(read_clip(data, ClipRequest(skips_damage=skips_damage)).data) == TWICE
+
+
+def test_joined_matroska_files_have_the_times_of_both() -> None:
+    data = part("open-pyramid-mkv", first=0) * 2
+    clip = read_clip(data, ClipRequest(measures_seconds=True))
+    assert (numbers_in(clip.data), clip.about["seconds"]) == (TWICE, 2 * NUM_FRAMES / RATE)
+    assert numbers_in(read_clip(data, ClipRequest(start_seconds=55 / RATE, end_seconds=65 / RATE)).data) == TWICE[55:65]
+
+
+@pytest.mark.parametrize("moov", ["empty_moov+", ""], ids=["fragments", "a movie and fragments"])
+def test_a_seek_does_not_end_where_joined_fragments_begin_their_clock_anew(moov: str) -> None:
+    kind = dataclasses.replace(KINDS["closed"], muxer={"movflags": f"frag_keyframe+{moov}default_base_moof"})
+    data = numbered_files.encode(kind, range(NUM_FRAMES), rate=Fraction(RATE))
+    # Fragments alone, without the header, as a downloader of segments appends them.
+    joined = data + data[data.index(b"moof") - 4 : data.index(b"mfra") - 4]
+    straight = numbers_in(read_clip(joined, ClipRequest()).data)
+    assert len(straight) > NUM_FRAMES
+    with open_video(joined, backend="pyav") as video:
+        for number in range(1, len(straight) - 1, 7):
+            start = video.seconds[number] - video.seconds[0]
+            assert (
+                numbers_in(read_clip(joined, ClipRequest(start_seconds=start, num_frames=2)).data)
+                == straight[number : number + 2]
+            )
+
+
+def test_a_clock_that_leaps_by_days_continues_where_it_was() -> None:
+    stamps = [*range(10), *(40 * 3600 * RATE + number for number in range(10))]
+    data = numbered_files.encode(Kind("flv", "flv"), stamps, rate=Fraction(RATE))
+    clip = read_clip(data, ClipRequest(measures_seconds=True))
+    assert (numbers_in(clip.data), clip.about["seconds"]) == (list(range(20)), 20 / RATE)
 
 
 def test_a_gap_of_some_seconds_is_kept() -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import io
 import os
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from media import video_files
+from media import numbered_files, video_files
+from media.numbered_files import KINDS, numbers_in
 from media.video_files import NAMES, RATE, make, source, times
 from numpy.typing import NDArray
 from support import skip_or_fail
@@ -272,3 +275,10 @@ def test_raw_video_is_shown_the_right_way_up_by_whatever_backend_opens_it() -> N
 def test_files_of_other_kinds_are_named(head: bytes, name: str) -> None:
     with pytest.raises(DecodeError, match=f"no video container but {name}.*; expected MP4, .*; pictures: JPEG, PNG"):
         open_video(head, backend="pyav")
+
+
+def test_a_webm_without_a_duration_as_browsers_record_it_opens_in_every_backend(backend: str) -> None:
+    kind = dataclasses.replace(KINDS["vp8"], muxer={"live": "1"})
+    data = numbered_files.encode(kind, range(30), rate=Fraction(25))
+    with open_video(data, backend=backend) as video:
+        assert numbers_in(video.frames_at(range(30))) == list(range(30))
