@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import platform
 import shlex
 from collections.abc import Mapping
@@ -21,6 +22,8 @@ from t2vdata.inspect import show
 from t2vdata.media import encode
 from t2vdata.storage import Folder
 from t2vdata.text.vocabulary import Vocabulary
+
+_log = logging.getLogger(__name__)
 
 # Where a vocabulary goes that somebody has edited.
 _EDITED_VOCABULARY = "vocabulary.edited.json"
@@ -85,9 +88,11 @@ def _is_edited(out: Folder, vocabulary: bytes, before: Manifest) -> bool:
 
 def _write_preview(out: Folder, finished: Manifest, *, is_first: bool, kept: list[str]) -> None:
     """Draw the first clips; a picture that is there already stays, since the first shards never change."""
-    picture = out.retry(lambda: show.preview(Dataset(out.url, finished)))
+    picture, missing = out.retry(lambda: show.preview(Dataset(out.url, finished)))
     if is_first or not out.exists(card.PICTURE):
         out.write(card.PICTURE, picture)
+        if missing is not None:
+            _log.warning("%s has %s: drawn as boxes; `t2vdata show` uses the fonts of the system", card.PICTURE, missing)
     elif out.read_bytes(card.PICTURE) != picture:
         kept.append(card.PICTURE)
 

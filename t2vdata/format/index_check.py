@@ -27,10 +27,10 @@ _MAX_SIDE = 1 << 16
 # Frames per second, or seconds per frame.
 _MAX_RATE = 1e6
 
-_PATTERNS = (
-    ("key", r"\A[A-Za-z0-9_-]{1,72}\z", "1 to 72 of the characters A-Z a-z 0-9 _ -"),
-    ("sha256", r"\A[0-9a-f]{64}\z", "64 hexadecimal digits"),
-)
+_HEXADECIMAL = b"0123456789abcdef"
+_KEY = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
+# {column: (bytes that its text may have, fewest, most)}
+_ALPHABETS = {"key": (_KEY, 1, 72), "sha256": (_HEXADECIMAL, 64, 64)}
 # {column: (least, most)} of numbers.
 _RANGES = {
     # A member follows its header.
@@ -133,29 +133,32 @@ def _check_text_bytes(name: str, column: Any) -> None:
         raise SchemaError(f"column {name} has {num_bytes:,} bytes of text; expected at most {_MAX_TEXT_BYTES:,} in a row group")
 
 
-def check_rows(rows: pa.Table, entry: ShardEntry, required: Sequence[str]) -> None:
-    """Check the values in the rows of one shard, of all columns that ``rows`` has."""
-    for name, is_bad, expected in _findings(rows, entry, required):
+def check_rows(rows: pa.Table, entries: Sequence[ShardEntry], required: Sequence[str]) -> None:
+    """Check the values in the rows of some shards, in order, of all columns that ``rows`` has."""
+    if not len(rows):
+        return
+    for name, is_bad, expected in _findings(rows, entries, required):
         if is_bad.any():
             index = int(is_bad.argmax())
-            raise SchemaError(
-                f"row {index} of {entry.name}: {name} is {schema.shown(rows[name][index].as_py())}; expected {expected}"
-            )
+            value, entry = rows[name][index].as_py(), entries[-1]
+            for entry in entries:
+                if index < entry.num_samples:
+                    break
+                index -= entry.num_samples
+            text = expected.format(shard=entry.name, num_bytes=entry.num_bytes)
+            raise SchemaError(f"row {index} of {entry.name}: {name} is {schema.shown(value)}; expected {text}")
 
 
-# In NumPy: comparing with a number makes pyarrow import pandas, which takes half a second.
-def _findings(rows: pa.Table, entry: ShardEntry, required: Sequence[str]) -> Iterator[tuple[str, Any, str]]:
+# In NumPy: comparing with a number makes pyarrow import pandas, which takes half a second. All shards at once: a hundred
+# thousand small shards would take minutes otherwise.
+def _findings(rows: pa.Table, entries: Sequence[ShardEntry], required: Sequence[str]) -> Iterator[tuple[str, Any, str]]:
     """Yield (column, (N,) whether each of its values is bad, what was expected)."""
-    import numpy as np
-    import pyarrow.compute as pc
-
     names = set(rows.column_names)
     for name in required:
         if name in names and rows[name].null_count:
             yield name, _array(rows[name].is_null()), "a value"
-    if "shard" in names and rows["shard"].unique().to_pylist() != [entry.name]:
-        is_bad = np.array([shard != entry.name for shard in rows["shard"].to_pylist()])
-        yield "shard", is_bad, f"{entry.name}: the index names a shard that is not in the manifest there"
+    if "shard" in names:
+        yield "shard", _other_shards(rows["shard"], entries), "{shard}: the index names a shard that is not in the manifest there"
     for name, (least, most) in _RANGES.items():
         if name in names:
             values = _array(rows[name])
@@ -168,11 +171,46 @@ def _findings(rows: pa.Table, entry: ShardEntry, required: Sequence[str]) -> Ite
         yield "fps", ~((fps >= 1 / _MAX_RATE) & (fps <= _MAX_RATE)), f"{1 / _MAX_RATE:g} to {_MAX_RATE:g}"
     if "captions" in names:
         yield "captions", _without_captions(rows["captions"]), "one caption or more"
-    for name, pattern, expected in _PATTERNS:
+    for name, (allowed, least, most) in _ALPHABETS.items():
         if name in names:
-            yield name, ~_array(pc.match_substring_regex(rows[name], pattern)), expected
-    yield from _positions(rows, entry)
+            shown = f"{least} to {most}" if least < most else least
+            yield name, _outside_alphabet(rows[name], allowed, least, most), f"{shown} of the characters {_shown_ranges(allowed)}"
+    yield from _positions(rows, entries)
     yield from _shapes(rows)
+
+
+def _other_shards(column: Any, entries: Sequence[ShardEntry]) -> Any:
+    """Return (N,) whether each row names another shard than its own."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    shards = np.repeat(np.arange(len(entries), dtype=np.int32), [entry.num_samples for entry in entries])
+    expected = pa.DictionaryArray.from_arrays(pa.array(shards), pa.array([entry.name for entry in entries])).cast(pa.string())
+    return _array(pc.not_equal(column, expected))
+
+
+def _outside_alphabet(column: Any, allowed: bytes, least: int, most: int) -> Any:
+    """Return (N,) whether each text has other characters than those allowed, or fewer or more of them."""
+    import numpy as np
+
+    array = column.combine_chunks()
+    _, offsets_buffer, data = array.buffers()
+    offsets = np.frombuffer(offsets_buffer, np.int32)[array.offset : array.offset + len(array) + 1]
+    lengths = np.diff(offsets)
+    is_bad = (lengths < least) | (lengths > most)
+    is_allowed = np.zeros(256, bool)
+    is_allowed[list(allowed)] = True
+    text = np.frombuffer(data, np.uint8)[: offsets[-1]] if data is not None else np.zeros(0, np.uint8)
+    is_odd = ~is_allowed[text[offsets[0] :]]
+    if is_odd.any():
+        rows_of_odd = np.searchsorted(offsets, offsets[0] + np.flatnonzero(is_odd), side="right") - 1
+        is_bad[rows_of_odd] = True
+    return is_bad
+
+
+def _shown_ranges(allowed: bytes) -> str:
+    return {_KEY: "A-Z a-z 0-9 _ -", _HEXADECIMAL: "0-9 a-f"}[allowed]
 
 
 def _array(column: Any) -> Any:
@@ -187,14 +225,19 @@ def _array(column: Any) -> Any:
     return np.from_dlpack(values)
 
 
-def _positions(rows: pa.Table, entry: ShardEntry) -> Iterator[tuple[str, Any, str]]:
+def _positions(rows: pa.Table, entries: Sequence[ShardEntry]) -> Iterator[tuple[str, Any, str]]:
+    import numpy as np
+
+    num_bytes = np.repeat(
+        np.array([entry.num_bytes for entry in entries], np.int64), [entry.num_samples for entry in entries]
+    )
     for role in ("pixels", "txt", "json"):
         offset, size = f"{role}_offset", f"{role}_size"
         if offset in rows.column_names and size in rows.column_names:
             offsets, sizes = _array(rows[offset]), _array(rows[size])
-            yield offset, offsets > entry.num_bytes, f"at most {entry.num_bytes}, the size of the shard"
+            yield offset, offsets > num_bytes, "at most {num_bytes}, the size of the shard"
             # Subtracting from what both are at most does not overflow.
-            yield size, sizes > entry.num_bytes - offsets, f"an end within the {entry.num_bytes} bytes of the shard"
+            yield size, sizes > num_bytes - offsets, "an end within the {num_bytes} bytes of the shard"
 
 
 def _shapes(rows: pa.Table) -> Iterator[tuple[str, Any, str]]:

@@ -62,10 +62,8 @@ class _IndexFile:
             rows = table.read_row_groups(list(shards), columns=read_columns, use_threads=read_ahead)
         # Text that is not UTF-8 is found here, not when it is used.
         rows.validate(full=True)
-        first = 0
-        for entry in entries or ():
-            index_check.check_rows(rows.slice(first, entry.num_samples), entry, REQUIRED)
-            first += entry.num_samples
+        if entries is not None:
+            index_check.check_rows(rows, entries, REQUIRED)
         return rows.select(names)
 
     def _read_coded(self, coded: list[str], columns: list[str], shards: Sequence[int]) -> pa.Table:

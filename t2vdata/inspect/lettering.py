@@ -1,11 +1,14 @@
-"""Draw captions in any script, as far as fonts go: the font in Pillow, then fonts of the system.
+"""Draw captions in any script, as far as fonts go: the font in Pillow, the font in this package, then fonts of the system.
 
-Pillow's font has little beyond ASCII. A letter that no font has is written without its accent (``e`` for ``é``) or as its
-plain form (``-`` for a dash); what has none, such as Japanese without a font for it, is a box, and is named in ``missing``.
+Pillow's font has little beyond ASCII; that of the package, a part of DejaVu Sans, has Latin, Greek, Cyrillic, Armenian and
+Georgian letters and many symbols. What no font has is written without its accent or as its plain form if it has one; else,
+such as Japanese without a font for it, it is a box, and is named in ``missing``.
 """
 
 from __future__ import annotations
 
+import importlib.resources
+import io
 import os
 import unicodedata
 from collections.abc import Iterator
@@ -15,16 +18,12 @@ if TYPE_CHECKING:
     from PIL import ImageDraw
 
 SIZE = 13
-# Files of widespread fonts: Latin, Greek and Cyrillic; Chinese, Japanese and Korean; other scripts; symbols and emoji.
+# Files of widespread fonts: other alphabets; Chinese, Japanese and Korean; other scripts; symbols and emoji.
 _SYSTEM_FONTS = (
     "DejaVuSans.ttf", "NotoSans-Regular.ttf", "NotoSansCJK-Regular.ttc", "NotoSansCJKjp-Regular.otf", "unifont.ttf",
     "unifont.otf", "Symbola.ttf", "NotoEmoji-Regular.ttf", "Arial Unicode.ttf", "seguisym.ttf", "msgothic.ttc",
 )  # fmt: skip
-# Dashes, quotation marks, and letters that are not a plain one with an accent.
-_PLAIN = {
-    "\u2013": "-", "\u2014": "-", "\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\xdf": "ss", "\xf8": "o",
-    "\u0142": "l", "\xe6": "ae",
-}  # fmt: skip
+_PACKAGED_FONT = "DejaVuSans-subset.ttf"
 _NO_CHARACTER = "\U0010ffff"
 
 
@@ -35,7 +34,10 @@ class Lettering:
         """Without system fonts, a text looks the same on every machine."""
         from PIL import ImageFont
 
-        self._fonts: list[Any] = [ImageFont.load_default(size=SIZE)]
+        packaged = importlib.resources.files("t2vdata.inspect").joinpath(_PACKAGED_FONT).read_bytes()
+        self._fonts: list[Any] = [ImageFont.load_default(size=SIZE), ImageFont.truetype(io.BytesIO(packaged), SIZE)]
+        # Fonts differ in the height above it.
+        self._baseline = self._fonts[0].getmetrics()[0]
         self._names = list(_SYSTEM_FONTS) if with_system_fonts else []
         self._font_of: dict[str, int | None] = {}
         self.missing: dict[str, None] = {}
@@ -48,13 +50,13 @@ class Lettering:
     def draw(self, drawing: ImageDraw.ImageDraw, left: float, top: float, text: str, *, fill: tuple[int, int, int]) -> None:
         """Draw a line of text."""
         for font, run in self._runs(text):
-            drawing.text((left, top), run, fill=fill, font=font)
+            drawing.text((left, top + self._baseline), run, fill=fill, font=font, anchor="ls")
             left += font.getlength(run)
 
     def _runs(self, text: str) -> Iterator[tuple[Any, str]]:
         """Yield (font, text) of adjacent characters that share a font."""
         run, current = "", self._fonts[0]
-        for character in text:
+        for character in unicodedata.normalize("NFC", text):
             font, drawn = self._choose(character)
             if run and font is not current:
                 yield current, run
@@ -64,10 +66,19 @@ class Lettering:
             yield current, run
 
     def _choose(self, character: str) -> tuple[Any, str]:
+        match unicodedata.category(character):
+            case "Cf":
+                # Joiners, and marks that would turn the direction of what follows.
+                return self._fonts[0], ""
+            case "Cc" | "Cs" if not character.isspace():
+                # Control characters and halves of surrogate pairs, which Pillow cannot draw.
+                character = "\ufffd"
         font = self._font_with(character)
         if font is not None:
             return font, character
-        plain = _PLAIN.get(character) or _without_accents(character)
+        plain = _without_accents(character)
+        if not plain and unicodedata.combining(character):
+            return self._fonts[0], ""
         if not plain:
             self.missing[character] = None
         return self._fonts[0], plain or character
@@ -93,7 +104,7 @@ class Lettering:
 
 
 def _has(font: Any, character: str) -> bool:
-    if character.isspace() or unicodedata.combining(character):
+    if character.isspace():
         return True
     return bytes(font.getmask(character)) != bytes(font.getmask(_NO_CHARACTER))
 
@@ -105,6 +116,10 @@ def _without_accents(character: str) -> str:
 
 def missing_fonts(missing: dict[str, None]) -> str:
     """Return what to say about characters that no font has."""
-    shown = " ".join(list(missing)[:12]) + (" ..." if len(missing) > 12 else "")
-    kind = "Arial Unicode" if os.name == "nt" else "DejaVu Sans, Noto Sans CJK or Noto Emoji"
-    return f"no font here has {shown}: drawn as boxes; install a font such as {kind}"
+    kind = "Arial Unicode" if os.name == "nt" else "Noto Sans CJK or Noto Emoji"
+    return f"no font here has {shown_characters(missing)}: drawn as boxes; install a font such as {kind}"
+
+
+def shown_characters(missing: dict[str, None]) -> str:
+    """Return some characters for a message."""
+    return " ".join(list(missing)[:12]) + (" ..." if len(missing) > 12 else "")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from t2vdata import storage
 from t2vdata.errors import RequestError
 from t2vdata.format.dataset import Dataset, Item, Split
-from t2vdata.inspect.lettering import SIZE, Lettering, missing_fonts
+from t2vdata.inspect.lettering import SIZE, Lettering, missing_fonts, shown_characters
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,13 +77,18 @@ def write(items: Sequence[Item], out: str) -> str | None:
     return missing_fonts(lettering.missing) if lettering.missing else None
 
 
-def preview(dataset: Dataset) -> bytes:
-    """Return a contact sheet of a dataset's first clips; only the index rows of their shard are read."""
+def preview(dataset: Dataset) -> tuple[bytes, str | None]:
+    """Return a contact sheet of a dataset's first clips, and which characters its font lacks, if any.
+
+    Only the index rows of their shard are read.
+    """
     name = _first_split(dataset)
     first = dataset.manifest.splits[name].shards[0]
     split = Split(dataset.path, name, (first,), dataset.manifest.shard_range(name)[:1], dataset.fingerprint)
     # The same on every machine, whatever fonts it has.
-    return contact_sheet(split[:4], lettering=Lettering(with_system_fonts=False))
+    lettering = Lettering(with_system_fonts=False)
+    picture = contact_sheet(split[:4], lettering=lettering)
+    return picture, f"no letters for {shown_characters(lettering.missing)}" if lettering.missing else None
 
 
 def contact_sheet(items: Sequence[Item], *, num_frames: int = SHEET_FRAMES, lettering: Lettering | None = None) -> bytes:
