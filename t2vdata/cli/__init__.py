@@ -5,15 +5,17 @@ Exit codes: 0 success, 1 an error in the data or the request, 2 wrong usage, 130
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import click
 
 from t2vdata import __version__, extras
-from t2vdata.cli._console import echo, print_safely
+from t2vdata.cli._console import echo, print_safely, printable
 from t2vdata.errors import T2VError, nearest
 from t2vdata.processes import reserve_standard_descriptors
 
@@ -58,9 +60,14 @@ class Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _escaped_usage_errors():
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with _escaped_usage_errors():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             # click itself would exit with 1.
             echo("t2vdata: interrupted", err=True)
@@ -80,6 +87,17 @@ class Commands(click.Group):
                 raise
             echo(f"t2vdata: {missing}", err=True)
             sys.exit(1)
+
+
+@contextlib.contextmanager
+def _escaped_usage_errors() -> Iterator[None]:
+    """Escape the arguments that click quotes: names of files may be those of a stranger."""
+    try:
+        yield
+    except click.ClickException as error:
+        # Typed as final, but read only when the error is shown.
+        error.message = printable(error.message)  # type: ignore[misc]
+        raise
 
 
 def _open_standard_streams() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from collections import Counter
@@ -242,7 +243,7 @@ def _print(result: BuildResult, seconds: float) -> None:
     else:
         out.print(f"nothing to do: {result.out} is complete", markup=False)
     if tally.kept:
-        out.print(f"next: t2vdata show {result.out}", markup=False)
+        out.print(f"next: t2vdata show {shlex.quote(result.out)}", markup=False)
     else:
         echo(f"t2vdata: {_why_nothing_is_kept(result)}", err=True)
 

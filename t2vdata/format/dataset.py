@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 import os
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -196,6 +197,11 @@ def check_is_split(value: object) -> None:
         raise RequestError(f"expected a split, got {type(value).__name__}; use t2vdata.open_dataset(PATH)[SPLIT]")
 
 
+def _verify(path: str) -> str:
+    """Return the command that tells what is wrong with a dataset."""
+    return f"`t2vdata verify {shlex.quote(path)}`"
+
+
 def _read(path: str, row: Mapping[str, Any]) -> Item:
     """Read all members of a sample at once: they are adjacent in the shard."""
     spans = {role: (row[f"{role}_offset"], row[f"{role}_size"]) for role in ("pixels", "txt", "json")}
@@ -203,7 +209,7 @@ def _read(path: str, row: Mapping[str, Any]) -> Item:
     end = max(offset + size for offset, size in spans.values())
     if end - start > sum(size for _, size in spans.values()) + _MAX_GAP_BYTES:
         raise ShardError(
-            f"{row['shard']}: the members of {row['key']} are not adjacent, according to the index; run `t2vdata verify {path}`"
+            f"{row['shard']}: the members of {row['key']} are not adjacent, according to the index; run {_verify(path)}"
         )
     data = _read_range(path, row["shard"], start, end - start)
     parts = {role: data[offset - start : offset - start + size] for role, (offset, size) in spans.items()}
@@ -211,20 +217,17 @@ def _read(path: str, row: Mapping[str, Any]) -> Item:
         meta = schema.parse(parts["json"])
         schema.mapping(schema.text, schema.anything)(meta, "the content")
     except SchemaError as error:
-        raise ShardError(
-            f"{row['shard']}: the JSON of {row['key']} is damaged ({error}); run `t2vdata verify {path}`"
-        ) from error
+        raise ShardError(f"{row['shard']}: the JSON of {row['key']} is damaged ({error}); run {_verify(path)}") from error
     max_pixels = row["num_frames"] * row["height"] * row["width"]
     try:
         frames = decode.decode(
             row["extension"], parts["pixels"], fps=row["fps"], channels=row["channels"], max_pixels=max_pixels
         )
     except ClipError as error:
-        raise DecodeError(f"{row['shard']}: the pixels of {row['key']}: {error}; run `t2vdata verify {path}`") from error
+        raise DecodeError(f"{row['shard']}: the pixels of {row['key']}: {error}; run {_verify(path)}") from error
     if (shape := frames.data.shape[:3]) != (expected := (row["num_frames"], row["height"], row["width"])):
         raise DecodeError(
-            f"{row['shard']}: the pixels of {row['key']} are {shape} (T, H, W), the index says {expected}; run `t2vdata verify "
-            f"{path}`"
+            f"{row['shard']}: the pixels of {row['key']} are {shape} (T, H, W), the index says {expected}; run {_verify(path)}"
         )
     return Item(row["key"], frames, tuple(row["captions"]), meta)
 
@@ -236,5 +239,5 @@ def _read_range(path: str, shard: str, start: int, size: int) -> bytes:
         return storage.read_range(name, start, size)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ShardError(
-            f"no shard {shard} in {path}: {error}; restore it, and see what else is missing with `t2vdata verify {path}`"
+            f"no shard {shard} in {path}: {error}; restore it, and see what else is missing with {_verify(path)}"
         ) from error

@@ -31,6 +31,7 @@ _HEXADECIMAL = b"0123456789abcdef"
 _KEY = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 # {column: (bytes that its text may have, fewest, most)}
 _ALPHABETS = {"key": (_KEY, 1, 72), "sha256": (_HEXADECIMAL, 64, 64)}
+_OWN_SHARD = "{shard}: the index names a shard that is not in the manifest there"
 # {column: (least, most)} of numbers.
 _RANGES = {
     # A member follows its header.
@@ -158,7 +159,11 @@ def _findings(rows: pa.Table, entries: Sequence[ShardEntry], required: Sequence[
         if name in names and rows[name].null_count:
             yield name, _array(rows[name].is_null()), "a value"
     if "shard" in names:
-        yield "shard", _other_shards(rows["shard"], entries), "{shard}: the index names a shard that is not in the manifest there"
+        yield (
+            "shard",
+            _other_shards(rows["shard"], entries),
+            _OWN_SHARD,
+        )
     for name, (least, most) in _RANGES.items():
         if name in names:
             values = _array(rows[name])
@@ -174,7 +179,11 @@ def _findings(rows: pa.Table, entries: Sequence[ShardEntry], required: Sequence[
     for name, (allowed, least, most) in _ALPHABETS.items():
         if name in names:
             shown = f"{least} to {most}" if least < most else least
-            yield name, _outside_alphabet(rows[name], allowed, least, most), f"{shown} of the characters {_shown_ranges(allowed)}"
+            yield (
+                name,
+                _outside_alphabet(rows[name], allowed, least, most),
+                f"{shown} of the characters {_shown_ranges(allowed)}",
+            )
     yield from _positions(rows, entries)
     yield from _shapes(rows)
 
@@ -228,9 +237,7 @@ def _array(column: Any) -> Any:
 def _positions(rows: pa.Table, entries: Sequence[ShardEntry]) -> Iterator[tuple[str, Any, str]]:
     import numpy as np
 
-    num_bytes = np.repeat(
-        np.array([entry.num_bytes for entry in entries], np.int64), [entry.num_samples for entry in entries]
-    )
+    num_bytes = np.repeat(np.array([entry.num_bytes for entry in entries], np.int64), [entry.num_samples for entry in entries])
     for role in ("pixels", "txt", "json"):
         offset, size = f"{role}_offset", f"{role}_size"
         if offset in rows.column_names and size in rows.column_names:

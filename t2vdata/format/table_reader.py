@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -244,7 +245,7 @@ def _table_file(folder: str, name: str) -> Iterator[Any]:
         # The storage failed, which says nothing about the content.
         raise
     except SchemaError as error:
-        raise DataError(f"{path} is damaged: {error}; check with `t2vdata verify {folder}`") from error
+        raise DataError(f"{path} is damaged: {error}; check with `t2vdata verify {shlex.quote(folder)}`") from error
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             # The system's error, with a number; those of pyarrow have none.

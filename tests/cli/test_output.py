@@ -128,3 +128,10 @@ def test_every_problem_is_listed(copy: Path, built: BuildResult) -> None:
     assert done.exit_code == 1
     assert all(shard.name in done.output for _, shard in built.manifest.shards())
     assert manifest.MANIFEST not in done.output
+
+
+def test_usage_errors_quote_arguments_escaped() -> None:
+    for words in (["stats"], [EVIL], ["show", "x", f"--{EVIL}"], ["stats", "x", EVIL], ["bench", "x", "--batch", EVIL]):
+        done = run(*words)
+        assert done.exit_code == 2, done.output
+        assert_harmless(done.output)
