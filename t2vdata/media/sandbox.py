@@ -30,12 +30,12 @@ MEMORY_GIGABYTES = 4
 # A compromised helper must not make this process allocate without bound; real headers take less than a kilobyte.
 _MAX_HEADER_BYTES = 1 << 20
 # How often fresh helpers may die on a file before the file is given up: of a fault of their own, and of a signal that only
-# others send, such as the kernel when memory is short.
-_MAX_CRASHES, _MAX_KILLS = 3, 5
+# others send, such as the kernel when memory is short. The second says little about the file, so it takes many.
+_MAX_CRASHES, _MAX_KILLS = 3, 15
 _FAULTS = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS}
 # A helper that is killed while it starts has seen no file.
 _MAX_STARTS = 20
-_PAUSE_SECONDS = 0.05
+_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.05, 0.3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Sandbox:
                         if deaths[death.how] == death.max_times:
                             raise DecodeError(death.verdict) from None
                         # The kernel may have killed it for lack of memory, which may soon be better.
-                        time.sleep(_PAUSE_SECONDS * deaths.total())
+                        time.sleep(min(_MAX_PAUSE_SECONDS, _PAUSE_SECONDS * deaths.total()))
 
     def close(self) -> None:
         """Kill the helper; the next clip starts another."""
@@ -184,8 +184,13 @@ def _start(memory_gigabytes: int) -> Child:
             returncode = helper.wait()
             helper.close()
             # A signal came from outside: it has seen no file yet.
-            if returncode >= 0 or attempt == _MAX_STARTS - 1:
+            if returncode >= 0:
                 raise
+            if attempt == _MAX_STARTS - 1:
+                raise WorkerDiedError(
+                    f"{_MAX_STARTS} decoders in a row were ended by {describe_exit(returncode)} as they started (out of "
+                    f"memory? they need {memory_gigabytes} GiB of address space); run the same command again"
+                ) from None
             time.sleep(min(1.0, _PAUSE_SECONDS * attempt))
         except BaseException:
             helper.close()
