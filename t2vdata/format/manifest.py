@@ -236,7 +236,7 @@ def spec_differences(a: Any, b: Any, name: str = "") -> Iterator[tuple[str, str,
 def read(folder: str) -> Manifest:
     """Read the manifest of a dataset folder. Raises NotADatasetError, which says what the path holds instead."""
     try:
-        return Manifest.of_folder(Folder(folder))
+        return storage.retry_reading(lambda: Manifest.of_folder(Folder(folder)))
     except (FileNotFoundError, NotADirectoryError):
         raise NotADatasetError(_why_no_dataset(folder)) from None
     except StorageError as error:

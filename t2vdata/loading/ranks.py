@@ -51,6 +51,8 @@ class Ranks:
     def agreed(self, earlier: Rank | None) -> Rank:
         """Return the rank that is known now. Raises RequestError if reading started earlier as another."""
         known = self._known()
+        if not (self._given or _of_process_group() or self._of_parent):
+            _check_environment()
         if earlier is not None and earlier != known:
             raise RequestError(
                 f"reading started as {earlier}, and now this process is {known}: the ranks would read other clips than before; "
@@ -76,7 +78,8 @@ def _of_process_group() -> Rank | None:
 def _of_environment() -> Rank | None:
     """Return what torchrun and others set for each process that they start."""
     words = os.environ.get("RANK"), os.environ.get("WORLD_SIZE")
-    if words[0] is None or words[1] is None:
+    # Container settings may define both as empty.
+    if words[0] is None or words[1] is None or words == ("", ""):
         return None
     try:
         rank = Rank(*map(int, (words[0], words[1])))
@@ -88,3 +91,13 @@ def _of_environment() -> Rank | None:
             "correct them, or give rank and world"
         )
     return rank
+
+
+def _check_environment() -> None:
+    """Raise RequestError if the environment speaks of several ranks, but does not say which of them this process is."""
+    world = os.environ.get("WORLD_SIZE", "")
+    if world.isdecimal() and int(world) > 1 and not os.environ.get("RANK"):
+        raise RequestError(
+            f"WORLD_SIZE={world} in the environment, but no RANK: each rank would read all clips; start to read after "
+            "torch.distributed.init_process_group, set RANK, or give rank and world"
+        )

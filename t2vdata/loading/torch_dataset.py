@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from t2vdata.errors import RequestError
 from t2vdata.format.dataset import Split
@@ -51,6 +51,15 @@ class BatchDataset(IterableDataset[Batch]):
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next loop, in all workers. If another epoch was resumed, its position is dropped."""
         self._epoch.set(_trainer(), whole_number("epoch", epoch))
+
+    def dataloader(self, **options: Any) -> DataLoader[Batch]:
+        """Return a DataLoader of these batches, with its other ``options``; Accelerate's ``prepare`` leaves it as it is.
+
+        Of any other DataLoader over an IterableDataset, ``prepare`` reads the first rank's and deals it out.
+        """
+        dataloader = DataLoader(self, batch_size=None, **options)
+        dataloader._is_accelerate_prepared = True
+        return dataloader
 
     def __len__(self) -> int:
         """Return the number of batches of an epoch on this rank, over all workers."""

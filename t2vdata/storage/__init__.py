@@ -40,6 +40,9 @@ from t2vdata.storage.paths import (
     join,
     parent,
 )
+from t2vdata.storage.retry import (
+    retry_reading,
+)
 from t2vdata.storage.scratch import (
     scratch,
     scratch_errors,
@@ -72,6 +75,7 @@ __all__ = [
     "remove",
     "remove_all",
     "remove_folder",
+    "retry_reading",
     "scratch",
     "scratch_errors",
     "sha256",

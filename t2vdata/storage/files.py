@@ -186,7 +186,7 @@ def fetched(url: str, *, max_bytes: int) -> Iterator[IO[bytes]]:
 
     Raises as ``open_read``.
     """
-    num_bytes = remote.size(url)
+    num_bytes = retry.retry_reading(lambda: remote.size(url))
     if num_bytes is not None and num_bytes > max_bytes:
         with open_read(url) as file:
             yield file

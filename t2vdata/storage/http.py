@@ -80,6 +80,10 @@ class _Response:
             return await asyncio.wait_for(request, timeout_seconds)
         except aiohttp.ServerTimeoutError:
             raise
+        except aiohttp.TooManyRedirects as error:
+            raise StorageError(
+                f"{self._url} redirects {len(error.history)} times or in a circle; open the address of the file itself"
+            ) from error
         except TimeoutError as error:
             raise TimeoutError(f"Timeout: no answer within {timeout_seconds:g} s") from error
 

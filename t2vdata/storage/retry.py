@@ -79,3 +79,14 @@ def retry(operation: Callable[[], Answer], patience_seconds: float, *, stop: thr
                 raise StoreAwayError(
                     f"{error}; gave up after {patience_seconds:.0f} s; run the same command again, finished shards are kept"
                 ) from error
+
+
+def retry_reading(operation: Callable[[], Answer]) -> Answer:
+    """Return what ``operation`` returns; repeat it a few times while the store is unavailable or busy (``READING``)."""
+    failures = Failures(READING)
+    while True:
+        try:
+            return operation()
+        except TransientError:
+            if not failures.may_retry():
+                raise

@@ -167,7 +167,7 @@ class Vocabulary:
         """
         path = os.fspath(path)
         try:
-            body = json.loads(storage.read_bytes(path, max_bytes=_MAX_BYTES))
+            body = json.loads(storage.retry_reading(lambda: storage.read_bytes(path, max_bytes=_MAX_BYTES)))
             if body["format"] != FORMAT:
                 raise DataError(f"{path} has format {body['format']!r}, expected {FORMAT!r}")
             words, counts = zip(*body["words"], strict=True)

@@ -48,6 +48,24 @@ def test_rank_and_world_size_of_the_environment_share_out_the_clips(
 
 
 @pytest.mark.parametrize("make", [Loader, BatchDataset])
+def test_several_ranks_that_do_not_know_which_they_are_read_nothing(
+    split: Split, make: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    reading = make(split, SPEC)
+    with pytest.raises(
+        RequestError, match=r"WORLD_SIZE=2 in the environment, but no RANK.*after.*init_process_group, set RANK"
+    ):
+        next(iter(reading))
+    assert len(make(split, SPEC, rank=0, world=1)) == len(list(make(split, SPEC, rank=0, world=1)))
+
+
+def test_an_empty_rank_in_the_environment_is_none(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_rank(monkeypatch, "", "")
+    assert Loader(split, SPEC).world == 1
+
+
+@pytest.mark.parametrize("make", [Loader, BatchDataset])
 def test_a_rank_that_changes_after_reading_started_is_refused(
     split: Split, make: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:

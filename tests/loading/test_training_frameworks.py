@@ -136,3 +136,16 @@ def test_accelerate_trains_on_each_clip_once_an_epoch(split: Split, make: Callab
             optimizer.step()
             optimizer.zero_grad()
     assert epochs == expected(split)
+
+
+def test_accelerate_leaves_the_dataloader_of_a_batch_dataset_as_it_is(split: Split) -> None:
+    import accelerate
+
+    dataset = BatchDataset(split, SPEC, seed=3)
+    batches = dataset.dataloader()
+    assert accelerate.Accelerator(cpu=True).prepare(batches) is batches
+    # Exactly as many steps as batches: the next loop is the next epoch.
+    epochs = [
+        [key for _, batch in zip(range(len(batches)), batches, strict=False) for key in batch.keys] for _ in range(NUM_EPOCHS)
+    ]
+    assert epochs == expected(split)

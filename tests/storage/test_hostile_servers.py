@@ -12,7 +12,8 @@ from yarl import URL
 
 from t2vdata import open_dataset, storage
 from t2vdata.errors import NotADatasetError, StorageError, TransientError
-from t2vdata.storage import files, remote
+from t2vdata.format import manifest
+from t2vdata.storage import remote
 from t2vdata.storage.redirects import ALLOWED_HOSTS_VARIABLE, why_not, why_not_address
 
 Request = http.server.BaseHTTPRequestHandler
@@ -28,6 +29,7 @@ def redirecting(target: Callable[[], str]) -> Callable[[Request], None]:
             return
         request.send_response(302)
         request.send_header("Location", target())
+        request.send_header("Connection", "close")
         request.send_header("Content-Length", "0")
         request.end_headers()
 
@@ -38,6 +40,31 @@ def test_a_redirect_on_the_same_host_is_followed() -> None:
     with servers.scripted_server(redirecting(lambda: "/here")) as server:
         assert storage.read_bytes(f"{server.url}/there") == b"hello"
         assert storage.size(f"{server.url}/there") == 5
+
+
+def test_redirects_in_a_circle_are_an_error() -> None:
+    with (
+        servers.scripted_server(redirecting(lambda: "/there")) as server,
+        pytest.raises(StorageError, match=r"/there redirects \d+ times or in a circle; open the address of the file itself"),
+    ):
+        storage.read_bytes(f"{server.url}/there")
+
+
+def test_a_manifest_is_asked_for_again_while_a_server_is_busy() -> None:
+    num_requests = 0
+
+    def answer(request: Request) -> None:
+        nonlocal num_requests
+        num_requests += 1
+        is_busy = num_requests < 3
+        request.send_response(503 if is_busy else 200)
+        request.send_header("Content-Length", "0" if is_busy else "5")
+        request.end_headers()
+        request.wfile.write(b"" if is_busy else b"hello")
+
+    with servers.scripted_server(answer) as server, pytest.raises(NotADatasetError, match="it is not JSON"):
+        open_dataset(server.url)
+    assert num_requests == 3
 
 
 def test_a_redirect_to_another_host_is_refused_before_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +124,7 @@ def test_a_manifest_that_never_ends_is_refused(monkeypatch: pytest.MonkeyPatch) 
     ):
         pass
     message = r"/manifest.json sends more than 1000000 bytes; expected a smaller file there"
-    monkeypatch.setattr(files, "MAX_BYTES_IN_MEMORY", 1_000_000)
+    monkeypatch.setattr(manifest, "MAX_BYTES", 1_000_000)
     with servers.scripted_server(endless) as server, pytest.raises(NotADatasetError, match=message):
         open_dataset(server.url)
 
