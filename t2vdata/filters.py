@@ -7,6 +7,7 @@ the same for every clip it applies to ("caption over 60 characters"), so that bu
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -137,7 +138,10 @@ class AnnotationFilter:
 
 @dataclass(frozen=True)
 class HasMedia:
-    """Keep clips whose media file exists. Files at URLs outside a listing are assumed to exist: a check costs a request."""
+    """Keep clips whose media file exists; a folder or a pipe is none.
+
+    Files at URLs outside a listing are assumed to exist: a check costs a request.
+    """
 
     def why_not(self, clip: Clip, /) -> str | None:
         media = clip.media
@@ -146,7 +150,7 @@ class HasMedia:
         if media.absent_reason is not None:
             return media.absent_reason
         is_listed = media.size_bytes is not None or media.is_in_archive
-        return None if is_listed or storage.is_url(media.path) or storage.exists(media.path) else "no media file"
+        return None if is_listed or storage.is_url(media.path) or os.path.isfile(media.path) else "no media file"
 
 
 @dataclass(frozen=True)

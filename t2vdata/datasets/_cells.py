@@ -16,10 +16,12 @@ from typing import Any
 from t2vdata.text import captions
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
-# 1:02.5 and 0:01:02.5
-_CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)", re.ASCII)
+# 75:02.5 and 0:01:02.5
+_CLOCK = re.compile(r"(?:(\d+):(?=[0-5]?\d:))?(\d+):([0-5]?\d(?:\.\d+)?)", re.ASCII)
 # Integers up to here are exact as floats: a column of integers with gaps comes as floats.
 _MAX_EXACT = 1 << 53
+# Linux has no longer ones.
+_MAX_PATH_BYTES = 4096
 
 
 class CellError(Exception):
@@ -45,7 +47,7 @@ def is_missing(value: Any) -> bool:
 
 def text(value: Any) -> str:
     """Return the text of a cell as it stands, bytes as UTF-8; an empty text for an empty cell. Raises CellError."""
-    if is_missing(value):
+    if type(value) is not str and is_missing(value):
         return ""
     if isinstance(value, bytes):
         try:
@@ -78,34 +80,57 @@ def name(value: Any) -> str:
     return captions.clean(text(value))
 
 
+def path_and_bytes(value: Any) -> tuple[Any, bytes | None]:
+    """Return (path, content) of a file as a table has it: a path, its bytes, or both as Hugging Face's datasets write them.
+
+    Bytes that are a printable text are a path: some writers do not mark texts as such. Raises CellError.
+    """
+    if isinstance(value, bytes):
+        return (value, None) if _is_path(value) else ("", value)
+    if not isinstance(value, dict) or value.keys().isdisjoint(("bytes", "path")):
+        return value, None
+    content = value.get("bytes")
+    if content is not None and not isinstance(content, bytes):
+        raise CellError("has a file that is not bytes", content)
+    return value.get("path"), content
+
+
+def _is_path(value: bytes) -> bool:
+    if len(value) > _MAX_PATH_BYTES:
+        return False
+    try:
+        return value.decode().isprintable()
+    except UnicodeDecodeError:
+        return False
+
+
 def seconds(value: Any) -> float | None:
     """Return a time in seconds: a number, a duration, a time of day, ``1.5`` or ``1:02.5``; None for an empty cell.
 
     Raises CellError for anything else, and for negative and infinite times.
     """
+    if value is None or value == "":
+        return None
     result = _seconds(value)
     if result is not None and not 0 <= result < math.inf:
         raise CellError("is no number of seconds", value)
-    return result
+    # Without the sign of minus zero.
+    return None if result is None else abs(result)
 
 
 def _seconds(value: Any) -> float | None:
-    if value is None:
-        return None
+    if isinstance(value, str | bytes):
+        return _seconds_of_text(text(value).strip(), value)
     if isinstance(value, datetime.timedelta):
         return value.total_seconds()
     if isinstance(value, datetime.time):
         return value.hour * 3600 + value.minute * 60 + value.second + value.microsecond / 1e6
-    if isinstance(value, bool) or not isinstance(value, str | bytes | int | float | decimal.Decimal):
+    if isinstance(value, bool) or not isinstance(value, int | float | decimal.Decimal):
         raise CellError("is no number of seconds", value)
-    if is_missing(value):
-        return None
-    if not isinstance(value, str | bytes):
-        try:
-            return float(value)
-        except OverflowError:
-            raise CellError("is no number of seconds", value) from None
-    return _seconds_of_text(captions.clean(text(value)), value)
+    try:
+        return None if is_missing(value) else float(value)
+    except OverflowError:
+        raise CellError("is no number of seconds", value) from None
 
 
 def _seconds_of_text(content: str, value: Any) -> float | None:

@@ -95,7 +95,7 @@ class _File:
         import pyarrow as pa
 
         fields = [self.schema.field(name).type for name in columns]
-        has_files = any(pa.types.is_struct(kind) or pa.types.is_binary(kind) for kind in fields)
+        has_files = any(pa.types.is_struct(kind) or _is_binary(kind) for kind in fields)
         size = _BATCH_ROWS_WITH_FILES if has_files else _BATCH_ROWS
         batches = self._all_batches(list(columns), size, first_group)
         while (batch := self._guarded(lambda: next(batches, None))) is not None:
@@ -131,6 +131,12 @@ class _File:
             where = f", after row {self._num_rows}" if self._num_rows else ""
             problem = " ".join(str(error).split())[:200]
             raise RawDataError(f"{self.path}{where}: {problem}; the file is damaged, write it again") from None
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
 
 
 def _values(column: pa.Array) -> list[Any]:

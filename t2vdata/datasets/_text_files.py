@@ -14,6 +14,14 @@ from t2vdata.text import captions
 
 # A longer field is not a caption but an unclosed quote; as long as the longest item of a JSON file.
 _MAX_FIELD_CHARS = 1 << 24
+# {how a file begins that is often given another ending: what it is, and what to do}, bytes that are not UTF-8 as surrogates
+_BINARY = {
+    "\x1f\udc8b": "compressed by gzip; unpack it",
+    "PK\x03\x04": "a zip archive; unpack it",
+    "PAR1": "a parquet file; let its name end in .parquet",
+    "ARROW1": "a feather file; let its name end in .feather",
+    "(\udcb5/\udcfd": "compressed by zstd; unpack it",
+}
 _TOO_DEEP = "its values are nested too deeply"
 
 
@@ -42,13 +50,20 @@ def lines(
     try:
         with open(path, encoding="utf-8-sig", errors="surrogateescape", newline=newline) as file:
             for number, line in enumerate(file, start=1):
-                if number == 1 and line.startswith(("\udcff\udcfe", "\udcfe\udcff")):
-                    raise RawDataError(f"{path} is UTF-16; save it as UTF-8")
+                if number == 1 and (why := _why_not_text(line)) is not None:
+                    raise RawDataError(f"{path} is {why}")
                 if errors == "strict" and not captions.is_unicode(line):
                     raise _not_utf8(path, number, line)
                 yield line
     except OSError as error:
         raise unreadable(path, error) from None
+
+
+def _why_not_text(first_line: str) -> str | None:
+    """Return what a file is that begins with this line, and what to do, if it is no text."""
+    if first_line.startswith(("\udcff\udcfe", "\udcfe\udcff")) or "\0" in first_line[:2]:
+        return "UTF-16; save it as UTF-8"
+    return next((kind for start, kind in _BINARY.items() if first_line.startswith(start)), None)
 
 
 def _not_utf8(path: Path, number: int, line: str) -> RawDataError:
@@ -109,7 +124,9 @@ def json_value(text: str | bytes, source: str, expected: str, *, object_pairs_ho
     try:
         return json.loads(text, object_pairs_hook=object_pairs_hook)
     except UnicodeDecodeError as error:
-        raise RawDataError(f"{source}: byte {error.start} is not UTF-8; {expected}") from None
+        line = error.object.count(b"\n", 0, error.start) + 1
+        bad_byte = error.object[error.start]
+        raise RawDataError(f"{source}, line {line}: byte 0x{bad_byte:02x} is not UTF-8; save the file as UTF-8") from None
     except ValueError as error:
         raise RawDataError(f"{source}: {json_problem(error)}; {expected}") from None
     except RecursionError:

@@ -1,4 +1,4 @@
-"""Assign clips to splits by a hash of their group: adding a clip moves no other clip."""
+"""Splits: their names in annotations, and assignment by a hash of the group, in which adding a clip moves no other clip."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ import hashlib
 from collections.abc import Mapping
 
 from t2vdata.errors import RequestError
+
+# {how annotations call a split: its name}
+SPLIT_NAMES = {
+    "train": "train", "val": "val", "test": "test", "training": "train", "validation": "val", "validate": "val", "valid": "val",
+    "dev": "val", "testing": "test",
+}  # fmt: skip
 
 
 def split_of(group: str, seed: int, shares: Mapping[str, float]) -> str:

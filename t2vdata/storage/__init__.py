@@ -39,6 +39,7 @@ from t2vdata.storage.paths import (
     is_url,
     join,
     parent,
+    why_not_url,
 )
 from t2vdata.storage.retry import (
     retry_reading,
@@ -82,6 +83,7 @@ __all__ = [
     "size",
     "sizes",
     "sweep",
+    "why_not_url",
     "write_whole",
     "written_whole",
 ]

@@ -3,11 +3,32 @@
 from __future__ import annotations
 
 import os
+import urllib.parse
 
 
 def is_url(path: str) -> bool:
     """Return whether ``path`` is a URL such as s3://bucket/key; ``pipe:`` and other shell forms are not."""
     return "://" in path
+
+
+def why_not_url(url: str) -> str | None:
+    """Return why no file can be behind a URL, or None: an unknown protocol, no host, no name. Nothing is asked."""
+    from fsspec.registry import known_implementations, registry
+
+    protocol, _, rest = url.partition("://")
+    if "::" in url:
+        return None
+    if protocol not in known_implementations and protocol not in registry:
+        return "a URL of an unknown protocol"
+    if protocol not in ("http", "https"):
+        bucket, _, key = rest.partition("/")
+        return "a URL without a bucket or a name" if protocol in ("s3", "s3a", "gs", "gcs") and not (bucket and key) else None
+    try:
+        parts = urllib.parse.urlsplit(url)
+        is_valid = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_valid = False
+    return None if is_valid else "a URL without a valid host"
 
 
 def absolute(path: str) -> str:

@@ -8,12 +8,23 @@ from collections.abc import Sequence
 
 # How Python reads a byte that is not UTF-8 in a file name.
 _RAW_BYTE = re.compile("[\udc80-\udcff]")
+# Control and format characters, and blanks.
+_INVISIBLE = frozenset(("Cc", "Cf", "Zs", "Zl", "Zp"))
 _WORD = re.compile(r"\w+(?:['\N{RIGHT SINGLE QUOTATION MARK}-]\w+)*")
 
 
 def clean(text: str) -> str:
-    """Return ``text`` in Unicode NFC, with each run of whitespace replaced by one space, and none at the ends."""
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    """Return ``text`` in Unicode NFC, with each run of whitespace replaced by one space, and none at the ends.
+
+    A text that shows nothing, such as a zero-width space, becomes an empty one.
+    """
+    form = text if text.isascii() else unicodedata.normalize("NFC", text)
+    cleaned = " ".join(form.split())
+    return cleaned if _is_visible(cleaned) else ""
+
+
+def _is_visible(text: str) -> bool:
+    return text[:1].isalnum() or any(unicodedata.category(character) not in _INVISIBLE for character in text)
 
 
 def lines(text: str) -> list[str]:

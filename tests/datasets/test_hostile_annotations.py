@@ -243,3 +243,13 @@ def test_a_file_whose_own_name_is_not_utf8_is_refused(option: str, tmp_path: Pat
     flag = f"--{option.replace('_', '-')}"
     with pytest.raises(RequestError, match=rf"{flag}: the name 'caf.*\.csv' is not UTF-8; rename it"):
         datasets.open("table", options={option: name if option == "caption_column" else tmp_path / name})
+
+
+def test_a_split_of_kinetics_that_is_none_rejects_its_row(tmp_path: Path) -> None:
+    splits = ("training", "holdout_test", "Validate", "", "other")
+    rows = "".join(f"sailing,abcdefghij{number},0,10,{split},0\n" for number, split in enumerate(splits))
+    root = kinetics(tmp_path / "k400", rows, *(f"abcdefghij{number}_000000_000010.mp4" for number in range(5)))
+    dataset = datasets.open("kinetics", str(root))
+    videos = {split: [clip.meta["video"][-1] for clip in dataset.clips(split)] for split in dataset.SPLITS}
+    assert videos == {"train": ["0", "3", "4"], "val": ["2"], "test": ["1"]}
+    assert [clip.reject_reason for clip in dataset.clips("train")] == [None, None, "split is none of train, val and test"]

@@ -314,7 +314,7 @@ def test_deepminds_json_is_read_too(root: Path) -> None:
     with pytest.raises(RawDataError, match=r"train\.json, character 0: expected {, got \["):
         clips(root, annotations=path)
     path.write_text('{"a": 3}')
-    with pytest.raises(RawDataError, match=r"train\.json, entry 1: expected an object with annotations, got '3'"):
+    with pytest.raises(RawDataError, match=r"train\.json, entry 1: expected an object with annotations, got 3"):
         clips(root, annotations=path)
 
 
@@ -332,7 +332,10 @@ def test_each_window_is_a_clip(root: Path) -> None:
     [
         ({"template": "a person"}, r"--template 'a person': expected \{label\} in it"),
         ({"template": "a {label}", "captions": Path("a.csv")}, "--captions replaces the labels"),
-        ({"captions": Path("a.xls")}, r"--captions a\.xls: expected a file that ends in \.csv, \.tsv, \.jsonl, \.parquet"),
+        (
+            {"captions": Path("a.xls")},
+            r"--captions a\.xls: expected a file that ends in \.csv, \.tsv, \.jsonl, \.json, \.parquet",
+        ),
         ({"windows": 2}, "--windows 2 needs the length of a window"),
     ],
     ids=str,

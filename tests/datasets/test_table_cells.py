@@ -396,3 +396,141 @@ def test_an_unreadable_table_is_one_line(tmp_path: Path) -> None:
     for read in (dataset.source, lambda: dataset.clips("train")):
         with pytest.raises(RawDataError, match=r"cannot read .*clips\.csv: Is a directory"):
             read()
+
+
+def test_groups_that_share_a_file_are_one_group(tmp_path: Path) -> None:
+    rows = [("a", 0, "g1"), ("a", 1, "g2"), ("b", 0, "g2"), ("c", 0, "g3"), ("c", 1, "g1"), ("d", 0, "g4")]
+    path = jsonl(tmp_path, *({"path": f"{p}.mp4", "start": s, "caption": "x", "group": g} for p, s, g in rows))
+    groups = [clip.group for _, clip in clips(path, val_share=0.4, test_share=0.4).values()]
+    assert sorted(groups) == ["g1"] * 5 + ["g4"]
+    sides = {split for split, clip in clips(path, val_share=0.4, test_share=0.4).values() if clip.group == "g1"}
+    assert len(sides) == 1
+
+
+def test_a_file_with_two_groups_in_two_splits_is_refused_with_both_rows(tmp_path: Path) -> None:
+    row = {"path": "a.mp4", "caption": "x"}
+    path = jsonl(
+        tmp_path, {**row, "end": 1, "group": "g1", "split": "train"}, {**row, "start": 1, "group": "g2", "split": "val"}
+    )
+    with pytest.raises(RawDataError, match=r"line 1 and clips\.jsonl, line 2: the split of g1 is 'train' in one and 'val'"):
+        clips(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("foo://x/a.mp4", "path is a URL of an unknown protocol"),
+        ("s3://", "path is a URL without a bucket or a name"),
+        ("gs://bucket", "path is a URL without a bucket or a name"),
+        ("http://", "path is a URL without a valid host"),
+        ("https://[bad/a.mp4", "path is a URL without a valid host"),
+        ("http://example.com:99999/a.mp4", "path is a URL without a valid host"),
+        ("HTTP://example.com/a.mp4", None),
+        ("https://example.com/get?id=1", None),
+    ],
+)
+def test_a_url_that_no_file_can_have_costs_its_row(tmp_path: Path, text: str, reason: str | None) -> None:
+    _, rejects = plan(jsonl(tmp_path, {"path": text, "caption": "x"}, {"path": "https://example.com/b.mp4", "caption": "y"}))
+    assert [reject.reason for reject in rejects] == ([] if reason is None else [reason])
+
+
+def test_all_names_of_a_file_behind_a_url_are_one_file(tmp_path: Path) -> None:
+    pairs = (
+        ("s3://b/a.mp4", "s3a://b/a.mp4"),
+        ("gs://b/a.mp4", "gcs://b/a.mp4"),
+        ("http://h/a.mp4", "https://h/a.mp4"),
+        ("https://h/c/a.mp4?sv=1&se=2024&sig=A", "https://h/c/a.mp4?sv=1&se=2025&sig=B"),
+    )
+    for first, second in pairs:
+        (_, clip), *others = clips(jsonl(tmp_path, {"path": first, "caption": "x"}, {"path": second, "caption": "y"})).values()
+        assert (clip.captions, others) == (("x", "y"), [])
+    queries = ({"path": f"https://h/get?id={number}", "caption": "x"} for number in range(2))
+    assert len(clips(jsonl(tmp_path, *queries))) == 2
+
+
+def test_file_urls_and_backslashes_lead_to_the_file(tmp_path: Path) -> None:
+    (tmp_path / "my videos").mkdir()
+    (tmp_path / "my videos" / "a.mp4").write_bytes(b"x")
+    quoted = str(tmp_path / "my%20videos" / "a.mp4")
+    names = (f"file://{quoted}", f"FILE://localhost{tmp_path}/my videos/a.mp4", "my videos\\a.mp4")
+    kept, rejects = plan(jsonl(tmp_path, *({"path": name, "caption": str(i)} for i, name in enumerate(names))))
+    assert [clip.captions for clip in kept] == [("0", "1", "2")]
+    assert not rejects
+
+
+def test_a_folder_named_like_a_video_is_no_media_file(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").mkdir()
+    os.mkfifo(tmp_path / "b.mp4")
+    _, rejects = plan(jsonl(tmp_path, {"path": "a.mp4", "caption": "x"}, {"path": "b.mp4", "caption": "y"}))
+    assert [reject.reason for reject in rejects] == ["no media file"] * 2
+
+
+def test_a_column_of_bytes_holds_files_or_paths(tmp_path: Path) -> None:
+    data = video_files.make("h264")
+    table = pa.table({"video": pa.array([data, b"a.mp4"], pa.large_binary()), "caption": ["file", "path"]})
+    (tmp_path / "a.mp4").write_bytes(data)
+    path = columnar(tmp_path / "clips.parquet", table)
+    dataset = datasets.open("table", options={"table": path, "val_share": 0.0, "test_share": 0.0, "frames": 2})
+    embedded, named = dataset.clips("train")
+    assert (embedded.key, named.key) == ("row-1", "a")
+    assert (dataset.render(embedded).data == dataset.render(named).data).all()
+
+
+def test_derived_keys_leave_the_given_ones_free(tmp_path: Path) -> None:
+    by_key = clips(jsonl(tmp_path, {"path": "a.mp4", "caption": "x"}, {"path": "b.mp4", "caption": "y", "key": "a"}))
+    assert by_key["a"][1].captions == ("y",)
+    assert len(by_key) == 2
+
+
+def test_captions_that_show_nothing_are_none(tmp_path: Path) -> None:
+    texts = ("\u200b", "\u00a0\u2028", "\0", "\ufeff \u202e", "\u200bx")
+    kept, rejects = plan(jsonl(tmp_path, *({"path": f"https://h/{i}.mp4", "caption": text} for i, text in enumerate(texts))))
+    assert [clip.captions for clip in kept] == [("\u200bx",)]
+    assert {reject.reason for reject in rejects} == {"no caption"}
+
+
+def test_training_and_testing_are_splits(tmp_path: Path) -> None:
+    names = ("Training", "testing", "VALIDATE")
+    by_key = clips(jsonl(tmp_path, *({"path": f"{name}.mp4", "caption": "x", "split": name} for name in names)))
+    assert [split for split, _ in by_key.values()] == ["train", "val", "test"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\x1f\x8b\x08\0", "is compressed by gzip; unpack it"),
+        (b"PK\x03\x04\x14\0", "is a zip archive; unpack it"),
+        (b"PAR1\x15", "is a parquet file; let its name end in .parquet"),
+        ("path,caption\n".encode("utf-16-le"), "is UTF-16; save it as UTF-8"),
+    ],
+)
+def test_a_file_that_is_no_text_is_called_what_it_is(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "clips.csv").write_bytes(content)
+    with pytest.raises(RawDataError, match=message):
+        clips(tmp_path / "clips.csv")
+
+
+def test_json_that_is_not_utf8_is_refused_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "clips.json").write_bytes(b'[\n{"path": "a.mp4",\n"caption": "caf\xe9"}]')
+    with pytest.raises(RawDataError, match=r"clips\.json, line 3: byte 0xe9 is not UTF-8; save the file as UTF-8"):
+        clips(tmp_path / "clips.json")
+
+
+def test_texts_beside_media_are_found_by_either_name(tmp_path: Path) -> None:
+    names = ("a.mp4.mkv", "a.txt", "b.mp4", "b.mp4.TXT", "c.mp4", "c.TXT", "c.txt", "._d.mp4", "._d.txt")
+    for name in names:
+        (tmp_path / name).write_text(name)
+    kept, rejects = plan(tmp_path, val_share=0.0, test_share=0.0)
+    assert [clip.captions[0] for clip in kept] == ["a.txt", "b.mp4.TXT", "c.txt"]
+    assert [reject.message for reject in rejects] == ["c.TXT: no media file beside this text"]
+
+
+def test_a_folder_that_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    # Root may read any folder, but not one whose path is longer than 4,096 bytes.
+    monkeypatch.chdir(tmp_path)
+    for _ in range(20):
+        os.mkdir("n" * 250)
+        os.chdir("n" * 250)
+    with pytest.raises(RawDataError, match=r"cannot read the folder .*nnn: File name too long"):
+        clips(tmp_path)

@@ -12,10 +12,10 @@ from typing import Any
 from t2vdata.datasets import _cells, _json_items, _text_files
 from t2vdata.datasets._cells import CellError, shown
 from t2vdata.datasets.root import Root
+from t2vdata.datasets.splits import SPLIT_NAMES
 from t2vdata.errors import RawDataError
 
 SPLITS = ("train", "val", "test")
-_SPLIT_NAMES = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
 # train.csv, validate.csv, kinetics-400_val.csv, kinetics600_holdout_test.csv
 _FILE_NAME = re.compile(
     r"(?:k(?:inetics)?[-_]?(?:[467]00)?(?:[-_]2020)?[-_])?(?:holdout[-_])?(train|val|validate|validation|test)\.(?:csv|txt|json)"
@@ -51,7 +51,7 @@ def annotation_files(root: Root, annotations: Path | None) -> list[tuple[str, Pa
     """Return (split, file) of the annotations, from ``annotations`` or the first folder below the root that has any."""
     if annotations is not None and annotations.is_file():
         match = _FILE_NAME.fullmatch(annotations.name)
-        return [(_SPLIT_NAMES[match[1]] if match else "train", annotations)]
+        return [(SPLIT_NAMES[match[1]] if match else "train", annotations)]
     if annotations is not None:
         return [(split, annotations / name) for split, name in _split_files(Root(str(annotations)), "")]
     return [(split, root.local(name)) for split, name in annotation_names(root)]
@@ -71,7 +71,7 @@ def _split_files(root: Root, folder: str) -> list[tuple[str, str]]:
         match = _FILE_NAME.fullmatch(name)
         path = f"{folder}/{name}" if folder else name
         if match is not None and root.has(path):
-            files.setdefault(_SPLIT_NAMES[match[1]], path)
+            files.setdefault(SPLIT_NAMES[match[1]], path)
     return [(split, files[split]) for split in SPLITS if split in files]
 
 
@@ -151,7 +151,10 @@ def _row(values: Mapping[str, Any], file_split: str, source: str) -> Row:
         reject_reason = reject_reason or "start or end is no number of seconds"
     elif end <= start:
         reject_reason = reject_reason or "ends before it starts"
-    split = _SPLIT_NAMES.get(texts["split"].lower(), file_split)
+    # The last word: a hold-out may be called holdout_test.
+    split = SPLIT_NAMES.get(re.split("[_ -]", texts["split"].lower())[-1]) if texts["split"] else file_split
+    if split is None:
+        split, reject_reason = file_split, reject_reason or "split is none of train, val and test"
     is_cc = texts["is_cc"] or None
     return Row(source, split, video, (start or 0, end or 0), sys.intern(texts["label"]), is_cc, reject_reason)
 
@@ -166,7 +169,7 @@ def _json_rows(split: str, path: Path) -> Iterator[Row]:
     for number, (video, entry) in enumerate(_json_items.iter_items(path, nested=False), start=1):
         source = f"{path.name}, entry {number}"
         if not isinstance(entry, dict):
-            raise RawDataError(f"{source}: expected an object with annotations, got {shown(entry)!r}")
+            raise RawDataError(f"{source}: expected an object with annotations, got {shown(entry)}")
         annotations = entry.get("annotations") or {}
         if not isinstance(annotations, dict):
             annotations = {"label": annotations}

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from t2vdata import storage
-from t2vdata.datasets import _rows, _text_files
+from t2vdata.datasets import _cells, _rows, _text_files
+from t2vdata.datasets._cells import CellError
 from t2vdata.datasets._columnar import CellReader
 from t2vdata.datasets._packed import PackedClips
 from t2vdata.datasets.media import MediaDataset, MediaOptions, check_media_options
@@ -135,7 +136,7 @@ mydata/
         assign_splits(entries, lambda group: split_of(group, self.seed, _shares(options)))
         names = (entry.media for entry in entries if not entry.is_embedded)
         listed = listed_media(self._base, names) if storage.is_url(self._base) else lambda _: None
-        keys = Keys()
+        keys = Keys(entries)
         clips = {split: PackedClips(options.windows) for split in self.SPLITS}
         for entry in entries:
             clips[entry.split].add(self._clip(entry, keys.of(entry), self._media(entry, listed)))
@@ -182,10 +183,13 @@ mydata/
         """Return the bytes of a file that is in the table itself, or None."""
         if clip.media is None or clip.media.row is None:
             return None
-        cell = self._cells.read(clip.media.row)
-        if not isinstance(cell, dict) or not isinstance(cell.get("bytes"), bytes):
+        try:
+            _, content = _cells.path_and_bytes(self._cells.read(clip.media.row))
+        except CellError:
+            content = None
+        if content is None:
             raise DecodeError(f"row {clip.media.row} of {self._local_table.name} has no bytes; it has changed during the build")
-        return bytes(cell["bytes"])
+        return content
 
     @functools.cached_property
     def _cells(self) -> CellReader:

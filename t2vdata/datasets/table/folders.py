@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from t2vdata.datasets._media_names import PICTURE_ENDINGS, VIDEO_ENDINGS
+from t2vdata.datasets._media_names import PICTURE_ENDINGS, VIDEO_ENDINGS, split_ending
 from t2vdata.datasets._walk import walk
 from t2vdata.datasets.table.files import Files, NamedFile
 from t2vdata.datasets.table.parsing import Entry
@@ -63,30 +63,38 @@ def _media_and_text_names(folder: Path) -> list[str]:
 class _Texts:
     """Which text belongs to which media file: that of the same name, whatever the case of its ending.
 
-    A name in the other form of Unicode, or in other case, counts as the same where no text has the exact name.
+    The text of ``a.mp4`` is ``a.txt``, else ``a.mp4.txt``; that of ``a.mp4.mkv`` may be ``a.txt`` too. A name in the other
+    form of Unicode, or in other case, counts as the same where no text has the exact name.
     """
 
     def __init__(self, texts: list[str], media: list[str]) -> None:
         by_stem: dict[str, str] = {}
-        for name in texts:
+        # Of cat.txt and cat.TXT, the first.
+        for name in sorted(texts, reverse=True):
             by_stem.setdefault(os.path.splitext(name)[0], name)
         self.of_media: dict[str, str] = {}
         for name in media:
-            if (text := by_stem.get(os.path.splitext(name)[0])) is not None:
+            if (text := next(filter(None, map(by_stem.get, _stems(name))), None)) is not None:
                 self.of_media[name] = text
         self.used = set(self.of_media.values())
         by_form: dict[str, list[str]] = {}
         for name in texts:
             if name not in self.used:
-                by_form.setdefault(_form(name), []).append(name)
+                by_form.setdefault(_form(os.path.splitext(name)[0]), []).append(name)
         for name in media:
-            if name not in self.of_media and len(alike := by_form.get(_form(name), [])) == 1:
+            alike = next(filter(None, (by_form.get(_form(stem)) for stem in _stems(name))), [])
+            if name not in self.of_media and len(alike) == 1:
                 self.of_media[name] = alike[0]
                 self.used.add(alike[0])
 
 
-def _form(name: str) -> str:
-    return unicodedata.normalize("NFC", os.path.splitext(name)[0]).casefold()
+def _stems(media: str) -> tuple[str, str, str]:
+    """Return the names that the text of a media file may have, without ``.txt``, the likeliest first."""
+    return os.path.splitext(media)[0], media, split_ending(media, _MEDIA_ENDINGS)[0]
+
+
+def _form(stem: str) -> str:
+    return unicodedata.normalize("NFC", stem).casefold()
 
 
 def _entry(folder: Path, name: str, text_name: str | None, files: Files) -> Entry:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from t2vdata import storage
 from t2vdata.datasets import _cells, _rows
 from t2vdata.datasets._cells import CellError
+from t2vdata.datasets.splits import SPLIT_NAMES
 from t2vdata.datasets.table.files import Files, NamedFile
 from t2vdata.errors import RawDataError
 from t2vdata.types import MediaRef
@@ -29,7 +30,6 @@ USUAL_COLUMNS = {
     "split": ("split",),
     "key": ("key",),
 }
-_SPLIT_NAMES = {"train": "train", "val": "val", "validation": "val", "valid": "val", "dev": "val", "test": "test"}
 
 
 class ClipFields(NamedTuple):
@@ -141,9 +141,9 @@ class _RowParser:
         names = (self._cell(name, _cells.name, "") for name in ClipFields._fields)
         fields = ClipFields(*(sys.intern(text) or None for text in names))
         if fields.split is not None:
-            split = _SPLIT_NAMES.get(fields.split.lower())
+            split = SPLIT_NAMES.get(fields.split.lower())
             if split is None:
-                raise RawDataError(f"{self.source}: no split {fields.split!r}; expected one of {', '.join(_SPLIT_NAMES)}")
+                raise RawDataError(f"{self.source}: no split {fields.split!r}; expected one of {', '.join(SPLIT_NAMES)}")
             fields = fields._replace(split=split)
         if self.reject_reason is not None:
             # Without captions, "no caption" would be its only reason.
@@ -151,8 +151,11 @@ class _RowParser:
         return Entry(file, span, self.source, texts, fields, self.reject_reason)
 
     def _cell(self, name: str, convert: Any, default: Any) -> Any:
+        value = self.values[name]
+        if value is None:
+            return default
         try:
-            return convert(self.values[name])
+            return convert(value)
         except CellError as error:
             self._reject(f"{name} {error}", f"column {_cells.shown(self.columns[name])}: {error.value}")
             return default
@@ -163,15 +166,11 @@ class _RowParser:
             self.source = f"{self.source} ({cells})"
 
     def _file(self, value: Any) -> NamedFile | None:
-        """Return the file of a cell: a path, or a file in the table as Hugging Face's datasets have it."""
-        embedded = None
-        if isinstance(value, dict) and value.keys() <= {"bytes", "path"}:
-            value, embedded = value.get("path"), value.get("bytes")
-        text = _cells.text(value)
+        """Return the file of a cell: a path, or a file in the table."""
+        path, embedded = _cells.path_and_bytes(value)
+        text = _cells.text(path)
         if embedded is None:
             return self.files.find(text) if text.strip() else None
-        if not isinstance(embedded, bytes):
-            raise CellError("has a file that is not bytes", embedded)
         # Only the last part: the path on another machine means nothing here.
         name = posixpath.basename(text.replace("\\", "/").strip()) or f"row-{self.number}"
         digest = hashlib.sha256(embedded).hexdigest()
