@@ -30,7 +30,7 @@ _MAX_RATE = 1e6
 _HEXADECIMAL = b"0123456789abcdef"
 _KEY = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 # {column: (bytes that its text may have, fewest, most)}
-_ALPHABETS = {"key": (_KEY, 1, 72), "sha256": (_HEXADECIMAL, 64, 64)}
+_ALPHABETS = {"key": (_KEY, 1, 72), "sha256": (_HEXADECIMAL, 64, 64), "phash": (_HEXADECIMAL, 48, 48)}
 _OWN_SHARD = "{shard}: the index names a shard that is not in the manifest there"
 # {column: (least, most)} of numbers.
 _RANGES = {
@@ -200,7 +200,7 @@ def _other_shards(column: Any, entries: Sequence[ShardEntry]) -> Any:
 
 
 def _outside_alphabet(column: Any, allowed: bytes, least: int, most: int) -> Any:
-    """Return (N,) whether each text has other characters than those allowed, or fewer or more of them."""
+    """Return (N,) whether each text has other characters than those allowed, or fewer or more of them; null has not."""
     import numpy as np
 
     array = column.combine_chunks()
@@ -215,7 +215,7 @@ def _outside_alphabet(column: Any, allowed: bytes, least: int, most: int) -> Any
     if is_odd.any():
         rows_of_odd = np.searchsorted(offsets, offsets[0] + np.flatnonzero(is_odd), side="right") - 1
         is_bad[rows_of_odd] = True
-    return is_bad
+    return is_bad & ~_array(column.is_null()) if column.null_count else is_bad
 
 
 def _shown_ranges(allowed: bytes) -> str:

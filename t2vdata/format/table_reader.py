@@ -250,4 +250,5 @@ def _table_file(folder: str, name: str) -> Iterator[Any]:
         if isinstance(error, OSError) and error.errno is not None:
             # The system's error, with a number; those of pyarrow have none.
             raise StorageError(f"cannot read {path}: {os.strerror(error.errno)}") from error
-        raise DataError(f"{path} is damaged: {error}; remove it and run the build command again") from error
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path} is damaged: {reason}; remove it and run the build command again") from error

@@ -126,8 +126,8 @@ def animation(items: Sequence[Item], *, num_columns: int = 4, lettering: Letteri
             tiles.append(_with_caption(_enlarged(data[min(index, len(data) - 1)], 2 * _TILE), item, lettering))
         pictures.append(_grid(tiles, num_columns))
     file = io.BytesIO()
-    # GIF delays are in hundredths of a second, and viewers play delays under two hundredths slower.
-    milliseconds = max(20, round(100 / items[0].frames.fps) * 10)
+    # GIF delays are 16 bits of hundredths of a second, and viewers play delays under two hundredths slower.
+    milliseconds = min(max(20, round(100 / items[0].frames.fps) * 10), 0xFFFF * 10)
     if all(item.frames.data.shape[3] == 1 for item in items):
         # The 256 colours of a GIF suffice for all grey levels.
         frames = [picture.convert("L") for picture in pictures]

@@ -158,6 +158,22 @@ def test_a_column_of_another_type_with_nulls_or_missing_is_refused_by_name(small
             outcomes(folder, "item", "stats", "duplicates", "diff")
 
 
+@pytest.mark.parametrize("phash", ["zz", "ab", "f" * 49, "\xe9" * 24, ""])
+def test_a_perceptual_hash_of_another_form_is_refused_where_duplicates_are_searched(folder: Path, phash: str) -> None:
+    def change(rows: Any) -> Any:
+        return pa.Table.from_pydict({**rows.to_pydict(), "phash": [None] + [phash] * (len(rows) - 1)}, schema=rows.schema)
+
+    rewrite_index(folder, change, every=True)
+    line = outcomes(folder, "duplicates")["duplicates"]
+    assert f'row 1 of {SHARD}: phash is "{phash}"; expected 48 of the characters 0-9 a-f' in line
+
+
+def test_what_pyarrow_says_of_a_damaged_footer_is_one_line(folder: Path) -> None:
+    data = (folder / "index.parquet").read_bytes()
+    (folder / "index.parquet").write_bytes(data[:-8] + (len(data) - 8).to_bytes(4, "little") + b"PAR1")
+    assert "is damaged: " in outcomes(folder, "index")["index"]
+
+
 def test_an_index_of_millions_of_equal_rows_is_refused_by_its_footer(folder: Path) -> None:
     rows = pq.ParquetFile(folder / "index.parquet").read_row_group(0).slice(0, 1)
     count = 200_000

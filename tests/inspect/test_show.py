@@ -117,3 +117,10 @@ def test_invalid_choices_are_refused(built: BuildResult, tmp_path: Path) -> None
         show.write([item(0)], str(tmp_path / "x.jpeg"))
     with pytest.raises(StorageError, match="No such file or directory"):
         show.write([item(0)], str(tmp_path / "no" / "x.png"))
+
+
+def test_a_clip_of_days_per_frame_is_shown_as_slowly_as_a_gif_can() -> None:
+    gif = opened(
+        show.animation([Item("k", Frames(np.arange(2 * 64, dtype=np.uint8).reshape(2, 8, 8, 1), 1e-6), ("slow",), {})])
+    )
+    assert gif.info["duration"] == 655_350
