@@ -55,7 +55,8 @@ def select_frames(timed_frames: Iterator[TimedFrame], request: ClipRequest, *, m
         timed_frames = deinterlaced(timed_frames)
     for last in timed_frames:
         selection.consider(last)
-        if last.end_seconds >= end or (selection.is_full and not request.measures_seconds):
+        has_end = selection.has_start and last.end_seconds >= end
+        if has_end or (selection.is_full and not request.measures_seconds):
             break
     if last is None:
         raise DecodeError("no frame decodes")
@@ -98,6 +99,11 @@ class _Selection:
     @property
     def is_full(self) -> bool:
         return len(self.frames) >= self._enough
+
+    @property
+    def has_start(self) -> bool:
+        """Whether the frame shown at the start of the span was considered."""
+        return self._shown is not None
 
     def consider(self, timed: TimedFrame) -> None:
         """Take the next frame of the file, as often as the request asks for it."""

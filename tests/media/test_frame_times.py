@@ -117,3 +117,11 @@ def test_variable_rates_show_each_frame_until_the_next(container: str) -> None:
     with open_video(data, backend="pyav") as video:
         times = [video.seconds[0] + number / 30 for number in range(len(shown))]
         assert numbers_in(video.frames_at_times(times)) == shown
+
+
+@pytest.mark.parametrize(("container", "rate"), [("mp4", "30"), ("webm", "29.97"), ("ts", "23.976"), ("gif", "25")])
+@pytest.mark.parametrize("fps", [None, 7.0])
+def test_a_span_shorter_than_the_tolerance_has_the_frame_at_its_start(container: str, rate: str, fps: float | None) -> None:
+    start = 12 / float(RATES[rate])
+    for end in (start, start + 0.0002):
+        assert numbers(constant_rate(container, rate), start_seconds=start, end_seconds=end, fps=fps) == [12]
