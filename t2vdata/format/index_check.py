@@ -191,12 +191,13 @@ def _findings(rows: pa.Table, entries: Sequence[ShardEntry], required: Sequence[
 def _other_shards(column: Any, entries: Sequence[ShardEntry]) -> Any:
     """Return (N,) whether each row names another shard than its own."""
     import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
 
-    shards = np.repeat(np.arange(len(entries), dtype=np.int32), [entry.num_samples for entry in entries])
-    expected = pa.DictionaryArray.from_arrays(pa.array(shards), pa.array([entry.name for entry in entries])).cast(pa.string())
-    return _array(pc.not_equal(column, expected))
+    # Not by pa.array, which imports pandas.
+    encoded = column.dictionary_encode().combine_chunks()
+    numbers = {entry.name: number for number, entry in enumerate(entries)}
+    number_of = np.array([numbers.get(name, -1) for name in encoded.dictionary.to_pylist()], np.int32)
+    expected = np.repeat(np.arange(len(entries), dtype=np.int32), [entry.num_samples for entry in entries])
+    return number_of[np.from_dlpack(encoded.indices)] != expected
 
 
 def _outside_alphabet(column: Any, allowed: bytes, least: int, most: int) -> Any:
