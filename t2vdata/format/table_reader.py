@@ -234,7 +234,7 @@ def _table_file(folder: str, name: str) -> Iterator[Any]:
     try:
         if not storage.is_url(path):
             storage.check_regular(path)
-            with pa.OSFile(path) as file:
+            with pa.OSFile(os.fsencode(path)) as file:
                 yield file
             return
         with storage.fetched(path, max_bytes=_MAX_DOWNLOAD_BYTES) as copy:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -319,3 +320,10 @@ def test_without_torch_the_error_says_what_to_install() -> None:
     assert (
         "MissingPackageError: making batches needs torch, which is not installed: pip install 't2vdata[torch]'" in done.stderr
     )
+
+
+def test_a_dataset_in_a_folder_whose_name_is_not_utf8_is_read(built: BuildResult, tmp_path: Path) -> None:
+    folder = shutil.copytree(built.out, tmp_path / "clips-\udcff")
+    split = t2vdata.open_dataset(folder)["train"]
+    with Loader(split, LoadSpec(batch_size=8), resources=Resources(workers=1)) as reading:
+        assert sum(map(len, reading)) == len(split)
