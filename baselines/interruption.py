@@ -10,8 +10,8 @@ from typing import Any
 
 from t2vdata.errors import T2VError
 
-# A cluster sends SIGTERM before it kills, or SIGUSR1 if asked to (sbatch --signal=USR1@120).
-_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+# A cluster sends SIGTERM before it kills, or SIGUSR1 if asked to (sbatch --signal=USR1@120). SIGHUP: the terminal is gone.
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
 # Ctrl-C reaches a process of torchrun twice: from the terminal, and passed on by torchrun.
 _REPEAT_SECONDS = 1.0
 

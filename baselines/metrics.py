@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
-from baselines.console import echo, printable
+from baselines.console import echo
 from t2vdata.loading import Loader
+from t2vdata.text.escapes import printable
 
 METRICS = "metrics.jsonl"
 # Seconds between printed lines when there is no terminal: some hundred lines per hour.

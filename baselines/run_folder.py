@@ -17,7 +17,7 @@ from baselines.family import TrainerSetup
 from baselines.recipe import MAY_CHANGE, Recipe
 from t2vdata import storage
 from t2vdata.bench import machine
-from t2vdata.errors import DataError, OtherSpecError, RequestError
+from t2vdata.errors import DataError, OtherSpecError, RequestError, StorageError
 from t2vdata.text.vocabulary import Vocabulary
 
 _RECIPE, _FACTS, _VOCABULARY = "recipe.yaml", "run.json", "vocabulary.json"
@@ -53,17 +53,27 @@ class RunFolder:
         """
         if (self.path / _FACTS).exists():
             self._check_same(recipe, fingerprint)
-        elif self.path.exists() and any(self.path.iterdir()):
-            raise OtherSpecError(f"{self.path} holds files that are not a run; choose another folder with --out")
         else:
-            self.path.mkdir(parents=True, exist_ok=True)
-            setup.vocabulary.save(self.path / _VOCABULARY)
+            # The facts come first: a folder with them is a run, even if it was killed before the next file.
+            self._make()
             facts = {
                 "fingerprint": fingerprint, "seed": recipe.seed, "versions": machine.versions(), "shape": setup.shape,
                 "fps": fps, "labels": setup.labels,
             }  # fmt: skip
             storage.write_whole(str(self.path / _FACTS), json.dumps(facts, indent=1).encode())
+        if not (self.path / _VOCABULARY).exists():
+            setup.vocabulary.save(self.path / _VOCABULARY)
         storage.write_whole(str(self.path / _RECIPE), yaml.safe_dump(recipe.as_values(), sort_keys=False).encode())
+
+    def _make(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            # Hidden files may be those of a write that was killed.
+            is_free = all(entry.name.startswith(".") for entry in self.path.iterdir())
+        except OSError as error:
+            raise StorageError(f"cannot write to {self.path}: {error.strerror}; choose another folder with --out") from error
+        if not is_free:
+            raise OtherSpecError(f"{self.path} holds files that are not a run; choose another folder with --out")
 
     def recipe(self) -> Recipe:
         """Return the recipe of the run. Raises RequestError for a folder without one."""
@@ -86,7 +96,7 @@ class RunFolder:
             raise DataError(f"{path} is damaged: {reason}; copy it from a backup, or train into another folder") from error
 
     def _check_same(self, recipe: Recipe, fingerprint: str) -> None:
-        differences = list(_differences(self.recipe().as_values(), recipe.as_values()))
+        differences = list(_differences(self.recipe().as_values(), recipe.as_values())) if self.exists else []
         before = self._facts().fingerprint
         if before != fingerprint:
             differences.append(f"the dataset is {fingerprint[:12]}, was {before[:12]}")

@@ -153,4 +153,4 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError
     if close is not None:
         return UnknownNameError(f"no {kind} {name!r}; did you mean {close!r}?")
     shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-    return UnknownNameError(f"no {kind} {name!r}; there is {shown}" if names else f"no {kind} {name!r}; there is none")
+    return UnknownNameError(f"no {kind} {name!r}; expected one of {shown}" if names else f"no {kind} {name!r}; there is none")

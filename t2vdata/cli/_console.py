@@ -1,7 +1,6 @@
 """Text, tables and numbers for the terminal: the only place where the commands print.
 
-Captions, keys, names and reasons come from data. They are printed as they are, except for characters that a terminal obeys or
-that hide what is written: those are shown as escapes, such as ``\\x1b``.
+Texts from data are printed as they are, except for characters that a terminal obeys: those are escaped (``text/escapes.py``).
 """
 
 from __future__ import annotations
@@ -9,42 +8,44 @@ from __future__ import annotations
 import io
 import json
 import logging
-import re
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from t2vdata.errors import StorageError
+from t2vdata.text.escapes import one_line, printable, printable_json
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-# Control characters except line feed and tab, marks and overrides of the writing direction, line and paragraph separators,
-# and halves of surrogate pairs, which no encoding can write.
-_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
-_UNSAFE_IN_LINE = re.compile(_UNSAFE.pattern[:-1] + "\\n\\t]")
-
-
-def printable(text: object) -> str:
-    """Return a text that a terminal shows without obeying it; line feeds and tabs stay."""
-    return _UNSAFE.sub(_escape, str(text))
-
-
-def one_line(text: object) -> str:
-    """Return a text from data as one line that a terminal shows without obeying it."""
-    return _UNSAFE_IN_LINE.sub(_escape, str(text))
-
-
-def _escape(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    return {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(match[0], f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
+# Columns of a file or a pipe, which has no width of its own.
+_MIN_FILE_WIDTH = 120
+# As wide as any table may need to be.
+_MAX_WIDTH = 1000
+# Longer words and numbers are broken: they may be from data.
+_MAX_UNBROKEN = 12
 
 
 def echo(text: object, *, err: bool = False) -> None:
-    """Print a text on standard output or standard error."""
-    click.echo(printable(text), err=err)
+    """Print a text on standard output or standard error. Raises StorageError if standard output cannot be written to."""
+    with nullcontext() if err else _output():
+        click.echo(printable(text), err=err)
+
+
+@contextmanager
+def _output() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        # The reader, such as `head`, has enough: click ends the command.
+        raise
+    except OSError as error:
+        raise StorageError(f"cannot write to standard output: {error.strerror or error}") from error
 
 
 def print_safely() -> None:
@@ -70,37 +71,57 @@ class _EchoHandler(logging.Handler):
 
 def echo_json(value: Any) -> None:
     """Print a value as JSON; characters that a terminal obeys are escaped as JSON does it."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
-    click.echo(_UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
+    with _output():
+        click.echo(printable_json(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
 def console() -> Console:
     """Return a console on standard output; without a terminal, it has at least 120 columns and no colour codes.
 
-    Whatever it prints is shown as it is: no markup, no emoji codes, no control characters.
+    Whatever it prints is shown as it is: no markup, no emoji codes, no control characters. A table is never cut: the rows of
+    one that does not fit are wrapped by the terminal.
     """
     from rich.console import Console
+    from rich.table import Table
 
     class PlainConsole(Console):
         def print(self, *objects: Any, **settings: Any) -> None:
-            super().print(*(printable(item) if isinstance(item, str) else item for item in objects), **settings)
+            unlimited = self.options.update(max_width=_MAX_WIDTH)
+            # Rich leaves the edges of a table out of its minimum.
+            tables = [item for item in objects if isinstance(item, Table)]
+            minimum = max((self.measure(item, options=unlimited).minimum + 2 for item in tables), default=0)
+            self.width = max(self.width, minimum)
+            with _output():
+                super().print(*(printable(item) if isinstance(item, str) else item for item in objects), **settings)
 
-    terminal = PlainConsole(highlight=False, markup=False, emoji=False)
-    if terminal.is_terminal:
-        return terminal
-    return PlainConsole(highlight=False, markup=False, emoji=False, width=max(120, terminal.width))
+    plain = PlainConsole(highlight=False, markup=False, emoji=False)
+    if not plain.is_terminal:
+        plain.width = max(_MIN_FILE_WIDTH, plain.width)
+    return plain
 
 
 def table(*columns: str, rows: Iterable[Sequence[str]]) -> Table:
-    """Return a plain table; the first column is aligned left, the others right."""
+    """Return a plain table; the first column is aligned left, the others right.
+
+    Where a terminal is narrow, headings break between words, and numbers do not break.
+    """
     from rich import box
+    from rich.cells import cell_len
     from rich.table import Table
 
     rich_table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for index, column in enumerate(columns):
-        rich_table.add_column(one_line(column), justify="left" if index == 0 else "right", overflow="fold")
-    for row in rows:
-        rich_table.add_row(*map(one_line, row))
+    lines = [[one_line(cell) for cell in row] for row in rows]
+    for index, heading in enumerate(map(one_line, columns)):
+        is_text = index == 0
+        unbroken = heading.split() + [row[index] for row in lines if not is_text]
+        rich_table.add_column(
+            heading,
+            justify="left" if is_text else "right",
+            overflow="fold",
+            min_width=min(_MAX_UNBROKEN, max(map(cell_len, unbroken), default=0)),
+        )
+    for line in lines:
+        rich_table.add_row(*line)
     return rich_table
 
 

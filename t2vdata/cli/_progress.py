@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from t2vdata.cli._console import echo, format_rate, one_line
+from t2vdata.cli._console import echo, format_rate
+from t2vdata.text.escapes import one_line
 
 # Seconds between two lines: a few hundred lines per hour.
 LINE_INTERVAL_SECONDS = 5.0

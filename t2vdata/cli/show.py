@@ -7,8 +7,9 @@ import re
 import click
 
 from t2vdata.cli import SETTINGS
-from t2vdata.cli._console import echo, one_line
+from t2vdata.cli._console import echo
 from t2vdata.errors import RequestError
+from t2vdata.text.escapes import one_line
 
 
 @click.command("show", context_settings=SETTINGS, epilog="Example: t2vdata show data/mnist-motion --random 6 --out clips.gif")

@@ -7,9 +7,10 @@ import sys
 import click
 
 from t2vdata.cli import SETTINGS
-from t2vdata.cli._console import echo, one_line
+from t2vdata.cli._console import echo
 from t2vdata.cli._progress import progress
 from t2vdata.processes import usable_cores
+from t2vdata.text.escapes import one_line
 
 
 @click.command("verify", context_settings=SETTINGS, epilog="Example: t2vdata verify data/mnist-motion --deep")

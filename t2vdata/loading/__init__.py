@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from t2vdata import extras
 
-__all__ = ["Batch", "CacheSpec", "LoadSpec", "Loader", "Resources", "epoch_order", "loader", "share"]
+__all__ = ["Batch", "BatchDataset", "CacheSpec", "LoadSpec", "Loader", "Resources", "epoch_order", "loader", "share"]
 
 if TYPE_CHECKING:
     from t2vdata.loading.batch import Batch
     from t2vdata.loading.dataloader import Loader, loader
     from t2vdata.loading.order import epoch_order, share
     from t2vdata.loading.spec import CacheSpec, LoadSpec, Resources
+    from t2vdata.loading.torch_dataset import BatchDataset
 
 _HOMES = {
     "Batch": "batch",
+    "BatchDataset": "torch_dataset",
     "CacheSpec": "spec",
     "LoadSpec": "spec",
     "Loader": "dataloader",

@@ -72,8 +72,9 @@ def _our_error(error: Exception, url: str, doing: str) -> Exception:
     if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
         return FileNotFoundError(f"no file at {url}: {text}")
     if isinstance(error, ImportError):
-        extra = "; pip install 't2vdata[remote]'" if is_http(url) or url.startswith("s3") else ""
-        return RequestError(f"cannot open {url}: {text}{extra}")
+        is_in_extra = is_http(url) or url.startswith("s3")
+        install = "pip install 't2vdata[remote]'" if is_in_extra else "install that package with pip"
+        return RequestError(f"cannot open {url}: {text}; {install}")
     if isinstance(error, PermissionError) or "Credential" in name:
         return StorageError(f"no permission for {url}: {text}; give fsspec your credentials (S3: AWS_ACCESS_KEY_ID ...)")
     # Includes aiohttp's InvalidURL.

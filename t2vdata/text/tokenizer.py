@@ -33,7 +33,8 @@ class Tokenizer:
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
-                raise unknown_name(f"{name} of a tokeniser", str(getattr(self, name)), allowed)
+                kind = "tokeniser" if name == "name" else f"{name} setting of a tokeniser"
+                raise unknown_name(kind, str(getattr(self, name)), allowed)
 
     def __call__(self, text: str) -> list[str]:
         """Return the words of a caption, in order."""

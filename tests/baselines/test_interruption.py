@@ -71,7 +71,7 @@ def signalled(monkeypatch: pytest.MonkeyPatch, module: str, signals: dict[int, i
 
 
 @pytest.mark.parametrize(
-    ("number", "step"), [(signal.SIGINT, 7), (signal.SIGTERM, 13), (signal.SIGTERM, 20), (signal.SIGUSR1, 1)]
+    ("number", "step"), [(signal.SIGINT, 7), (signal.SIGTERM, 13), (signal.SIGHUP, 20), (signal.SIGUSR1, 1)]
 )
 def test_an_interrupted_run_saves_its_step_and_resumes_bit_for_bit(
     number: int, step: int, recipe_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -18,8 +18,9 @@ from baselines.learner import OptimiserSpec
 from baselines.metrics import MetricsLog
 from baselines.run_folder import RunFolder
 from baselines.train import command as train_command
+from t2vdata import storage
 from t2vdata.build.run import BuildResult
-from t2vdata.errors import OtherSpecError, RequestError
+from t2vdata.errors import OtherSpecError, RequestError, StorageError
 from t2vdata.format.dataset import open_dataset
 from t2vdata.text.vocabulary import Vocabulary
 
@@ -145,6 +146,36 @@ def test_a_folder_of_another_run_is_refused_with_the_difference(tmp_path: Path, 
         notes.create(recipe, *facts)
     with pytest.raises(RequestError, match="no run in"):
         notes.recipe()
+
+
+@pytest.mark.parametrize("num_files", [0, 1, 2])
+def test_a_run_that_was_killed_while_its_folder_was_created_goes_on(
+    num_files: int, tmp_path: Path, built: BuildResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, folder = recipe_file.read(written(tmp_path)), RunFolder(tmp_path / "run")
+    facts = (TrainerSetup(Vocabulary.load(open_dataset(built.out).vocabulary_path), ("a",), (1, 8, 24, 24)), "f" * 64, 30.0)
+    write, written_files = storage.write_whole, iter(range(10))
+
+    def killed_write(path: str, data: bytes) -> None:
+        if next(written_files) == num_files:
+            (Path(path).parent / ".partial").write_bytes(data[:10])
+            raise KeyboardInterrupt
+        write(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "write_whole", killed_write)
+        with pytest.raises(KeyboardInterrupt):
+            folder.create(recipe, *facts)
+    folder.create(recipe, *facts)
+    assert folder.recipe() == recipe
+    assert folder.trainer_setup(torch.device("cpu"))[0].vocabulary.words == facts[0].vocabulary.words
+
+
+def test_a_run_in_a_place_that_cannot_be_a_folder_is_refused(tmp_path: Path, built: BuildResult) -> None:
+    (tmp_path / "file").write_text("")
+    setup = TrainerSetup(Vocabulary.load(open_dataset(built.out).vocabulary_path), ("a",), (1, 8, 24, 24))
+    with pytest.raises(StorageError, match=r"cannot write to .*file/run: Not a directory; choose another folder with --out"):
+        RunFolder(tmp_path / "file" / "run").create(recipe_file.read(written(tmp_path)), setup, "f" * 64, 30.0)
 
 
 # The recipes in recipes/

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
+import re
 from pathlib import Path
 
 import hostile
@@ -13,6 +17,7 @@ from click.testing import CliRunner, Result
 from t2vdata.build.run import BuildResult
 from t2vdata.cli import _console, main
 from t2vdata.format import manifest
+from t2vdata.text import escapes
 
 # Clears the screen, turns the writing direction, begins another line.
 EVIL = "\x1b[2Jcat\u202e\x9b31m\rdog"
@@ -43,8 +48,8 @@ def assert_harmless(text: str) -> None:
     ],
 )
 def test_text_is_shown_as_it_is_without_what_a_terminal_obeys(text: str, shown: str) -> None:
-    assert _console.printable(text) == shown
-    assert "\n" not in _console.one_line(text)
+    assert escapes.printable(text) == shown
+    assert "\n" not in escapes.one_line(text)
 
 
 def test_tables_and_lines_show_markup_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,6 +60,36 @@ def test_tables_and_lines_show_markup_as_it_is(capsys: pytest.CaptureFixture[str
     assert "out of [red]a[/b]\\x1b[2J" in text
     for shown in ("[/x]", "[/y]", ":smile:", "\\x1b[1m", "a\\nb"):
         assert shown in text
+
+
+class FullDisk(io.StringIO):
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_under_standard_output_is_one_line(
+    built: BuildResult, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (["stats", built.out], ["stats", built.out, "--json"], ["vocab", built.out], ["datasets"]):
+        with monkeypatch.context() as patch:
+            patch.setattr("sys.stdout", FullDisk())
+            with pytest.raises(SystemExit, match="1"):
+                main(words)
+        assert capsys.readouterr().err == "t2vdata: cannot write to standard output: No space left on device\n"
+
+
+@pytest.mark.parametrize("width", [20, 80])
+def test_headings_break_between_words_in_a_narrow_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr("sys.stdout", terminal)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    columns = ("split", "clips", "shards", "size", "frames", "fps", "size in pixels", "duration", "groups")
+    row = ("train", "40,000", "40", "143.8 MB", "32", "30", "64x64", "1.07 s", "40,000")
+    _console.console().print(_console.table(*columns, rows=[row]))
+    text = re.sub(r"\x1b\[\d*m", "", terminal.getvalue())
+    assert all(word in text for column in columns for word in column.split())
+    assert all(cell in text for cell in row)
 
 
 def test_captions_labels_and_reasons_reach_the_terminal_escaped(copy: Path) -> None:

@@ -52,7 +52,7 @@ def test_hardly_any_real_english_caption_is_excluded(shared: Path) -> None:
 
 def test_an_unknown_language_is_named() -> None:
     language.check("en")
-    with pytest.raises(UnknownNameError, match="no language 'english'; there is af, ar"):
+    with pytest.raises(UnknownNameError, match="no language 'english'; expected one of af, ar"):
         language.check("english")
 
 

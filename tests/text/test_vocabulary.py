@@ -61,9 +61,9 @@ def test_case_unicode_and_punctuation_are_settings() -> None:
 
 
 def test_an_unknown_setting_is_refused() -> None:
-    with pytest.raises(UnknownNameError, match="no name of a tokeniser 'treebnk'; did you mean 'treebank'"):
+    with pytest.raises(UnknownNameError, match="no tokeniser 'treebnk'; did you mean 'treebank'"):
         Tokenizer("treebnk")
-    with pytest.raises(UnknownNameError, match="no unicode of a tokeniser 'NFD'"):
+    with pytest.raises(UnknownNameError, match="no unicode setting of a tokeniser 'NFD'; did you mean 'NFC'"):
         Tokenizer(unicode="NFD")
 
 
