@@ -15,9 +15,10 @@ from typing import Any
 import click
 
 from t2vdata import __version__, extras
-from t2vdata.cli._console import echo, print_safely, printable
+from t2vdata.cli._console import echo, print_safely
 from t2vdata.errors import T2VError, nearest
 from t2vdata.processes import reserve_standard_descriptors
+from t2vdata.text.escapes import printable
 
 # One module each, imported only when the command runs: --help stays fast.
 COMMANDS = {
