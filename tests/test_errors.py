@@ -28,7 +28,7 @@ def drawn_parents(text: str) -> dict[str, str | None]:
 
 
 def test_everything_raised_on_purpose_is_one_family() -> None:
-    assert len(EVERY) == 23
+    assert len(EVERY) == 24
     assert all(issubclass(error, T2VError) for error in EVERY)
 
 
@@ -66,7 +66,14 @@ def test_the_tree_in_the_docstring_shows_every_error_under_its_parent() -> None:
 def test_standard_handlers_catch_them_too(parent: type[Exception]) -> None:
     caught = {error.__name__ for error in EVERY if issubclass(error, parent)}
     expected = {
-        ValueError: {"RequestError", "UnknownNameError", "OtherSpecError", "RawDataError", "StoppedError"},
+        ValueError: {
+            "RequestError",
+            "MissingPackageError",
+            "UnknownNameError",
+            "OtherSpecError",
+            "RawDataError",
+            "StoppedError",
+        },
         OSError: {"StorageError", "ScratchError", "StoreAwayError", "TransientError"},
     }
     assert caught == expected[parent]
@@ -91,12 +98,12 @@ def test_an_unknown_name_suggests_the_nearest() -> None:
 
 
 def test_an_unknown_name_unlike_all_lists_all_in_order() -> None:
-    assert str(unknown_name("split", "xyz", ["val", "train"])) == "no split 'xyz'; there is train, val"
+    assert str(unknown_name("split", "xyz", ["val", "train"])) == "no split 'xyz'; expected one of train, val"
 
 
 def test_of_many_names_twelve_are_shown() -> None:
     many = [f"{number:02d}" for number in range(20)]
-    assert str(unknown_name("key", "xyz", many)).endswith("there is " + ", ".join(many[:12]) + ", ...")
+    assert str(unknown_name("key", "xyz", many)).endswith("expected one of " + ", ".join(many[:12]) + ", ...")
     assert str(unknown_name("key", "xyz", many[:12])).endswith("10, 11")
 
 

@@ -359,6 +359,9 @@ def test_every_error_of_t2vdata_survives_the_journey() -> None:
             yield from subclasses(derived)
 
     for error_class in subclasses(T2VError):
+        if not error_class.__module__.startswith("t2vdata."):
+            # Those of baselines cross no border.
+            continue
         error = rebuild_error(describe_error(error_class("what happened")), pid=1)
         assert type(error) is error_class
         assert str(error) == "what happened"

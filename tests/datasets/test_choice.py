@@ -187,7 +187,7 @@ def test_the_content_of_a_list_is_part_of_the_fingerprint(media: Path, tmp_path:
         ({"min_matches": 0}, "--min-matches 0: expected 1 or more"),
         ({"frames": 8, "min_frames": 9}, "--min-frames 9 is more than --frames 8"),
         ({"min_seconds": 3.0, "max_seconds": 2.0}, "--min-seconds 3 is more than --max-seconds 2"),
-        ({"language": "english"}, "no language 'english'; there is af"),
+        ({"language": "english"}, "no language 'english'; expected one of af"),
         ({"clip_list": Path("nowhere.txt")}, r"no file nowhere\.txt \(--clip-list\)"),
     ],
     ids=str,
