@@ -32,11 +32,13 @@ TIMINGS = ("clips_per_second", "waiting")
 
 
 @pytest.fixture(autouse=True)
-def ctrl_c_is_not_ignored() -> Iterator[None]:
-    """Take SIGINT as in a terminal, also when the tests run in the background, where it is ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def no_signal_is_ignored() -> Iterator[None]:
+    """Take signals as in a terminal, also when the tests run in the background, where SIGINT and SIGHUP may be ignored."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1)}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def run(recipe_path: Path, out: Path, *overrides: str) -> None:
