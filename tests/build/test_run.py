@@ -149,6 +149,7 @@ def test_the_command_in_the_card_builds_the_dataset_again(built: BuildResult, tm
 
 
 @pytest.mark.long
+@pytest.mark.campaign
 @pytest.mark.timeout(900)
 def test_a_build_killed_at_thirty_moments_gives_the_same_bytes(tmp_path: Path) -> None:
     undisturbed = tmp_path / "undisturbed"

@@ -131,7 +131,8 @@ def test_a_pool_runs_in_order_cancels_what_waits_and_passes_errors_on() -> None:
 
 
 TRAIN = """
-import sys, t2vdata
+import signal, sys, t2vdata
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from t2vdata.loading import CacheSpec, Loader, LoadSpec, Resources
 resources = Resources(workers=2, processes=sys.argv[3] == "processes", cache=CacheSpec(folder=sys.argv[2]))
 for batch in Loader(t2vdata.open_dataset(sys.argv[1])["train"], LoadSpec(batch_size=4), resources=resources):
